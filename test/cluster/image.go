@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,8 +13,9 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/podinit/podinit/test/image"
 )
 
 // pushSandboxImage puts the image that holds a pod's namespaces into the cluster's registry; the
@@ -38,11 +38,11 @@ func pushSandboxImage(ctx context.Context, bin string) error {
 	if err != nil {
 		return err
 	}
-	image, err := mutate.AppendLayers(empty.Image, l)
+	img, err := mutate.AppendLayers(empty.Image, l)
 	if err != nil {
 		return err
 	}
-	file, err := image.ConfigFile()
+	file, err := img.ConfigFile()
 	if err != nil {
 		return err
 	}
@@ -50,26 +50,20 @@ func pushSandboxImage(ctx context.Context, bin string) error {
 	file.OS, file.Architecture = "linux", runtime.GOARCH
 	file.Config.Entrypoint = []string{"/pause"}
 	file.Config.User = "65535:65535"
-	if image, err = mutate.ConfigFile(image, file); err != nil {
+	if img, err = mutate.ConfigFile(img, file); err != nil {
 		return err
 	}
-	_, err = Push(ctx, sandboxRepository, image)
+	_, err = Push(ctx, sandboxRepository, img)
 	return err
 }
 
 // Push puts image into the repository of the cluster's registry under the tag "latest" and returns
 // the reference by digest, which is what pods should name.
-func Push(ctx context.Context, repository string, image v1.Image) (string, error) {
+func Push(ctx context.Context, repository string, img v1.Image) (string, error) {
 	tag, err := name.NewTag(Registry+"/"+repository+":latest", name.Insecure)
 	if err != nil {
 		return "", err
 	}
-	if err := remote.Write(tag, image, remote.WithContext(ctx)); err != nil {
-		return "", fmt.Errorf("push to the cluster's registry: %w", err)
-	}
-	digest, err := image.Digest()
-	if err != nil {
-		return "", err
-	}
-	return tag.Context().Digest(digest.String()).String(), nil
+	digest, err := image.Push(ctx, tag, img)
+	return digest.String(), err
 }
