@@ -119,12 +119,13 @@ cluster-programs: $(CLUSTER_PROGRAMS) ## build what the test cluster runs (about
 	@$(GO_BUILD) -ldflags "-s -w" -o $(CLUSTER_BIN)/pause ./test/cluster/pause
 	@$(GO_BUILD) -o $(CLUSTER) ./test/cluster/cmd/podinit-cluster
 
-# command:package of what tests need from the distribution.
-DEBIAN_PACKAGES := runc:runc ip:iproute2 nft:nftables /usr/lib/cni/bridge:containernetworking-plugins buildah:buildah
+# program-or-file:package of what tests need from the distribution; the last two are for the race detector.
+DEBIAN_PACKAGES := runc:runc ip:iproute2 nft:nftables /usr/lib/cni/bridge:containernetworking-plugins buildah:buildah \
+	gcc:gcc /usr/include/stdio.h:libc6-dev
 
 .PHONY: deps
 deps: ## install what tests need from the distribution (Debian and Ubuntu, as root)
-	@missing=; for pair in $(DEBIAN_PACKAGES); do command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair#*:}"; done; \
+	@missing=; for pair in $(DEBIAN_PACKAGES); do command -v $${pair%%:*} >/dev/null || [ -e $${pair%%:*} ] || missing="$$missing $${pair#*:}"; done; \
 	[ -n "$$missing" ] || exit 0; \
 	if [ $$(id -u) != 0 ] || ! command -v apt-get >/dev/null; then \
 		echo "these programs are missing; install the packages that hold them (Debian's names):$$missing" >&2; exit 1; fi; \

@@ -1,0 +1,173 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// webhookSelector selects the webhook's pods.
+const webhookSelector = "app.kubernetes.io/name=podinit,app.kubernetes.io/component=webhook"
+
+// TestWebhookAway deletes all of the webhook's pods at once. Pods are created all the time, none is
+// refused, and when the webhook is back by itself they are wrapped again.
+func TestWebhookAway(t *testing.T) {
+	ns := namespace(t, optedIn())
+	isWrapped := func(i int) bool {
+		t.Helper()
+		pod := create(t, ns, shellPod(fmt.Sprintf("pod-%d", i), "true"))
+		return strings.HasPrefix(pod.Spec.Containers[0].Command[0], "/podinit/")
+	}
+	if !isWrapped(0) {
+		t.Fatal("a pod is not wrapped before the webhook is away")
+	}
+	now := int64(0)
+	err := client.CoreV1().Pods(system).DeleteCollection(t.Context(),
+		metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{LabelSelector: webhookSelector})
+	if err != nil {
+		t.Fatal(err)
+	}
+	created, unwrapped, inARow := 1, 0, 0
+	eventually(t, "the webhook to wrap pods again", func(context.Context) (bool, error) {
+		if isWrapped(created) {
+			inARow++
+		} else {
+			unwrapped, inARow = unwrapped+1, 0
+		}
+		created++
+		// Both replicas must serve, and the apiserver picks one at random.
+		return inARow == 20, nil
+	})
+	t.Logf("%d pods created while the webhook was killed and came back: none refused, %d not wrapped", created, unwrapped)
+}
+
+// post sends a body to the webhook itself, past the apiserver's own checks.
+func post(t *testing.T, body []byte) ([]byte, int) {
+	t.Helper()
+	result := client.CoreV1().RESTClient().Post().
+		AbsPath("/api/v1/namespaces", system, "services", "https:"+deployment+":443", "proxy", "mutate").
+		SetHeader("Content-Type", "application/json").Body(body).Do(t.Context())
+	code := 0
+	result.StatusCode(&code)
+	text, err := result.Raw()
+	if status := apierrors.APIStatus(nil); errors.As(err, &status) {
+		code = int(status.Status().Code)
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	return text, code
+}
+
+// TestBadRequests sends what no apiserver sends. Each gets a clear answer, and the server lives.
+func TestBadRequests(t *testing.T) {
+	review := func(kind string, object string) []byte {
+		return fmt.Appendf(nil, `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"u1",
+			"kind":{"group":"","version":"v1","kind":%q},"resource":{"group":"","version":"v1","resource":"pods"},
+			"namespace":"default","operation":"CREATE","object":%s}}`, kind, object)
+	}
+	pod, err := json.Marshal(shellPod("p", "sleep", "1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	valid := review("Pod", string(pod))
+	restarts := webhookRestarts(t)
+	for _, tt := range []struct {
+		name    string
+		body    []byte
+		code    int
+		patched bool
+	}{
+		{"valid", valid, 200, true},
+		{"garbage", []byte("\x00\xff garbage"), 400, false},
+		{"empty", nil, 400, false},
+		{"truncated", valid[:len(valid)/2], 400, false},
+		{"no review", pod, 400, false},
+		{"no pod", review("ConfigMap", `{"apiVersion":"v1","kind":"ConfigMap","data":{"a":"b"}}`), 200, false},
+		{"no object", review("Pod", "null"), 200, false},
+		{"spec of another type", review("Pod", `{"apiVersion":"v1","kind":"Pod","metadata":{},"spec":[1]}`), 200, false},
+		{"10 MiB", []byte(strings.Repeat(" ", 10<<20) + string(valid)), 413, false},
+		{"valid after all that", valid, 200, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			text, code := post(t, tt.body)
+			if code != tt.code {
+				t.Fatalf("code %d, want %d: %s", code, tt.code, text)
+			}
+			if code != 200 {
+				if len(text) == 0 {
+					t.Error("the answer does not say what is wrong")
+				}
+				return
+			}
+			var answer admissionv1.AdmissionReview
+			if err := json.Unmarshal(text, &answer); err != nil {
+				t.Fatalf("%v: %s", err, text)
+			}
+			if answer.Response == nil || !answer.Response.Allowed || answer.Response.UID != "u1" {
+				t.Errorf("not an answer that allows: %s", text)
+			}
+			if patched := len(answer.Response.Patch) > 0; patched != tt.patched {
+				t.Errorf("patched: %v, want %v: %s", patched, tt.patched, text)
+			}
+		})
+	}
+	if now := webhookRestarts(t); now != restarts {
+		t.Errorf("containers of the webhook restarted: %d times, before %d", now, restarts)
+	}
+}
+
+func webhookRestarts(t *testing.T) (n int32) {
+	t.Helper()
+	pods, err := client.CoreV1().Pods(system).List(t.Context(), metav1.ListOptions{LabelSelector: webhookSelector})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pod := range pods.Items {
+		for _, c := range pod.Status.ContainerStatuses {
+			n += c.RestartCount
+		}
+	}
+	return n
+}
+
+// TestDeployment looks at what config/ made, as a platform team would.
+func TestDeployment(t *testing.T) {
+	pods, err := client.CoreV1().Pods(system).List(t.Context(), metav1.ListOptions{LabelSelector: webhookSelector})
+	if err != nil {
+		t.Fatal(err)
+	}
+	running := 0
+	for _, pod := range pods.Items {
+		if pod.DeletionTimestamp == nil && pod.Status.Phase == corev1.PodRunning {
+			running++
+		}
+	}
+	if running != 2 {
+		t.Errorf("%d replicas run, want 2", running)
+	}
+	ns, err := client.CoreV1().Namespaces().Get(t.Context(), system, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if level := ns.Labels["pod-security.kubernetes.io/enforce"]; level != "restricted" {
+		t.Errorf("Pod Security of %s is %q, want restricted", system, level)
+	}
+	configuration, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), deployment, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range configuration.Webhooks {
+		if *w.FailurePolicy != "Ignore" || *w.TimeoutSeconds != 5 || *w.ReinvocationPolicy != "IfNeeded" || *w.SideEffects != "None" {
+			t.Errorf("webhook %s: failurePolicy %s, timeoutSeconds %d, reinvocationPolicy %s, sideEffects %s",
+				w.Name, *w.FailurePolicy, *w.TimeoutSeconds, *w.ReinvocationPolicy, *w.SideEffects)
+		}
+	}
+}
