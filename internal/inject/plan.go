@@ -211,7 +211,7 @@ func (p *Plan) decide(c *container) Decision {
 	}
 	if d.Reason == "" {
 		d.Source = v1alpha1.SourceCommand
-		d.Command = slices.Concat([]string{initPath}, initFlags(p.pod, c), []string{"--"}, command)
+		d.Command = wrap(p.pod, c, command)
 	}
 	return d
 }
