@@ -46,7 +46,7 @@ type Config struct {
 type Plan struct {
 	// Reason is why the Pod as a whole is left alone; empty if its containers are looked at.
 	Reason v1alpha1.Reason
-	// Containers has a decision for every regular container, in the Pod's order; empty where Reason is set.
+	// Containers has a decision for every regular container, in the Pod's order; each repeats Reason where that is set.
 	Containers []Decision
 
 	config Config
@@ -69,11 +69,13 @@ type Decision struct {
 func NewPlan(config Config, namespace string, pod *Pod) *Plan {
 	plan := &Plan{config: config, pod: pod}
 	plan.Reason = plan.leavePodAlone(namespace)
-	if plan.Reason != "" {
-		return plan
-	}
 	for i := range pod.Spec.Containers {
-		plan.Containers = append(plan.Containers, plan.decide(&pod.Spec.Containers[i]))
+		c := &pod.Spec.Containers[i]
+		d := Decision{Name: c.Name, Reason: plan.Reason}
+		if plan.Reason == "" {
+			d = plan.decide(c)
+		}
+		plan.Containers = append(plan.Containers, d)
 	}
 	return plan
 }
@@ -86,6 +88,9 @@ func (p *Plan) Wraps() bool {
 // Status is what the status annotation says.
 func (p *Plan) Status() v1alpha1.Status {
 	status := v1alpha1.Status{V: v1alpha1.StatusVersion, Version: p.config.Version, Reason: p.Reason}
+	if p.Reason != "" {
+		return status
+	}
 	if p.Wraps() {
 		status.Delivery = v1alpha1.DeliveryInitContainer
 	}
@@ -114,7 +119,10 @@ func (p *Plan) Warnings() []string {
 		warnings = append(warnings, fmt.Sprintf("podinit: %s: %q is not known and ignored. Use %s or %s.",
 			v1alpha1.Inject, mode, v1alpha1.InjectEnabled, v1alpha1.InjectDisabled))
 	}
-	warn("pod", p.Reason)
+	if p.Reason != "" {
+		warn("pod", p.Reason)
+		return warnings
+	}
 	for _, d := range p.Containers {
 		warn(fmt.Sprintf("container %q", d.Name), d.Reason)
 	}

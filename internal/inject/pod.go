@@ -103,7 +103,10 @@ type probe struct {
 func Decode(raw []byte) (*Pod, error) {
 	pod := &Pod{raw: raw}
 	strict, err := kjson.UnmarshalStrict(raw, pod, kjson.DisallowDuplicateFields)
-	if err = errors.Join(append([]error{err}, strict...)...); err != nil {
+	if err == nil && len(strict) > 0 {
+		err = strict[0]
+	}
+	if err != nil {
 		return nil, fmt.Errorf("reading the object as a v1 Pod: %w", err)
 	}
 	if pod.Metadata == nil || pod.Spec == nil {
