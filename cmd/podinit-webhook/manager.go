@@ -73,7 +73,7 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 		return nil, err
 	}
 
-	server.Register(mutatePath, &webhook.Handler{
+	manager.GetWebhookServer().Register(mutatePath, &webhook.Handler{
 		Mutator: webhook.Injector{Config: inject.Config{
 			Image: o.InitImage, Version: version.Version, ExcludedNamespaces: o.ExcludedNamespaces,
 		}},
