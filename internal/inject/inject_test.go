@@ -1,0 +1,286 @@
+package inject_test
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/util/sets"
+	podresources "k8s.io/component-helpers/resource"
+	psapi "k8s.io/pod-security-admission/api"
+	pspolicy "k8s.io/pod-security-admission/policy"
+	"sigs.k8s.io/yaml"
+
+	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/inject"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+var config = inject.Config{
+	Image:              "registry.example/podinit/init:v1.2.3",
+	Version:            "v1.2.3+build.7",
+	ExcludedNamespaces: []string{"kube-system"},
+}
+
+// result is a Pod after the webhook.
+type result struct {
+	pod      []byte
+	patch    []byte
+	warnings []string
+}
+
+// mutate does to a Pod what an apiserver with our webhook does, with the library that the apiserver uses.
+func mutate(raw []byte) (result, error) {
+	pod, err := inject.Decode(raw)
+	if err != nil {
+		return result{}, err
+	}
+	plan := inject.NewPlan(config, "default", pod)
+	patch, err := plan.Patch()
+	if err != nil {
+		return result{}, err
+	}
+	if patch == nil {
+		return result{pod: raw, warnings: plan.Warnings()}, nil
+	}
+	decoded, err := jsonpatch.DecodePatch(patch)
+	if err != nil {
+		return result{}, fmt.Errorf("decoding our patch: %w", err)
+	}
+	patched, err := decoded.Apply(raw)
+	if err != nil {
+		return result{}, fmt.Errorf("applying our patch: %w", err)
+	}
+	return result{pod: patched, patch: patch, warnings: plan.Warnings()}, nil
+}
+
+func TestGolden(t *testing.T) {
+	cases, err := filepath.Glob("testdata/*/pod.yaml")
+	if err != nil || len(cases) == 0 {
+		t.Fatalf("no golden cases found: %v", err)
+	}
+	for _, file := range cases {
+		dir := filepath.Dir(file)
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			raw := readYAML(t, file)
+			once, err := mutate(raw)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := golden(t, once)
+			if *update {
+				if err := os.WriteFile(filepath.Join(dir, "want.yaml"), got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(filepath.Join(dir, "want.yaml"))
+			if err != nil {
+				t.Fatalf("%v: write it with -update", err)
+			}
+			if diff := cmp.Diff(string(want), string(got)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			checkPromises(t, raw, once)
+		})
+	}
+}
+
+// checkPromises holds what a wrapped Pod must never notice, with Kubernetes' own code as the judge where it has any.
+func checkPromises(t *testing.T, raw []byte, once result) {
+	t.Helper()
+	again, err := mutate(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(once.patch), string(again.patch)); diff != "" {
+		t.Errorf("the same pod gave another patch (-first +second):\n%s", diff)
+	}
+	twice, err := mutate(once.pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if twice.patch != nil {
+		t.Errorf("mutating what was mutated changes it again: %s", twice.patch)
+	}
+
+	before, after := typed(t, raw), typed(t, once.pod)
+	withoutOurs(before)
+	if want, got := qosClass(before), qosClass(after); want != got {
+		t.Errorf("QoS class: %s became %s", want, got)
+	}
+	o := podresources.PodResourcesOptions{}
+	if diff := cmp.Diff(quantities(podresources.PodRequests(before, o)), quantities(podresources.PodRequests(after, o))); diff != "" {
+		t.Errorf("effective requests (-before +after):\n%s", diff)
+	}
+	if diff := cmp.Diff(quantities(podresources.PodLimits(before, o)), quantities(podresources.PodLimits(after, o))); diff != "" {
+		t.Errorf("effective limits (-before +after):\n%s", diff)
+	}
+	for _, level := range []psapi.Level{psapi.LevelBaseline, psapi.LevelRestricted} {
+		if want, got := podSecurity(t, level, before), podSecurity(t, level, after); want == "" && got != "" {
+			t.Errorf("Pod Security %s allowed the pod before and refuses it now: %s", level, got)
+		}
+	}
+}
+
+// withoutOurs removes a copier that was there before, so that the Pod is compared with what its author meant.
+func withoutOurs(pod *corev1.Pod) {
+	var others []corev1.Container
+	for _, c := range pod.Spec.InitContainers {
+		if c.Name != "podinit-copy" {
+			others = append(others, c)
+		}
+	}
+	pod.Spec.InitContainers = others
+}
+
+// golden is the Pod and the warnings as the golden files hold them.
+func golden(t *testing.T, r result) []byte {
+	t.Helper()
+	out, err := yaml.JSONToYAML(r.pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, w := range r.warnings {
+		fmt.Fprintf(&b, "# warning: %s\n", w)
+	}
+	return append([]byte(b.String()), out...)
+}
+
+func readYAML(t *testing.T, file string) []byte {
+	t.Helper()
+	in, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := yaml.YAMLToJSON(in)
+	if err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	return raw
+}
+
+func typed(t *testing.T, raw []byte) *corev1.Pod {
+	t.Helper()
+	pod := &corev1.Pod{}
+	if err := json.Unmarshal(raw, pod); err != nil {
+		t.Fatalf("reading %s: %v", raw, err)
+	}
+	// The apiserver's default (pkg/apis/core/v1/defaults.go), which it applies before and after a webhook.
+	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range containers {
+			for name, limit := range containers[i].Resources.Limits {
+				if _, ok := containers[i].Resources.Requests[name]; !ok {
+					if containers[i].Resources.Requests == nil {
+						containers[i].Resources.Requests = corev1.ResourceList{}
+					}
+					containers[i].Resources.Requests[name] = limit
+				}
+			}
+		}
+	}
+	return pod
+}
+
+func quantities(list corev1.ResourceList) map[string]string {
+	m := map[string]string{}
+	for name, q := range list {
+		if !q.IsZero() {
+			m[string(name)] = q.String()
+		}
+	}
+	return m
+}
+
+// qosClass is the rule of pkg/apis/core/v1/helper/qos, which lives in a module that cannot be imported.
+func qosClass(pod *corev1.Pod) corev1.PodQOSClass {
+	requests, limits := corev1.ResourceList{}, corev1.ResourceList{}
+	guaranteed := true
+	add := func(sum, list corev1.ResourceList) sets.Set[corev1.ResourceName] {
+		named := sets.New[corev1.ResourceName]()
+		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+			if q, ok := list[name]; ok && q.Cmp(resource.Quantity{}) > 0 {
+				total := sum[name]
+				total.Add(q)
+				sum[name] = total
+				named.Insert(name)
+			}
+		}
+		return named
+	}
+	for _, c := range append(append([]corev1.Container{}, pod.Spec.InitContainers...), pod.Spec.Containers...) {
+		add(requests, c.Resources.Requests)
+		if add(limits, c.Resources.Limits).Len() < 2 {
+			guaranteed = false
+		}
+	}
+	switch {
+	case len(requests) == 0 && len(limits) == 0:
+		return corev1.PodQOSBestEffort
+	case guaranteed && cmp.Equal(quantities(requests), quantities(limits)):
+		return corev1.PodQOSGuaranteed
+	}
+	return corev1.PodQOSBurstable
+}
+
+// podSecurity says why a level refuses the Pod, "" if it does not.
+func podSecurity(t *testing.T, level psapi.Level, pod *corev1.Pod) string {
+	t.Helper()
+	evaluator, err := pspolicy.NewEvaluator(pspolicy.DefaultChecks(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := pspolicy.AggregateCheckResults(evaluator.EvaluatePod(
+		psapi.LevelVersion{Level: level, Version: psapi.LatestVersion()}, &pod.ObjectMeta, &pod.Spec))
+	if r.Allowed {
+		return ""
+	}
+	return r.ForbiddenDetail()
+}
+
+func TestExcludedNamespace(t *testing.T) {
+	pod, err := inject.Decode([]byte(`{"metadata":{},"spec":{"containers":[{"name":"app","command":["app"]}]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := inject.NewPlan(config, "kube-system", pod)
+	if diff := cmp.Diff(v1alpha1.ReasonExcludedNamespace, plan.Reason); diff != "" {
+		t.Errorf("reason (-want +got):\n%s", diff)
+	}
+	if patch, err := plan.Patch(); patch != nil || err != nil {
+		t.Errorf("patch %s, error %v; want neither", patch, err)
+	}
+}
+
+func TestNoPatch(t *testing.T) {
+	long := strings.Repeat("x", 256<<10)
+	for name, c := range map[string]struct{ pod, version, want string }{
+		"not json":             {`{"metadata":{}`, "v1", "reading the object as a v1 Pod"},
+		"null":                 {`null`, "v1", "no metadata or no spec"},
+		"no spec":              {`{"metadata":{}}`, "v1", "no metadata or no spec"},
+		"wrong type":           {`{"metadata":{},"spec":{"containers":"none"}}`, "v1", "reading the object as a v1 Pod"},
+		"a field twice":        {`{"metadata":{},"spec":{"containers":[]},"spec":{}}`, "v1", "duplicate field"},
+		"annotations too long": {`{"metadata":{"annotations":{"a":"` + long + `"}},"spec":{"containers":[{"name":"app","command":["app"]}]}}`, "v1", "shorten the annotations"},
+		"version is no label":  {`{"metadata":{},"spec":{"containers":[{"name":"app","command":["app"]}]}}`, "v1/2", "cannot be the value of label"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var patch []byte
+			pod, err := inject.Decode([]byte(c.pod))
+			if err == nil {
+				patch, err = inject.NewPlan(inject.Config{Image: "i", Version: c.version}, "default", pod).Patch()
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("patch %s, error %v; want an error that says %q", patch, err, c.want)
+			}
+		})
+	}
+}
