@@ -1,0 +1,26 @@
+package main
+
+import "github.com/podinit/podinit/initbin/kernel"
+
+// entry is the first instruction of the process (entry_*.s): it blocks every signal, gives Go code what it needs to run
+// on, and calls start. If start returns, it undoes all that and jumps to where an ordinary Go program begins.
+func entry()
+
+var (
+	// everySignal is the mask that entry sets. The kernel drops what PID 1 neither blocks nor handles (signal(7), "the
+	// init process"), so until this is set a SIGTERM is lost.
+	everySignal = ^uint64(0)
+
+	// inheritedMask is what was set before: the main process gets it back.
+	inheritedMask uint64
+
+	// block is what the kernel left on the stack.
+	block *kernel.Block
+
+	// blankG stands in for the runtime's g. Go code reads one field of it, the stack guard, before it enters a function
+	// that needs stack; zero means there is always enough.
+	blankG [128]uintptr
+
+	// threadLocal is where amd64 looks for g.
+	threadLocal = [1]*[128]uintptr{&blankG}
+)

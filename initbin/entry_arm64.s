@@ -1,0 +1,28 @@
+#include "textflag.h"
+
+// The kernel enters here (ld -E): argc, argv and the environment lie at SP, and nothing else is set up.
+TEXT ·entry(SB), NOSPLIT|NOFRAME|TOPFRAME, $0
+	MOVD RSP, R19
+	MOVD R19, ·block(SB)
+
+	MOVD $135, R8 // rt_sigprocmask(SIG_SETMASK, &everySignal, &inheritedMask, 8)
+	MOVD $2, R0
+	MOVD $·everySignal(SB), R1
+	MOVD $·inheritedMask(SB), R2
+	MOVD $8, R3
+	SVC
+
+	MOVD $·blankG(SB), g
+	SUB  $64, RSP
+	MOVD R19, 8(RSP)
+	CALL ·start(SB)
+
+	MOVD $135, R8 // rt_sigprocmask(SIG_SETMASK, &inheritedMask, NULL, 8)
+	MOVD $2, R0
+	MOVD $·inheritedMask(SB), R1
+	MOVD $0, R2
+	MOVD $8, R3
+	SVC
+	MOVD ·block(SB), R19
+	MOVD R19, RSP
+	JMP  _rt0_arm64_linux(SB)

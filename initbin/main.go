@@ -1,0 +1,95 @@
+// Init is a container's PID 1: it starts the main process, passes signals on, reaps what ends, waits for what is still
+// finishing when the main process has ended, and exits with the main process's code.
+//
+// It is ordinary Go that runs without the Go runtime, on one thread and without allocating: docs/freestanding.md says
+// why, how, and what that forbids. The files follow a container's life: entry, main, spawn, signals, reap, drain.
+package main
+
+import (
+	"github.com/podinit/podinit/initbin/kernel"
+	"github.com/podinit/podinit/initbin/options"
+	"github.com/podinit/podinit/initbin/proc"
+	"golang.org/x/sys/unix"
+)
+
+// container is what the init knows about the container it runs.
+type container struct {
+	options      options.Options
+	pid          int  // our own process ID
+	terminal     bool // standard input is our terminal, and we are in its foreground
+	childIgnored bool // SIGCHLD was ignored when we came
+
+	main      int    // the main process, 0 once it has been reaped
+	group     int    // its process group
+	mainName  string // its name on the command line
+	mainEnded bool
+	status    int   // how it ended, as a shell reports it
+	diedOf    uint8 // the signal that ended it, 0 if it exited
+	dumped    bool  // it left a core dump
+	childless bool  // there is nothing left to reap
+
+	passed proc.Set // the signals that have been passed on to it
+
+	stopping  bool  // a stop signal has come
+	since     int64 // when the drain began: at the stop signal, or when the main process ended by itself
+	deadline  int64 // when it ends, on the clock of kernel.Now; 0 is never
+	restTold  bool  // the main process has ended and the rest has been told to
+	killed    bool  // the deadline has passed and what was left has been killed
+	abandoned bool  // and has not even gone then
+
+	told      told
+	processes processes
+}
+
+// start is the life of the container. It returns only if the command line asks for one of the commands that run once
+// and end (copy, help, version), which are ordinary Go programs.
+func start(block *kernel.Block) {
+	if runsOnce(block) {
+		return
+	}
+	name := baseName(block.Arg(0))
+	o := options.Named(name)
+	words, memory, errno := block.Args(1)
+	if errno != 0 {
+		sayNoMemory(errno)
+		kernel.Exit(exitCannotRun)
+	}
+	o, n, problem := options.Parse(o, words)
+	memory.Unmap()
+	if problem != (options.Problem{}) {
+		sayUsage(problem)
+		kernel.Exit(exitUsage)
+	}
+	if o.Show != options.ShowNothing {
+		return
+	}
+	for i := 0; block.Env(i) != ""; i++ {
+		o = o.Environ(name, block.Env(i))
+	}
+	if n == len(words) {
+		sayUsage(options.Problem{Flag: name, Want: "no program to run; usage: init [flags] -- program [argument...]"})
+		kernel.Exit(exitUsage)
+	}
+
+	c := container{options: o, pid: kernel.Getpid(), mainName: block.Arg(1 + n)}
+	c.adopt()
+	c.spawn(block, 1+n)
+	c.settle()
+	for !c.over() {
+		info, errno := kernel.NextSignal(c.patience())
+		switch errno {
+		case 0:
+			c.receive(info)
+		case unix.EAGAIN, unix.EINTR:
+		default:
+			sayCannotWait(errno)
+			kernel.Exit(exitCannotRun)
+		}
+		c.reap()
+		c.drain()
+	}
+	if !c.killed {
+		c.reportEnd(0)
+	}
+	kernel.Exit(c.exitCode())
+}

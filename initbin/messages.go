@@ -1,0 +1,227 @@
+package main
+
+import (
+	"github.com/podinit/podinit/initbin/kernel"
+	"github.com/podinit/podinit/initbin/line"
+	"github.com/podinit/podinit/initbin/options"
+	"golang.org/x/sys/unix"
+)
+
+// The exit codes that are our own; all others are the main process's. They are what shells and tini use.
+const (
+	exitUsage     = 1
+	exitCannotRun = 126
+	exitNotFound  = 127
+)
+
+// say writes a line to standard error, if that takes it: a pipe that is full or broken must neither stop the init nor
+// raise SIGPIPE.
+func say(l *line.Line) {
+	if kernel.Writable(2) {
+		kernel.Write(2, l.End().Bytes())
+	}
+}
+
+// report writes a line where Kubernetes shows it: to the termination message file, unless the program has written its
+// own message there, or else to standard error.
+func (c *container) report(l *line.Line) {
+	if !c.writeTerminationMessage(l) {
+		say(l)
+	}
+}
+
+func (c *container) writeTerminationMessage(l *line.Line) bool {
+	name := c.options.TerminationMessage
+	var path [4096]byte
+	if name == "" || len(name) >= len(path) {
+		return false
+	}
+	copy(path[:], name)
+	fd, errno := kernel.Open(path[:], unix.O_WRONLY|unix.O_CREAT|unix.O_APPEND|unix.O_NONBLOCK|unix.O_NOCTTY, 0o644)
+	if errno != 0 {
+		return false
+	}
+	size, errno := kernel.SeekEnd(fd)
+	if errno == 0 && size == 0 {
+		kernel.Write(fd, l.End().Bytes())
+	}
+	kernel.Close(fd)
+	return errno == 0
+}
+
+// These functions hold a line each, and are kept out of their callers, whose stack stays with the init for ever.
+
+//go:noinline
+func sayUsage(p options.Problem) {
+	var l line.Line
+	l.Text("podinit: ").Text(p.Flag).Text(": ")
+	if p.Word != "" {
+		l.Text("\"").Text(p.Word).Text("\" is not ")
+	}
+	say(l.Text(p.Want))
+}
+
+//go:noinline
+func sayNoMemory(errno kernel.Errno) {
+	var l line.Line
+	say(l.Text("podinit: cannot map memory for the command line: ").Text(reason(errno)))
+}
+
+//go:noinline
+func sayCannotWait(errno kernel.Errno) {
+	var l line.Line
+	say(l.Text("podinit: cannot wait for signals (rt_sigtimedwait): ").Text(reason(errno)).
+		Text("; a seccomp profile that was recorded for the program alone may forbid it: allow it, or run without podinit"))
+}
+
+//go:noinline
+func (c *container) reportCannotFork(errno kernel.Errno) {
+	var l line.Line
+	l.Text("podinit: cannot start \"").Text(c.mainName).Text("\": fork: ").Text(reason(errno))
+	if errno == unix.EAGAIN {
+		l.Text("; the container's limit of processes (pids.max, RLIMIT_NPROC) must leave room for two")
+	}
+	c.reportAndSay(&l)
+}
+
+//go:noinline
+func (c *container) reportCannotRun(errno kernel.Errno) {
+	var l line.Line
+	l.Text("podinit: cannot run \"").Text(c.mainName).Text("\": ")
+	switch errno {
+	case unix.ENOENT:
+		if contains(c.mainName, '/') {
+			l.Text("no such file, or the interpreter that it names does not exist")
+		} else {
+			l.Text("not found in PATH")
+		}
+		l.Text("; check the container's command and image")
+	case unix.EACCES:
+		l.Text("permission denied; it must be a file, executable for the container's user, on a volume without noexec")
+	case unix.ENOEXEC:
+		l.Text("neither a program for this machine nor a script with a #! line")
+	case unix.ETXTBSY:
+		l.Text("it is open for writing; close it before it is run")
+	case unix.E2BIG:
+		l.Text("arguments and environment are too long together")
+	default:
+		l.Text(reason(errno))
+	}
+	c.reportAndSay(&l)
+}
+
+// namesAtMost is how many killed processes a message names.
+const namesAtMost = 10
+
+// reportEnd says what ought not to have happened: the main process died by a signal, or others had to be killed, which
+// is about to be done. It is silent if all is well.
+//
+//go:noinline
+func (c *container) reportEnd(now int64) {
+	var l line.Line
+	if c.diedOf != 0 {
+		l.Text("podinit: \"").Text(c.mainName).Text("\" was killed by ")
+		signalName(&l, c.diedOf)
+		if c.dumped {
+			l.Text(", core dumped")
+		}
+	}
+	if c.killed {
+		c.nameKilled(&l, now)
+	}
+	switch {
+	case l.Empty() || c.writeTerminationMessage(&l):
+	case !c.killed && c.passed.Has(c.diedOf):
+		// It ended as it was asked to, and nobody has asked for more on standard error.
+	default:
+		say(&l)
+	}
+}
+
+func (c *container) nameKilled(l *line.Line, now int64) {
+	if l.Empty() {
+		l.Text("podinit: ")
+	} else {
+		l.Text("; ")
+	}
+	left := 0
+	if c.processes.scan() {
+		for i := range c.processes.all() {
+			if p := &c.processes.all()[i]; !p.Gone() && c.processes.below(p, int32(c.pid)) {
+				left++
+			}
+		}
+	}
+	l.Text("killed ")
+	switch left {
+	case 0:
+		l.Text("what was")
+	case 1:
+		l.Text("1 process that was")
+	default:
+		l.Number(int64(left)).Text(" processes that were")
+	}
+	l.Text(" still running ").Seconds(now - c.since).Text(" after ")
+	if c.stopping {
+		l.Text("the stop signal")
+	} else {
+		l.Text("\"").Text(c.mainName).Text("\" had ended")
+	}
+	named := 0
+	for i := range c.processes.all() {
+		p := &c.processes.all()[i]
+		if p.Gone() || !c.processes.below(p, int32(c.pid)) {
+			continue
+		}
+		switch {
+		case named == 0:
+			l.Text(": ")
+		case named == namesAtMost:
+			l.Text(", ...")
+			return
+		default:
+			l.Text(", ")
+		}
+		l.Text(p.Name()).Text(" (pid ").Number(int64(p.PID)).Text(")")
+		named++
+	}
+}
+
+func signalName(l *line.Line, signal uint8) {
+	if name := options.Signal(signal).Name(); name != "" {
+		l.Text(name)
+	} else {
+		l.Text("signal ").Number(int64(signal))
+	}
+}
+
+// reportAndSay is for a container that never came to life: then there is no program whose log could be disturbed.
+func (c *container) reportAndSay(l *line.Line) {
+	c.writeTerminationMessage(l)
+	say(l)
+}
+
+// reason is an error in words, the few that can come up; the others have numbers.
+func reason(errno kernel.Errno) string {
+	switch errno {
+	case unix.EPERM:
+		return "operation not permitted"
+	case unix.EAGAIN:
+		return "resource temporarily unavailable"
+	case unix.ENOMEM:
+		return "out of memory"
+	case unix.ENOSYS:
+		return "the kernel has no such system call"
+	case unix.EIO:
+		return "input/output error"
+	case unix.ELOOP:
+		return "too many symbolic links"
+	case unix.ENAMETOOLONG:
+		return "the name is too long"
+	case unix.ENOTDIR:
+		return "a part of the path is not a directory"
+	case unix.EINVAL:
+		return "invalid argument"
+	}
+	return "error"
+}

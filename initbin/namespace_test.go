@@ -1,0 +1,155 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// initPath is the init under test, built as a release is.
+var initPath string
+
+// ldflags are what make the binary an init: see docs/freestanding.md.
+const ldflags = "-s -w -E main.entry"
+
+// mountProc marks a run of this test binary that only prepares a PID namespace and then becomes its PID 1.
+const mountProc = "PODINIT_TEST_MOUNT_PROC"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(mountProc) != "" {
+		fmt.Fprintln(os.Stderr, becomePID1())
+		os.Exit(99)
+	}
+	directory, err := os.MkdirTemp("", "podinit")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Chmod(directory, 0o755)
+	initPath = filepath.Join(directory, "init")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", ldflags, "-o", initPath, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(directory)
+	os.Exit(code)
+}
+
+// becomePID1 gives the new PID namespace its own /proc and executes the arguments.
+func becomePID1() error {
+	runtime.LockOSThread()
+	if os.Getenv(mountProc) == "yes" {
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return fmt.Errorf("making mounts private: %w", err)
+		}
+		if err := unix.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+			return fmt.Errorf("mounting /proc: %w", err)
+		}
+	}
+	os.Unsetenv(mountProc)
+	return syscall.Exec(os.Args[1], os.Args[1:], os.Environ())
+}
+
+// container is a process under test in a PID namespace of its own, as its PID 1 unless a test says otherwise.
+type testContainer struct {
+	*exec.Cmd
+	t      *testing.T
+	output *buffer
+}
+
+// newContainer prepares "init arguments..." as PID 1 of a new PID namespace with its own /proc.
+func newContainer(t *testing.T, arguments ...string) *testContainer {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	cmd := exec.CommandContext(ctx, os.Args[0], append([]string{initPath}, arguments...)...)
+	cmd.Env = append(os.Environ(), mountProc+"=yes")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS}
+	c := &testContainer{Cmd: cmd, t: t, output: &buffer{}}
+	cmd.Stdout, cmd.Stderr = c.output, c.output
+	cmd.WaitDelay = 10 * time.Second
+	return c
+}
+
+// script prepares a shell script as the main process.
+func script(t *testing.T, text string, flags ...string) *testContainer {
+	t.Helper()
+	return newContainer(t, append(flags, "--", "/bin/sh", "-c", text)...)
+}
+
+func (c *testContainer) start() *testContainer {
+	c.t.Helper()
+	if err := c.Cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	return c
+}
+
+// waitFor waits until the output holds text.
+func (c *testContainer) waitFor(text string) *testContainer {
+	c.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(c.output.String(), text); {
+		if time.Now().After(deadline) {
+			c.t.Fatalf("no %q in the output:\n%s", text, c.output)
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	return c
+}
+
+func (c *testContainer) signal(s syscall.Signal) *testContainer {
+	c.t.Helper()
+	if err := c.Process.Signal(s); err != nil {
+		c.t.Fatalf("sending %v: %v\n%s", s, err, c.output)
+	}
+	return c
+}
+
+// wait waits for the end and gives the exit code, -1 if a signal killed the init itself.
+func (c *testContainer) wait() int {
+	c.t.Helper()
+	err := c.Cmd.Wait()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		c.t.Fatalf("%v\n%s", err, c.output)
+	}
+	return c.ProcessState.ExitCode()
+}
+
+func (c *testContainer) run() int {
+	c.t.Helper()
+	return c.start().wait()
+}
+
+// buffer is a bytes.Buffer that a test may look into while a process writes.
+type buffer struct {
+	mutex sync.Mutex
+	bytes bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	return b.bytes.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	return b.bytes.String()
+}

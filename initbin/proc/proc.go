@@ -1,0 +1,99 @@
+// Package proc reads what /proc says about processes. It parses text and does no I/O.
+package proc
+
+import "unsafe"
+
+// Process is what the init needs of /proc/PID/stat (proc_pid_stat(5)). It holds no pointers, so that a table of it can
+// live in mapped memory.
+type Process struct {
+	PID     int32
+	Parent  int32
+	Group   int32
+	Session int32
+	Flags   uint32
+	Start   uint64 // since boot, in ticks: a process ID may be used again, both together not
+	State   byte
+	length  uint8
+	name    [15]byte // TASK_COMM_LEN without the NUL
+}
+
+// flagExiting is PF_EXITING (linux/sched.h): the process is past the point where it could handle anything.
+const flagExiting = 0x4
+
+// Name is the command name, which the process itself can change to anything. The string is p's own memory.
+func (p *Process) Name() string { return unsafe.String(&p.name[0], p.length) }
+
+// Gone says whether the process has ended or is about to: a zombie can neither get a signal nor be waited for.
+func (p *Process) Gone() bool { return p.State == 'Z' || p.State == 'X' || p.Flags&flagExiting != 0 }
+
+// Stopped says whether the process is stopped by a signal.
+func (p *Process) Stopped() bool { return p.State == 'T' }
+
+// ParseStat reads /proc/PID/stat. The name in it stands in parentheses and may itself hold parentheses, spaces and
+// newlines, so it ends at the last parenthesis.
+func ParseStat(text []byte) (p Process, ok bool) {
+	open, end := -1, -1
+	for i, c := range text {
+		if c == '(' && open < 0 {
+			open = i
+		}
+		if c == ')' {
+			end = i
+		}
+	}
+	if open < 2 || end < open {
+		return p, false
+	}
+	f := fields{text: text[:open-1]}
+	p.PID = int32(f.number())
+	p.length = uint8(copy(p.name[:], text[open+1:end]))
+
+	f.text = text[end+1:]
+	p.State = f.letter()
+	p.Parent = int32(f.number())
+	p.Group = int32(f.number())
+	p.Session = int32(f.number())
+	f.number() // tty_nr
+	f.number() // tpgid
+	p.Flags = uint32(f.number())
+	for range 12 { // minflt to itrealvalue
+		f.number()
+	}
+	p.Start = f.number()
+	return p, !f.bad
+}
+
+// fields takes a text apart at its spaces.
+type fields struct {
+	text []byte
+	bad  bool
+}
+
+func (f *fields) number() uint64 {
+	i := 0
+	for i < len(f.text) && f.text[i] == ' ' {
+		i++
+	}
+	if i < len(f.text) && f.text[i] == '-' {
+		i++ // tpgid is -1 without a terminal; no number that is used is negative
+	}
+	begin := i
+	var n uint64
+	for i < len(f.text) && '0' <= f.text[i] && f.text[i] <= '9' {
+		n = n*10 + uint64(f.text[i]-'0')
+		i++
+	}
+	f.bad = f.bad || i == begin || i < len(f.text) && f.text[i] != ' ' && f.text[i] != '\n'
+	f.text = f.text[i:]
+	return n
+}
+
+func (f *fields) letter() byte {
+	if len(f.text) < 2 || f.text[0] != ' ' || f.text[1] < 'A' {
+		f.bad = true
+		return 0
+	}
+	c := f.text[1]
+	f.text = f.text[2:]
+	return c
+}

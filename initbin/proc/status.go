@@ -1,0 +1,85 @@
+package proc
+
+// Set is a set of signals as /proc/PID/status prints it: bit n-1 is signal n.
+type Set uint64
+
+// Has says whether a signal is in the set.
+func (s Set) Has(signal uint8) bool { return signal > 0 && s>>(signal-1)&1 != 0 }
+
+// With is the set with one more signal.
+func (s Set) With(signal uint8) Set {
+	if signal > 0 {
+		s |= 1 << (signal - 1)
+	}
+	return s
+}
+
+// Status is what the init needs of /proc/PID/status (proc_pid_status(5)).
+type Status struct {
+	State   byte
+	Pending Set // SigPnd and ShdPnd
+	Blocked Set
+	Ignored Set
+	Caught  Set
+
+	seen int
+	n    int
+	line [32]byte
+}
+
+// Complete says whether every line that is needed has been read.
+func (s *Status) Complete() bool { return s.seen == 6 }
+
+// Read takes the next piece of the file. The list of groups can make it longer than any buffer, so it comes in pieces
+// and only the head of each line is kept. Newlines within a name are escaped by the kernel here.
+func (s *Status) Read(piece []byte) {
+	for _, c := range piece {
+		if c == '\n' {
+			s.take(s.line[:min(s.n, len(s.line))])
+			s.n = 0
+			continue
+		}
+		if uint(s.n) < uint(len(s.line)) {
+			s.line[s.n] = c
+			s.n++
+		}
+	}
+}
+
+func (s *Status) take(line []byte) {
+	switch {
+	case begins(line, "State:\t") && len(line) > len("State:\t"):
+		s.State = line[len("State:\t")]
+		s.seen++
+	case begins(line, "SigPnd:\t"), begins(line, "ShdPnd:\t"):
+		s.Pending |= s.set(line)
+	case begins(line, "SigBlk:\t"):
+		s.Blocked = s.set(line)
+	case begins(line, "SigIgn:\t"):
+		s.Ignored = s.set(line)
+	case begins(line, "SigCgt:\t"):
+		s.Caught = s.set(line)
+	}
+}
+
+// set reads the hexadecimal number behind an eight-letter heading.
+func (s *Status) set(line []byte) Set {
+	var set Set
+	for _, c := range line[len("SigPnd:\t"):] {
+		switch {
+		case '0' <= c && c <= '9':
+			c -= '0'
+		case 'a' <= c && c <= 'f':
+			c -= 'a' - 10
+		default:
+			return 0
+		}
+		set = set<<4 | Set(c)
+	}
+	s.seen++
+	return set
+}
+
+func begins(line []byte, heading string) bool {
+	return len(line) >= len(heading) && string(line[:len(heading)]) == heading
+}

@@ -1,0 +1,40 @@
+package main
+
+import (
+	"github.com/podinit/podinit/initbin/kernel"
+	"golang.org/x/sys/unix"
+)
+
+// reap collects every child that has ended. SIGCHLD is one bit, however many children it stands for (signal(7)), so it
+// sweeps until there are no more, and only then is the main process's end acted upon.
+func (c *container) reap() {
+	c.childless = false
+	for {
+		pid, status, errno := kernel.Wait(0)
+		switch {
+		case errno == unix.ECHILD:
+			c.childless = true
+			return
+		case errno != 0 || pid == 0:
+			return
+		case pid != c.main:
+			continue
+		case status.Exited():
+			c.status = status.ExitStatus()
+		case status.Signaled():
+			c.status = 128 + int(status.Signal())
+			c.diedOf, c.dumped = uint8(status.Signal()), status.CoreDump()
+		default:
+			continue
+		}
+		c.main, c.mainEnded = 0, true // the number may be given to another process from here on
+	}
+}
+
+// exitCode is what the container ends with: the main process's code, as a shell reports it, after remapping.
+func (c *container) exitCode() int {
+	if c.options.RemapExitCodes.Has(uint8(c.status)) {
+		return 0
+	}
+	return c.status
+}

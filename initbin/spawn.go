@@ -1,0 +1,188 @@
+package main
+
+import (
+	"github.com/podinit/podinit/initbin/kernel"
+	"golang.org/x/sys/unix"
+)
+
+// defaultPath is where programs are looked for when the container has no PATH.
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// adopt makes orphans come to us. PID 1 gets them anyway, and the flag would only be inherited by nobody.
+func (c *container) adopt() {
+	if c.pid != 1 {
+		kernel.BecomeSubreaper()
+	}
+	if c.options.ParentDeathSignal != 0 {
+		kernel.SetParentDeathSignal(uint8(c.options.ParentDeathSignal))
+	}
+	// With SIGCHLD ignored the kernel reaps by itself and the exit code is lost (wait(2), "NOTES").
+	c.childIgnored = kernel.Ignored(uint8(unix.SIGCHLD))
+	if c.childIgnored {
+		kernel.SetIgnored(uint8(unix.SIGCHLD), false)
+	}
+	// A process outside the foreground group, as we are about to be, may neither take the terminal back nor read from it.
+	if pgid, errno := kernel.Foreground(0); errno == 0 && pgid == kernel.Getpgrp() {
+		c.terminal = true
+	}
+	if c.terminal && c.options.OwnSession {
+		c.leaveTerminal()
+	}
+}
+
+// leaveTerminal lets the main process's new session take the terminal. If we lead the old session the kernel sends its
+// foreground group, us included, SIGHUP and SIGCONT (tty_ioctl(4), TIOCNOTTY): they are nobody's wish and are not kept.
+func (c *container) leaveTerminal() {
+	if kernel.LeaveTerminal(0) != 0 {
+		return
+	}
+	for _, s := range [...]unix.Signal{unix.SIGHUP, unix.SIGCONT} {
+		kernel.Discard(uint8(s))
+	}
+}
+
+// spawn starts the main process.
+func (c *container) spawn(block *kernel.Block, program int) {
+	pid, errno := kernel.Fork()
+	if errno != 0 {
+		c.reportCannotFork(errno)
+		kernel.Exit(exitCannotRun)
+	}
+	if pid == 0 {
+		c.become(block, program)
+	}
+	c.main, c.group = pid, pid
+	if !c.options.OwnSession {
+		kernel.Setpgid(pid, pid) // here too: a signal for the group may have to be sent before the child has run
+	}
+}
+
+// become is the child: it turns into the main process, with everything as the container's runtime set it up.
+func (c *container) become(block *kernel.Block, program int) {
+	if c.options.OwnSession {
+		kernel.Setsid()
+		if c.terminal {
+			kernel.TakeTerminal(0)
+		}
+	} else {
+		kernel.Setpgid(0, 0)
+		if c.terminal {
+			// SIGTTOU is blocked, so this works from the background group that we now are (tcsetpgrp(3)).
+			kernel.SetForeground(0, kernel.Getpid())
+		}
+	}
+	if c.childIgnored {
+		kernel.SetIgnored(uint8(unix.SIGCHLD), true)
+	}
+	var pidEntry [len("LISTEN_PID=") + 20]byte
+	passListenPID(block, &pidEntry, c.pid)
+	kernel.SetMask(inheritedMask)
+
+	errno := c.exec(block, program)
+	code := exitCannotRun
+	if errno == unix.ENOENT {
+		code = exitNotFound
+	}
+	c.reportCannotRun(errno)
+	kernel.Exit(code)
+}
+
+// passListenPID moves systemd's socket activation on: descriptors are meant for the process whose number LISTEN_PID is
+// (sd_listen_fds(3)), and that was us.
+func passListenPID(block *kernel.Block, entry *[len("LISTEN_PID=") + 20]byte, ours int) {
+	for i := 0; block.Env(i) != ""; i++ {
+		e := block.Env(i)
+		if len(e) <= len("LISTEN_PID=") || e[:len("LISTEN_PID=")] != "LISTEN_PID=" {
+			continue
+		}
+		if pid, ok := number(e[len("LISTEN_PID="):]); !ok || pid != ours {
+			return
+		}
+		n := copy(entry[:], "LISTEN_PID=")
+		putNumber(entry[n:], kernel.Getpid())
+		block.SetEnv(i, entry[:])
+		return
+	}
+}
+
+// exec finds the program as execvp(3) does and becomes it. Back here, it has failed.
+func (c *container) exec(block *kernel.Block, program int) kernel.Errno {
+	name := block.Arg(program)
+	var path [4096]byte
+	if contains(name, '/') || name == "" {
+		return c.execPath(block, program, path[:], "", name)
+	}
+
+	search := defaultPath
+	for i := 0; block.Env(i) != ""; i++ {
+		if e := block.Env(i); len(e) >= len("PATH=") && e[:len("PATH=")] == "PATH=" {
+			search = e[len("PATH="):]
+			break
+		}
+	}
+	result := kernel.Errno(unix.ENOENT)
+	for more := true; more; {
+		var directory string
+		directory, search, more = cutAtColon(search)
+		switch errno := c.execPath(block, program, path[:], directory, name); errno {
+		case unix.ENOENT, unix.ENOTDIR, unix.ENAMETOOLONG:
+		case unix.EACCES:
+			result = errno // there may still be one further on that may be run
+		default:
+			return errno
+		}
+	}
+	return result
+}
+
+func (c *container) execPath(block *kernel.Block, program int, path []byte, directory, name string) kernel.Errno {
+	n := 0
+	if directory != "" {
+		n = copy(path, directory)
+		if n < len(path) {
+			path[n] = '/'
+			n++
+		}
+	}
+	if len(path)-n <= len(name) {
+		return unix.ENAMETOOLONG
+	}
+	n += copy(path[n:], name)
+	path[n] = 0
+	errno := kernel.Exec(path, block.Argv(program), block.Envp())
+	if errno == unix.ENOEXEC && c.options.ShellFallback {
+		// execvp(3): a file that is no program is taken for a shell script. Our own name stands before the program's
+		// in the block, so there is room for the shell's.
+		shell := [...]byte{'/', 'b', 'i', 'n', '/', 's', 'h', 0}
+		block.SetArg(program-1, shell[:])
+		block.SetArg(program, path)
+		errno = kernel.Exec(shell[:], block.Argv(program-1), block.Envp())
+	}
+	return errno
+}
+
+// settle gives up what only the main process needs: other descriptors, so that a closed pipe looks closed, and the
+// working directory, so that it can be unmounted. 0, 1 and 2 stay, since images write to /proc/1/fd/1.
+func (c *container) settle() {
+	kernel.CloseFrom(3)
+	root := [...]byte{'/', 0}
+	kernel.Chdir(root[:])
+}
+
+func contains(s string, c byte) bool {
+	for i := range len(s) {
+		if s[i] == c {
+			return true
+		}
+	}
+	return false
+}
+
+func cutAtColon(s string) (first, rest string, more bool) {
+	for i := range len(s) {
+		if s[i] == ':' {
+			return s[:i], s[i+1:], true
+		}
+	}
+	return s, "", false
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"unsafe"
+
+	"github.com/podinit/podinit/initbin/kernel"
+	"github.com/podinit/podinit/initbin/proc"
+)
+
+// told remembers which processes have been asked to end, so that none is asked twice: programs take a second SIGTERM
+// for impatience. It is a hash table by process ID in mapped memory, and it never forgets; the start time tells a
+// process from a later one with the same number.
+type told struct {
+	memory kernel.Mapping
+	n      int
+}
+
+// identity is a process for ever.
+type identity struct {
+	start uint64
+	pid   int32
+	_     int32
+}
+
+func (t *told) has(p *proc.Process) bool {
+	slots := kernel.View[identity](t.memory)
+	if len(slots) == 0 {
+		return false
+	}
+	return slots[place(slots, p.PID, p.Start)].pid != 0
+}
+
+// add remembers p. Without memory for that it is forgotten, and at worst told twice.
+func (t *told) add(p *proc.Process) {
+	slots := kernel.View[identity](t.memory)
+	if 2*t.n >= len(slots) {
+		bigger, errno := kernel.Map(max(1, 2*len(slots)*int(unsafe.Sizeof(identity{}))))
+		if errno != 0 {
+			return
+		}
+		more := kernel.View[identity](bigger)
+		for _, s := range slots {
+			if s.pid != 0 {
+				more[place(more, s.pid, s.start)] = s
+			}
+		}
+		t.memory.Unmap()
+		t.memory, slots = bigger, more
+	}
+	i := place(slots, p.PID, p.Start)
+	if slots[i].pid == 0 {
+		slots[i] = identity{start: p.Start, pid: p.PID}
+		t.n++
+	}
+}
+
+// place is where a process is, or the free slot where it would be. There is always a free one.
+func place(slots []identity, pid int32, start uint64) int {
+	i := int(uint(pid) % uint(len(slots)))
+	for slots[i].pid != 0 && (slots[i].pid != pid || slots[i].start != start) {
+		if i++; i == len(slots) {
+			i = 0
+		}
+	}
+	return i
+}
