@@ -41,6 +41,7 @@ func connect(kubeconfig string) (cluster, error) {
 	if err != nil {
 		return cluster{}, fmt.Errorf("read the kubeconfig: %w; name one with -kubeconfig", err)
 	}
+	config.QPS = -1 // no throttle on this side: it would count as time that a pod takes
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return cluster{}, fmt.Errorf("make a client for %s: %w", config.Host, err)
