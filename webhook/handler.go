@@ -155,7 +155,7 @@ func read(w http.ResponseWriter, r *http.Request) (in *review, status int, err e
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-		return nil, http.StatusRequestEntityTooLarge, fmt.Errorf("the body is larger than %d bytes", MaxBody)
+		return nil, http.StatusRequestEntityTooLarge, fmt.Errorf("the body is larger than %d bytes, which no AdmissionReview of a Pod is: etcd takes 1.5 MiB", MaxBody)
 	}
 	if err != nil {
 		return nil, http.StatusBadRequest, fmt.Errorf("reading the body: %w", err)

@@ -28,8 +28,7 @@ import (
 )
 
 const (
-	system     = "podinit-system"
-	deployment = "podinit-webhook"
+	system = "podinit-system"
 
 	// patience bounds every wait for a condition. It is long, because machines are shared and slow;
 	// a test that passes never waits that long.
@@ -69,7 +68,7 @@ func setUp(ctx context.Context) error {
 		return err
 	}
 	shell, err := cache.Build(ctx, image.Spec{
-		Packages: []string{"bash", "coreutils", "procps"},
+		Packages: []string{"bash", "coreutils", "grep", "procps"},
 		Config:   v1.Config{User: "65532:65532"},
 	})
 	if err != nil {
