@@ -175,6 +175,7 @@ test-cluster: deps cluster-programs ## the test cluster itself: up, crash, up, d
 
 .PHONY: test-e2e
 test-e2e: cluster-up cluster-deploy ## the suites on the real cluster (root)
+	go run ./test/demo -kubeconfig $$($(CLUSTER) kubeconfig) -registry $$($(CLUSTER) registry)
 	go test -count=1 -timeout 30m -v ./test/e2e/...
 	@$(MAKE) cluster-down
 

@@ -12,6 +12,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 )
 
@@ -20,36 +21,89 @@ const (
 	webhookSelector   = "app.kubernetes.io/name=podinit,app.kubernetes.io/component=webhook"
 )
 
+// creator creates pods in one labelled namespace and counts those that came back unwrapped. One that
+// is refused ends the test.
+type creator struct {
+	t                  *testing.T
+	namespace          string
+	created, unwrapped int
+}
+
+// wrapped creates one more pod and tells whether it was wrapped.
+func (c *creator) wrapped() bool {
+	c.t.Helper()
+	pod := shellPod(fmt.Sprintf("pod-%d", c.created), "true")
+	// Creation is what counts here; that many pods need not run.
+	pod.Spec.NodeSelector = map[string]string{"podinit.dev/e2e": "nowhere"}
+	pod = create(c.t, c.namespace, pod)
+	c.created++
+	if strings.HasPrefix(pod.Spec.Containers[0].Command[0], "/podinit/") {
+		return true
+	}
+	c.unwrapped++
+	return false
+}
+
+// steady creates pods until many in a row are wrapped: both replicas must serve, and the apiserver
+// picks one at random.
+func (c *creator) steady() {
+	c.t.Helper()
+	inARow := 0
+	eventually(c.t, "the webhook to wrap every pod", func(context.Context) (bool, error) {
+		if inARow++; !c.wrapped() {
+			inARow = 0
+		}
+		return inARow == 20, nil
+	})
+}
+
 // TestWebhookAway deletes all of the webhook's pods at once. Pods are created all the time, none is
 // refused, and when the webhook is back by itself they are wrapped again.
 func TestWebhookAway(t *testing.T) {
-	ns := namespace(t, optedIn())
-	isWrapped := func(i int) bool {
-		t.Helper()
-		pod := create(t, ns, shellPod(fmt.Sprintf("pod-%d", i), "true"))
-		return strings.HasPrefix(pod.Spec.Containers[0].Command[0], "/podinit/")
-	}
-	if !isWrapped(0) {
-		t.Fatal("a pod is not wrapped before the webhook is away")
-	}
+	c := &creator{t: t, namespace: namespace(t, optedIn())}
+	c.steady()
 	now := int64(0)
 	err := client.CoreV1().Pods(system).DeleteCollection(t.Context(),
 		metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{LabelSelector: webhookSelector})
 	if err != nil {
 		t.Fatal(err)
 	}
-	created, unwrapped, inARow := 1, 0, 0
-	eventually(t, "the webhook to wrap pods again", func(context.Context) (bool, error) {
-		if isWrapped(created) {
-			inARow++
-		} else {
-			unwrapped, inARow = unwrapped+1, 0
-		}
-		created++
-		// Both replicas must serve, and the apiserver picks one at random.
-		return inARow == 20, nil
+	c.steady()
+	t.Logf("%d pods created while the webhook was killed and came back: none refused, %d not wrapped", c.created, c.unwrapped)
+}
+
+// TestCertificateRenewed takes the certificate away. The webhook makes a new authority and a new
+// certificate by itself; the apiserver trusts it, and no pod is refused meanwhile.
+func TestCertificateRenewed(t *testing.T) {
+	c := &creator{t: t, namespace: namespace(t, optedIn())}
+	c.steady()
+	before := caBundles(t)
+	_, err := client.CoreV1().Secrets(system).Patch(t.Context(), "podinit-webhook-certificate", types.MergePatchType,
+		[]byte(`{"data":null}`), metav1.PatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a new authority in the webhook configuration", func(context.Context) (bool, error) {
+		c.wrapped()
+		return caBundles(t) != before, nil
 	})
-	t.Logf("%d pods created while the webhook was killed and came back: none refused, %d not wrapped", created, unwrapped)
+	c.steady()
+	t.Logf("%d pods created while the certificate was renewed: none refused, %d not wrapped", c.created, c.unwrapped)
+}
+
+func caBundles(t *testing.T) (bundles string) {
+	t.Helper()
+	configuration, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), configurationName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range configuration.Webhooks {
+		if len(w.ClientConfig.CABundle) == 0 {
+			t.Errorf("webhook %s has no caBundle", w.Name)
+		}
+		bundles += string(w.ClientConfig.CABundle)
+	}
+	return bundles
 }
 
 // post sends a body to the webhook itself, past the apiserver's own checks, and returns what it answers.
