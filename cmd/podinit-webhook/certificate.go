@@ -68,7 +68,7 @@ func (s *servingCertificate) update(object any) {
 	}
 	pair, err := tls.X509KeyPair(certificate, key)
 	if err != nil {
-		s.log.Error(err, "Secret holds no usable certificate; delete its data to have a new one made", "secret", s.secret)
+		s.log.Info("the Secret holds no usable certificate; the one before stays until a new one is made", "secret", s.secret.String(), "error", err.Error())
 		return
 	}
 	before := s.current.Swap(&pair)

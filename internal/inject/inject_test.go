@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -232,10 +233,14 @@ func qosClass(pod *corev1.Pod) corev1.PodQOSClass {
 	return corev1.PodQOSBurstable
 }
 
+var podSecurityEvaluator = sync.OnceValues(func() (pspolicy.Evaluator, error) {
+	return pspolicy.NewEvaluator(pspolicy.DefaultChecks(), nil)
+})
+
 // podSecurity says why a level refuses the Pod, "" if it does not.
 func podSecurity(t *testing.T, level psapi.Level, pod *corev1.Pod) string {
 	t.Helper()
-	evaluator, err := pspolicy.NewEvaluator(pspolicy.DefaultChecks(), nil)
+	evaluator, err := podSecurityEvaluator()
 	if err != nil {
 		t.Fatal(err)
 	}

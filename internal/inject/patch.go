@@ -80,6 +80,10 @@ func encode(v any) (json.RawMessage, error) {
 
 // Patch is the JSON patch that carries the plan out, nil if the Pod is as it should be. An error means that the Pod
 // must be admitted as it came: the patch would not make a valid Pod of a valid one.
+//
+// What could make it invalid is looked at without applying it. That our names and mount path are free, or ours, was
+// asked when the plan was made (nameConflict, mountConflict); that metadata and spec are there, when the Pod was
+// decoded; what is left are the sizes and values of annotations and label.
 func (p *Plan) Patch() ([]byte, error) {
 	if slices.Contains(unseen, p.Reason) {
 		return nil, nil
