@@ -1,80 +1,57 @@
 package main
 
 import (
-	"syscall"
-
 	"github.com/podinit/podinit/initbin/kernel"
-	"github.com/podinit/podinit/initbin/options"
 	"github.com/podinit/podinit/internal/version"
 )
 
-// runsOnce says whether the command line names a command and not a program: then the Go runtime runs after all.
-// A program of the same name goes after "--". Under tini's and dumb-init's names there are no commands.
-func runsOnce(block *kernel.Block) bool {
-	if block.Count() < 2 {
-		return false
-	}
-	switch baseName(block.Arg(0)) {
-	case "tini", "tini-static", "docker-init", "dumb-init":
-		return false
+// runCommand runs what the first argument asks for, if that is one of the commands. A program of the same name goes
+// after "--"; under tini's and dumb-init's names there are none.
+func runCommand(block *kernel.Block, name string) {
+	if block.Count() < 2 || isPeer(name) {
+		return
 	}
 	switch block.Arg(1) {
-	case "copy", "help", "version":
-		return true
-	}
-	return false
-}
-
-// main runs a command as an ordinary Go program. It is not how a container begins: that is entry.
-func main() {
-	if block == nil {
-		write(2, "podinit: this init was built without its entry point and cannot run as PID 1: build it with make, "+
-			"or with -ldflags=-E=main.entry (docs/freestanding.md)\n")
-		syscall.Exit(exitCannotRun)
-	}
-	syscall.Exit(runOnce(block))
-}
-
-func runOnce(block *kernel.Block) int {
-	words := make([]string, block.Count())
-	for i := range words {
-		words[i] = block.Arg(i)
-	}
-	switch command := words[1:]; {
-	case command[0] == "copy" && runsOnce(block):
-		if len(command) != 2 {
-			write(2, "podinit: copy needs one argument, the file to write: init copy /podinit/init\n")
-			return exitUsage
+	case "copy":
+		if block.Count() != 3 {
+			write(2, "podinit: copy: it needs one argument, the file to write: init copy /podinit/init\n")
+			kernel.Exit(exitUsage)
 		}
-		if err := install(command[1]); err != nil {
-			write(2, "podinit: "+err.Error()+"\n")
-			return exitUsage
-		}
-	case command[0] == "version" && runsOnce(block):
-		write(1, "podinit "+version.Version+"\n")
-	case command[0] == "help" && runsOnce(block):
+		kernel.Exit(install(block.Arg(2)))
+	case "check": // what copy runs, to see that the copy runs
+		kernel.Exit(0)
+	case "version":
+		showVersion()
+		kernel.Exit(0)
+	case "help":
 		write(1, help)
-	default:
-		switch o, _, _ := options.Parse(options.Default(), command); o.Show {
-		case options.ShowVersion:
-			write(1, "podinit "+version.Version+"\n")
-		case options.ShowLicense:
-			write(1, license)
-		default:
-			write(1, help)
-		}
+		kernel.Exit(0)
 	}
-	return 0
+}
+
+func showVersion() {
+	write(1, "podinit ")
+	write(1, version.Version)
+	write(1, "\n")
 }
 
 func write(fd int, text string) {
 	for len(text) > 0 {
-		n, err := syscall.Write(fd, []byte(text))
-		if err != nil {
+		n, errno := kernel.Write(fd, kernel.Bytes(text))
+		if errno != 0 {
 			return
 		}
 		text = text[n:]
 	}
+}
+
+// isPeer says whether a name is another init's, whose place we then take.
+func isPeer(name string) bool {
+	switch name {
+	case "tini", "tini-static", "docker-init", "dumb-init":
+		return true
+	}
+	return false
 }
 
 func baseName(path string) string {
@@ -86,13 +63,40 @@ func baseName(path string) string {
 	return path
 }
 
+// main is where a plain "go build" begins, without the entry that makes it an init.
+func main() {
+	write(2, "podinit: this init was built without its entry point and cannot run: build it with make, "+
+		"or with go build -ldflags=-E=main.entry (docs/freestanding.md)\n")
+	kernel.Exit(exitCannotRun)
+}
+
 const license = "podinit is licensed under the Apache License, Version 2.0: https://www.apache.org/licenses/LICENSE-2.0\n"
 
-const help = `podinit ` + `is a container's PID 1: it passes signals on, reaps orphans, waits for what is still
-finishing, and exits as the program does.
+const help = `podinit is a container's PID 1: it passes signals on, reaps orphans, waits for what is still finishing,
+and exits as the program does.
 
-  init [flags] [--] program [argument...]
-  init copy FILE      install this binary as FILE, whole or not at all
-  init version, help
+usage: init [flags] [--] program [argument...]
+       init copy FILE            install this very binary as FILE, whole or not at all
+       init version | help
 
+Ending
+  --grace=45s                    the time between the platform's stop signal and its SIGKILL; 10s unless given
+  --stop-signal=SIGQUIT          a stop signal besides SIGTERM
+  --linger=5s                    the time for the rest when the program ends by itself
+  --wait=all                     live as long as any process does, for programs that daemonize
+  --escalate=all                 halfway, tell every process and not only the children of shells
+  --termination-message=FILE     where a line goes that says why the program died
+  -e CODE                        exit with 0 when the program exits with CODE; may be repeated
+Signals
+  --signal-target=auto           who gets them: auto, main, group (also -g) or all
+  -c, --single-child             the same as --signal-target=main
+  -r, --rewrite=TERM:QUIT        turn one signal into another, or drop it (TERM:0); may be repeated
+  -p SIGNAL                      a signal for the init itself when its parent dies
+Programs
+  --procfile=FILE                start the programs of a Procfile beside the main process
+Talking
+  -v                             say what happens; -vv: each signal and process
+  -w                             say which orphans are reaped
+  -h, --help  -V, --version  -l  this text, the version, the licence
+  -s                             be a subreaper; the init is one by itself where it is not PID 1
 `

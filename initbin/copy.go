@@ -1,132 +1,164 @@
 package main
 
 import (
-	"strconv"
 	"syscall"
 
-	"golang.org/x/sys/unix"
+	"github.com/podinit/podinit/initbin/kernel"
+	"github.com/podinit/podinit/initbin/line"
 )
 
+// installation is one "init copy" at work. Its paths end in NUL.
+type installation struct {
+	destination string
+	memory      [2][4096]byte
+	target      []byte // what is to be written
+	temporary   []byte // what is written first, beside it
+}
+
 // install copies this very program to destination, where a container will run it from: either the whole file is there,
-// or what was there before. A copier may run again with an old init still running (the name moves to a new file, which
-// ETXTBSY does not hinder), and several may run at once (each has its own temporary file).
-func install(destination string) error {
-	source, err := syscall.Open("/proc/self/exe", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
-	if err != nil {
-		return problem("open", "/proc/self/exe", err, "mount /proc")
-	}
-	defer syscall.Close(source)
-
+// or what was there before. A copier may run again while an old init still runs (the name moves to a new file, which
+// ETXTBSY does not hinder), and several may run at once (each has a temporary file of its own).
+func install(destination string) (code int) {
+	i := installation{destination: destination}
+	var digits [2][20]byte
+	pid, time := putNumber(digits[0][:], kernel.Getpid()), putNumber(digits[1][:], int(kernel.Now()))
 	directory := parent(destination)
-	if err := installable(destination, directory); err != nil {
-		return err
+	i.target = kernel.Path(i.memory[0][:], destination)
+	i.temporary = kernel.Path(i.memory[1][:], directory, ".podinit-",
+		kernel.AsString(digits[0][:pid]), "-", kernel.AsString(digits[1][:time]))
+	if i.target == nil || i.temporary == nil {
+		return i.failed("write", destination, syscall.ENAMETOOLONG)
 	}
 
-	temporary := directory + "/.podinit-" + strconv.Itoa(syscall.Getpid()) + "-" + strconv.FormatInt(monotonic(), 36)
-	target, err := syscall.Open(temporary, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL|syscall.O_CLOEXEC, 0o600)
-	if err != nil {
-		return problem("create", temporary, err, advice(err))
+	var memory [4096]byte
+	flags, errno := kernel.Statfs(kernel.Path(memory[:], directory, "."))
+	if errno != 0 {
+		return i.failed("look at the directory of", destination, errno)
 	}
-	if err := fill(source, target, temporary); err != nil {
-		syscall.Close(target)
-		syscall.Unlink(temporary)
-		return err
+	if flags&kernel.NoExec != 0 {
+		return i.failed("install", destination, errnoNoExec)
 	}
-	if err := syscall.Close(target); err != nil {
-		syscall.Unlink(temporary)
-		return problem("close", temporary, err, advice(err))
+
+	code = i.write()
+	if code == 0 {
+		code = i.try()
 	}
-	if err := syscall.Rename(temporary, destination); err != nil {
-		syscall.Unlink(temporary)
-		return problem("rename "+temporary+" to", destination, err, advice(err))
+	if code == 0 {
+		if errno := kernel.Rename(i.temporary, i.target); errno != 0 {
+			code = i.failed("rename a temporary file to", destination, errno)
+		}
 	}
-	return nil
+	if code != 0 {
+		kernel.Unlink(i.temporary)
+	}
+	return code
 }
 
-// installable finds what would make the copy useless before it is made.
-func installable(destination, directory string) error {
-	var stat syscall.Stat_t
-	if syscall.Stat(destination, &stat) == nil && stat.Mode&syscall.S_IFMT == syscall.S_IFDIR {
-		return problem("write", destination, syscall.EISDIR, "name the file, as in "+destination+"/init")
+// write fills the temporary file with this program, readable and executable for everybody, and safe from a crash.
+func (i *installation) write() (code int) {
+	var memory [32]byte
+	source, errno := kernel.Open(kernel.Path(memory[:], "/proc/self/exe"), syscall.O_RDONLY, 0)
+	if errno != 0 {
+		return i.failed("open", "/proc/self/exe", errno)
 	}
-	var fs syscall.Statfs_t
-	if err := syscall.Statfs(directory, &fs); err != nil {
-		return problem("look at", directory, err, advice(err))
+	target, errno := kernel.Open(i.temporary, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL, 0o600)
+	if errno != 0 {
+		return i.failed("create a file beside", i.destination, errno)
 	}
-	if fs.Flags&unix.ST_NOEXEC != 0 {
-		return problem("install in", directory, syscall.EACCES, "the volume is mounted noexec, as the node's "+
-			"/var/lib/kubelet then is: remount that with exec, or deliver the init as an image volume")
+	buffer, errno := kernel.Map(1 << 16)
+	if errno != 0 {
+		return i.failed("map memory to copy to", i.destination, errno)
 	}
-	return nil
-}
-
-// fill copies, and leaves a file that anybody may read and run and that survives a crash.
-func fill(source, target int, name string) error {
-	buffer := make([]byte, 128<<10)
 	for {
-		n, err := syscall.Read(source, buffer)
-		if err != nil {
-			return problem("read", "/proc/self/exe", err, advice(err))
+		n, errno := kernel.Read(source, kernel.View[byte](buffer))
+		if errno != 0 {
+			return i.failed("read", "/proc/self/exe", errno)
 		}
 		if n == 0 {
 			break
 		}
-		for rest := buffer[:n]; len(rest) > 0; {
-			n, err := syscall.Write(target, rest)
-			if err != nil {
-				return problem("write", name, err, advice(err))
+		for rest := kernel.View[byte](buffer)[:n]; len(rest) > 0; {
+			n, errno := kernel.Write(target, rest)
+			if errno != 0 {
+				return i.failed("write", i.destination, errno)
 			}
 			rest = rest[n:]
 		}
 	}
-	if err := syscall.Fsync(target); err != nil {
-		return problem("fsync", name, err, advice(err))
+	if errno := kernel.Fsync(target); errno != 0 {
+		return i.failed("fsync", i.destination, errno)
 	}
-	// After the fsync, so that nothing executable is ever half a program. Readable too: /proc/1 belongs to root if the
-	// binary cannot be read (proc(5), "dumpable").
-	if err := syscall.Fchmod(target, 0o555); err != nil {
-		return problem("chmod", name, err, advice(err))
+	// Readable too: of a process whose binary it cannot read, a user may not open /proc/PID/fd (ptrace(2)).
+	if errno := kernel.Fchmod(target, 0o555); errno != 0 {
+		return i.failed("chmod", i.destination, errno)
 	}
-	return nil
+	// Closed before it is run: ETXTBSY.
+	kernel.Close(target)
+	kernel.Close(source)
+	return 0
 }
 
-func problem(tried, on string, err error, next string) error {
-	text := "cannot " + tried + " " + on + ": " + err.Error()
-	if next != "" {
-		text += "; " + next
+// try runs the copy, since only that finds out whether a container can: another architecture, or a security module.
+func (i *installation) try() (code int) {
+	pid, errno := kernel.Fork()
+	if errno != 0 {
+		return i.failed("fork to try", i.destination, errno)
 	}
-	return message(text)
+	if pid == 0 {
+		kernel.SetMask(inheritedMask)
+		name, command := [...]byte{'i', 'n', 'i', 't', 0}, [...]byte{'c', 'h', 'e', 'c', 'k', 0}
+		arguments := [...]*byte{&name[0], &command[0], nil}
+		kernel.Exit(int(kernel.Exec(i.temporary, &arguments[0], &arguments[2])))
+	}
+	status, errno := kernel.WaitFor(pid)
+	switch {
+	case errno != 0:
+		return i.failed("wait for the trial run of", i.destination, errno)
+	case status.Exited() && status.ExitStatus() == 0:
+		return 0
+	case status.Exited():
+		return i.failed("run", i.destination, kernel.Errno(status.ExitStatus()))
+	}
+	return i.failed("run", i.destination, syscall.ENOEXEC)
 }
 
-type message string
+// errnoNoExec stands for a volume that is mounted noexec; the kernel has no number of its own for that.
+const errnoNoExec = ^kernel.Errno(0)
 
-func (m message) Error() string { return string(m) }
-
-func advice(err error) string {
-	switch err {
+// failed says what was tried, on what, why it failed, and what to do next.
+func (i *installation) failed(tried, on string, errno kernel.Errno) (code int) {
+	var l line.Line
+	l.Text("podinit: cannot ").Text(tried).Text(" ").Text(on).Text(": ")
+	switch errno {
+	case errnoNoExec:
+		l.Text("the volume is mounted noexec, as the node's /var/lib/kubelet then is; " +
+			"remount that with exec, or deliver the init as an image volume")
 	case syscall.ENOSPC, syscall.EDQUOT:
-		return "the volume is full: it needs 2 MiB for the init"
+		l.Text("the volume is full; the init needs 2 MiB")
 	case syscall.EROFS:
-		return "the volume is mounted read-only: the copier needs it writable, only the others read-only"
+		l.Text("the volume is mounted read-only; the copier needs it writable, only the others read-only")
 	case syscall.EACCES, syscall.EPERM:
-		return "the copier's user may not write there: set fsGroup or the directory's mode"
+		l.Text("permission denied; the copier's user must be allowed to write and run files there: " +
+			"see fsGroup, SELinux and AppArmor")
 	case syscall.ENOENT, syscall.ENOTDIR:
-		return "mount the volume there"
+		l.Text("no such directory; mount the volume there")
+	case syscall.EISDIR:
+		l.Text("it is a directory; name the file in it, as in /podinit/init")
+	case syscall.ENOEXEC:
+		l.Text("this machine cannot run it; the init image must be for the node's architecture")
+	default:
+		l.Text(reason(errno))
 	}
-	return ""
+	say(&l)
+	return 1
 }
 
+// parent is the directory of a path, with its slash; empty for the working directory.
 func parent(path string) string {
 	for i := len(path) - 1; i >= 0; i-- {
 		if path[i] == '/' {
-			return path[:i+1] + "."
+			return path[:i+1]
 		}
 	}
-	return "."
-}
-
-func monotonic() int64 {
-	var t unix.Timespec
-	unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
-	return t.Nano()
+	return ""
 }

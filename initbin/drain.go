@@ -1,8 +1,9 @@
 package main
 
 import (
+	"syscall"
+
 	"github.com/podinit/podinit/initbin/kernel"
-	"golang.org/x/sys/unix"
 )
 
 // killPatience is how long killed processes may take to go. One that hangs in the kernel does not keep the container.
@@ -60,7 +61,7 @@ const rounds = 8
 func (c *container) tellRest() {
 	for range rounds {
 		if !c.processes.scan() {
-			c.signalUnseen(unix.SIGTERM)
+			c.signalUnseen(syscall.SIGTERM)
 			return
 		}
 		fresh := false
@@ -69,7 +70,7 @@ func (c *container) tellRest() {
 			if p.Gone() || !c.processes.below(p, int32(c.pid)) || c.told.has(p) {
 				continue
 			}
-			kernel.Kill(int(p.PID), uint8(unix.SIGTERM))
+			kernel.Kill(int(p.PID), uint8(syscall.SIGTERM))
 			c.told.add(p)
 			fresh = true
 		}
@@ -82,19 +83,19 @@ func (c *container) tellRest() {
 // killRest ends every process that is left.
 func (c *container) killRest() {
 	if c.pid == 1 {
-		kernel.Kill(-1, uint8(unix.SIGKILL)) // at once, so that nothing can fork away
+		kernel.Kill(-1, uint8(syscall.SIGKILL)) // at once, so that nothing can fork away
 		return
 	}
 	for range rounds {
 		if !c.processes.scan() {
-			c.signalUnseen(unix.SIGKILL)
+			c.signalUnseen(syscall.SIGKILL)
 			return
 		}
 		alive := false
 		for i := range c.processes.all() {
 			p := &c.processes.all()[i]
 			if !p.Gone() && c.processes.below(p, int32(c.pid)) {
-				kernel.Kill(int(p.PID), uint8(unix.SIGKILL))
+				kernel.Kill(int(p.PID), uint8(syscall.SIGKILL))
 				alive = true
 			}
 		}
@@ -106,7 +107,7 @@ func (c *container) killRest() {
 
 // signalUnseen signals what can be reached without /proc. kill(-1) is for PID 1 alone: in a shared PID namespace it
 // reaches other containers, and outside one the whole machine.
-func (c *container) signalUnseen(signal unix.Signal) {
+func (c *container) signalUnseen(signal syscall.Signal) {
 	if c.pid == 1 {
 		kernel.Kill(-1, uint8(signal))
 		return

@@ -1,9 +1,7 @@
 package main
 
-import "github.com/podinit/podinit/initbin/kernel"
-
 // entry is the first instruction of the process (entry_*.s): it blocks every signal, gives Go code what it needs to run
-// on, and calls start. If start returns, it undoes all that and jumps to where an ordinary Go program begins.
+// on, and calls start, which does not return.
 func entry()
 
 var (
@@ -13,9 +11,6 @@ var (
 
 	// inheritedMask is what was set before: the main process gets it back.
 	inheritedMask uint64
-
-	// block is what the kernel left on the stack.
-	block *kernel.Block
 
 	// blankG stands in for the runtime's g. Go code reads one field of it, the stack guard, before it enters a function
 	// that needs stack; zero means there is always enough.

@@ -2,7 +2,7 @@
 
 // The kernel enters here (ld -E): argc, argv and the environment lie at SP, and nothing else is set up.
 TEXT ·entry(SB), NOSPLIT|NOFRAME|TOPFRAME, $0
-	MOVQ SP, ·block(SB)
+	MOVQ SP, R12 // a system call keeps it
 
 	MOVQ $14, AX // rt_sigprocmask(SIG_SETMASK, &everySignal, &inheritedMask, 8)
 	MOVQ $2, DI
@@ -16,16 +16,7 @@ TEXT ·entry(SB), NOSPLIT|NOFRAME|TOPFRAME, $0
 	LEAQ ·threadLocal+8(SB), SI
 	SYSCALL
 
-	MOVQ ·block(SB), AX
 	SUBQ $64, SP
-	MOVQ AX, 0(SP)
+	MOVQ R12, 0(SP) // start's argument
 	CALL ·start(SB)
-
-	MOVQ $14, AX // rt_sigprocmask(SIG_SETMASK, &inheritedMask, NULL, 8)
-	MOVQ $2, DI
-	LEAQ ·inheritedMask(SB), SI
-	MOVQ $0, DX
-	MOVQ $8, R10
-	SYSCALL
-	MOVQ ·block(SB), SP
-	JMP  _rt0_amd64_linux(SB)
+	INT  $3 // it does not return

@@ -137,8 +137,7 @@ func TestReapsAsSubreaper(t *testing.T) {
 const straggler = `2>/dev/null sh -c 'trap "sleep 0.3; echo finished; exit" TERM; echo up; while :; do sleep 0.05; done' & `
 
 var (
-	pids      = regexp.MustCompile(`pid \d+`)
-	temporary = regexp.MustCompile(`\.podinit-[0-9a-z-]+`)
+	pids = regexp.MustCompile(`pid \d+`)
 )
 
 func TestDrain(t *testing.T) {

@@ -6,10 +6,11 @@
 package main
 
 import (
+	"syscall"
+
 	"github.com/podinit/podinit/initbin/kernel"
 	"github.com/podinit/podinit/initbin/options"
 	"github.com/podinit/podinit/initbin/proc"
-	"golang.org/x/sys/unix"
 )
 
 // container is what the init knows about the container it runs.
@@ -41,13 +42,10 @@ type container struct {
 	processes processes
 }
 
-// start is the life of the container. It returns only if the command line asks for one of the commands that run once
-// and end (copy, help, version), which are ordinary Go programs.
+// start is the life of the container, and of the commands that only run once. It does not return.
 func start(block *kernel.Block) {
-	if runsOnce(block) {
-		return
-	}
 	name := baseName(block.Arg(0))
+	runCommand(block, name)
 	o := options.Named(name)
 	words, memory, errno := block.Args(1)
 	if errno != 0 {
@@ -56,12 +54,20 @@ func start(block *kernel.Block) {
 	}
 	o, n, problem := options.Parse(o, words)
 	memory.Unmap()
-	if problem != (options.Problem{}) {
+	if problem.Any() {
 		sayUsage(problem)
 		kernel.Exit(exitUsage)
 	}
-	if o.Show != options.ShowNothing {
-		return
+	switch o.Show {
+	case options.ShowHelp:
+		write(1, help)
+		kernel.Exit(0)
+	case options.ShowVersion:
+		showVersion()
+		kernel.Exit(0)
+	case options.ShowLicense:
+		write(1, license)
+		kernel.Exit(0)
 	}
 	for i := 0; block.Env(i) != ""; i++ {
 		o = o.Environ(name, block.Env(i))
@@ -80,7 +86,7 @@ func start(block *kernel.Block) {
 		switch errno {
 		case 0:
 			c.receive(info)
-		case unix.EAGAIN, unix.EINTR:
+		case syscall.EAGAIN, syscall.EINTR:
 		default:
 			sayCannotWait(errno)
 			kernel.Exit(exitCannotRun)

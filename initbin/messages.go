@@ -1,10 +1,11 @@
 package main
 
 import (
+	"syscall"
+
 	"github.com/podinit/podinit/initbin/kernel"
 	"github.com/podinit/podinit/initbin/line"
 	"github.com/podinit/podinit/initbin/options"
-	"golang.org/x/sys/unix"
 )
 
 // The exit codes that are our own; all others are the main process's. They are what shells and tini use.
@@ -31,13 +32,15 @@ func (c *container) report(l *line.Line) {
 }
 
 func (c *container) writeTerminationMessage(l *line.Line) bool {
-	name := c.options.TerminationMessage
-	var path [4096]byte
-	if name == "" || len(name) >= len(path) {
+	if c.options.TerminationMessage == "" {
 		return false
 	}
-	copy(path[:], name)
-	fd, errno := kernel.Open(path[:], unix.O_WRONLY|unix.O_CREAT|unix.O_APPEND|unix.O_NONBLOCK|unix.O_NOCTTY, 0o644)
+	var memory [4096]byte
+	path := kernel.Path(memory[:], c.options.TerminationMessage)
+	if path == nil {
+		return false
+	}
+	fd, errno := kernel.Open(path, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_APPEND|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0o644)
 	if errno != 0 {
 		return false
 	}
@@ -78,7 +81,7 @@ func sayCannotWait(errno kernel.Errno) {
 func (c *container) reportCannotFork(errno kernel.Errno) {
 	var l line.Line
 	l.Text("podinit: cannot start \"").Text(c.mainName).Text("\": fork: ").Text(reason(errno))
-	if errno == unix.EAGAIN {
+	if errno == syscall.EAGAIN {
 		l.Text("; the container's limit of processes (pids.max, RLIMIT_NPROC) must leave room for two")
 	}
 	c.reportAndSay(&l)
@@ -89,20 +92,20 @@ func (c *container) reportCannotRun(errno kernel.Errno) {
 	var l line.Line
 	l.Text("podinit: cannot run \"").Text(c.mainName).Text("\": ")
 	switch errno {
-	case unix.ENOENT:
+	case syscall.ENOENT:
 		if contains(c.mainName, '/') {
 			l.Text("no such file, or the interpreter that it names does not exist")
 		} else {
 			l.Text("not found in PATH")
 		}
 		l.Text("; check the container's command and image")
-	case unix.EACCES:
+	case syscall.EACCES:
 		l.Text("permission denied; it must be a file, executable for the container's user, on a volume without noexec")
-	case unix.ENOEXEC:
+	case syscall.ENOEXEC:
 		l.Text("neither a program for this machine nor a script with a #! line")
-	case unix.ETXTBSY:
+	case syscall.ETXTBSY:
 		l.Text("it is open for writing; close it before it is run")
-	case unix.E2BIG:
+	case syscall.E2BIG:
 		l.Text("arguments and environment are too long together")
 	default:
 		l.Text(reason(errno))
@@ -204,23 +207,23 @@ func (c *container) reportAndSay(l *line.Line) {
 // reason is an error in words, the few that can come up; the others have numbers.
 func reason(errno kernel.Errno) string {
 	switch errno {
-	case unix.EPERM:
+	case syscall.EPERM:
 		return "operation not permitted"
-	case unix.EAGAIN:
+	case syscall.EAGAIN:
 		return "resource temporarily unavailable"
-	case unix.ENOMEM:
+	case syscall.ENOMEM:
 		return "out of memory"
-	case unix.ENOSYS:
+	case syscall.ENOSYS:
 		return "the kernel has no such system call"
-	case unix.EIO:
+	case syscall.EIO:
 		return "input/output error"
-	case unix.ELOOP:
+	case syscall.ELOOP:
 		return "too many symbolic links"
-	case unix.ENAMETOOLONG:
+	case syscall.ENAMETOOLONG:
 		return "the name is too long"
-	case unix.ENOTDIR:
+	case syscall.ENOTDIR:
 		return "a part of the path is not a directory"
-	case unix.EINVAL:
+	case syscall.EINVAL:
 		return "invalid argument"
 	}
 	return "error"

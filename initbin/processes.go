@@ -1,11 +1,12 @@
 package main
 
 import (
+	"syscall"
+
 	"unsafe"
 
 	"github.com/podinit/podinit/initbin/kernel"
 	"github.com/podinit/podinit/initbin/proc"
-	"golang.org/x/sys/unix"
 )
 
 // processes is a snapshot of /proc, sorted by process ID, in mapped memory that is used again for the next one.
@@ -24,7 +25,7 @@ func (p *processes) all() []proc.Process { return kernel.View[proc.Process](p.me
 func (p *processes) scan() bool {
 	p.n = 0
 	path := [...]byte{'/', 'p', 'r', 'o', 'c', 0}
-	directory, errno := kernel.Open(path[:], unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	directory, errno := kernel.Open(path[:], syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if errno != 0 {
 		return false
 	}
@@ -140,11 +141,10 @@ func readStatus(pid int) (status proc.Status, ok bool) {
 }
 
 func openProcess(pid int, file string) (fd int, errno kernel.Errno) {
-	var path [40]byte
-	n := copy(path[:], "/proc/")
-	n += putNumber(path[n:n+20], pid)
-	copy(path[n:len(path)-1], file)
-	return kernel.Open(path[:], unix.O_RDONLY, 0)
+	var memory [40]byte
+	var digits [20]byte
+	n := putNumber(digits[:], pid)
+	return kernel.Open(kernel.Path(memory[:], "/proc/", kernel.AsString(digits[:n]), file), syscall.O_RDONLY, 0)
 }
 
 // number reads a decimal number.

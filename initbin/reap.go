@@ -1,8 +1,9 @@
 package main
 
 import (
+	"syscall"
+
 	"github.com/podinit/podinit/initbin/kernel"
-	"golang.org/x/sys/unix"
 )
 
 // reap collects every child that has ended. SIGCHLD is one bit, however many children it stands for (signal(7)), so it
@@ -12,7 +13,7 @@ func (c *container) reap() {
 	for {
 		pid, status, errno := kernel.Wait(0)
 		switch {
-		case errno == unix.ECHILD:
+		case errno == syscall.ECHILD:
 			c.childless = true
 			return
 		case errno != 0 || pid == 0:

@@ -1,9 +1,10 @@
 package main
 
 import (
+	"syscall"
+
 	"github.com/podinit/podinit/initbin/kernel"
 	"github.com/podinit/podinit/initbin/options"
-	"golang.org/x/sys/unix"
 )
 
 // receive does with a signal what the container owes it.
@@ -29,19 +30,19 @@ func (c *container) receive(info kernel.Info) {
 
 // isStop says whether a signal asks the container to end.
 func (c *container) isStop(signal uint8) bool {
-	return signal == uint8(unix.SIGTERM) || signal == uint8(c.options.StopSignal)
+	return signal == uint8(syscall.SIGTERM) || signal == uint8(c.options.StopSignal)
 }
 
 // forwardable says whether somebody meant this signal for the container.
 func forwardable(info kernel.Info, self int) bool {
 	byProcess := info.Code <= 0
-	switch unix.Signal(info.Signal) {
-	case unix.SIGCHLD:
+	switch syscall.Signal(info.Signal) {
+	case syscall.SIGCHLD:
 		return false // our own news
-	case unix.SIGPIPE:
+	case syscall.SIGPIPE:
 		return !(byProcess && info.PID == self || !byProcess) // our own write to a broken pipe
-	case unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP, unix.SIGSYS,
-		unix.SIGTTIN, unix.SIGTTOU, unix.SIGTSTP:
+	case syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL, syscall.SIGTRAP, syscall.SIGSYS,
+		syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGTSTP:
 		return byProcess // from the kernel they are about us, not about the container
 	}
 	return true

@@ -1,8 +1,9 @@
 package main
 
 import (
+	"syscall"
+
 	"github.com/podinit/podinit/initbin/kernel"
-	"golang.org/x/sys/unix"
 )
 
 // defaultPath is where programs are looked for when the container has no PATH.
@@ -17,9 +18,9 @@ func (c *container) adopt() {
 		kernel.SetParentDeathSignal(uint8(c.options.ParentDeathSignal))
 	}
 	// With SIGCHLD ignored the kernel reaps by itself and the exit code is lost (wait(2), "NOTES").
-	c.childIgnored = kernel.Ignored(uint8(unix.SIGCHLD))
+	c.childIgnored = kernel.Ignored(uint8(syscall.SIGCHLD))
 	if c.childIgnored {
-		kernel.SetIgnored(uint8(unix.SIGCHLD), false)
+		kernel.SetIgnored(uint8(syscall.SIGCHLD), false)
 	}
 	// A process outside the foreground group, as we are about to be, may neither take the terminal back nor read from it.
 	if pgid, errno := kernel.Foreground(0); errno == 0 && pgid == kernel.Getpgrp() {
@@ -36,7 +37,7 @@ func (c *container) leaveTerminal() {
 	if kernel.LeaveTerminal(0) != 0 {
 		return
 	}
-	for _, s := range [...]unix.Signal{unix.SIGHUP, unix.SIGCONT} {
+	for _, s := range [...]syscall.Signal{syscall.SIGHUP, syscall.SIGCONT} {
 		kernel.Discard(uint8(s))
 	}
 }
@@ -72,7 +73,7 @@ func (c *container) become(block *kernel.Block, program int) {
 		}
 	}
 	if c.childIgnored {
-		kernel.SetIgnored(uint8(unix.SIGCHLD), true)
+		kernel.SetIgnored(uint8(syscall.SIGCHLD), true)
 	}
 	var pidEntry [len("LISTEN_PID=") + 20]byte
 	passListenPID(block, &pidEntry, c.pid)
@@ -80,7 +81,7 @@ func (c *container) become(block *kernel.Block, program int) {
 
 	errno := c.exec(block, program)
 	code := exitCannotRun
-	if errno == unix.ENOENT {
+	if errno == syscall.ENOENT {
 		code = exitNotFound
 	}
 	c.reportCannotRun(errno)
@@ -120,13 +121,13 @@ func (c *container) exec(block *kernel.Block, program int) kernel.Errno {
 			break
 		}
 	}
-	result := kernel.Errno(unix.ENOENT)
+	result := kernel.Errno(syscall.ENOENT)
 	for more := true; more; {
 		var directory string
 		directory, search, more = cutAtColon(search)
 		switch errno := c.execPath(block, program, path[:], directory, name); errno {
-		case unix.ENOENT, unix.ENOTDIR, unix.ENAMETOOLONG:
-		case unix.EACCES:
+		case syscall.ENOENT, syscall.ENOTDIR, syscall.ENAMETOOLONG:
+		case syscall.EACCES:
 			result = errno // there may still be one further on that may be run
 		default:
 			return errno
@@ -135,22 +136,17 @@ func (c *container) exec(block *kernel.Block, program int) kernel.Errno {
 	return result
 }
 
-func (c *container) execPath(block *kernel.Block, program int, path []byte, directory, name string) kernel.Errno {
-	n := 0
-	if directory != "" {
-		n = copy(path, directory)
-		if n < len(path) {
-			path[n] = '/'
-			n++
-		}
+func (c *container) execPath(block *kernel.Block, program int, memory []byte, directory, name string) kernel.Errno {
+	slash := "/"
+	if directory == "" {
+		slash = ""
 	}
-	if len(path)-n <= len(name) {
-		return unix.ENAMETOOLONG
+	path := kernel.Path(memory, directory, slash, name)
+	if path == nil {
+		return syscall.ENAMETOOLONG
 	}
-	n += copy(path[n:], name)
-	path[n] = 0
 	errno := kernel.Exec(path, block.Argv(program), block.Envp())
-	if errno == unix.ENOEXEC && c.options.ShellFallback {
+	if errno == syscall.ENOEXEC && c.options.ShellFallback {
 		// execvp(3): a file that is no program is taken for a shell script. Our own name stands before the program's
 		// in the block, so there is room for the shell's.
 		shell := [...]byte{'/', 'b', 'i', 'n', '/', 's', 'h', 0}

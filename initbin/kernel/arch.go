@@ -1,11 +1,15 @@
-//go:build amd64 || arm64 || ppc64le || riscv64
+//go:build amd64 || arm64 || ppc64le
 
 package kernel
 
-import "golang.org/x/sys/unix"
+import "syscall"
 
+// Where this architecture's calls differ from the others'.
 const (
-	sysMmap              = unix.SYS_MMAP
+	sysMmap              = syscall.SYS_MMAP
+	sysRenameat          = syscall.SYS_RENAMEAT
+	sysStatfs            = syscall.SYS_STATFS
 	mmapTakesStruct      = false
 	cloneTakesStackFirst = false
+	statfsTakesSize      = false
 )

@@ -1,9 +1,13 @@
 package kernel
 
-import "golang.org/x/sys/unix"
+import "syscall"
 
+// Where this architecture's calls differ from the others'.
 const (
-	sysMmap              = unix.SYS_MMAP2
+	sysMmap              = syscall.SYS_MMAP2
+	sysRenameat          = syscall.SYS_RENAMEAT
+	sysStatfs            = syscall.SYS_STATFS64
 	mmapTakesStruct      = false
 	cloneTakesStackFirst = false
+	statfsTakesSize      = true
 )

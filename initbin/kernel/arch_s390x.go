@@ -1,9 +1,13 @@
 package kernel
 
-import "golang.org/x/sys/unix"
+import "syscall"
 
+// Where this architecture's calls differ from the others'.
 const (
-	sysMmap              = unix.SYS_MMAP
-	mmapTakesStruct      = true // the oldest calling convention is still this one's (mmap(2))
+	sysMmap              = syscall.SYS_MMAP
+	sysRenameat          = syscall.SYS_RENAMEAT
+	sysStatfs            = syscall.SYS_STATFS
+	mmapTakesStruct      = true // mmap(2), "NOTES"
 	cloneTakesStackFirst = true // clone(2), "C library/kernel differences"
+	statfsTakesSize      = false
 )

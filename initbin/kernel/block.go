@@ -68,3 +68,9 @@ func Text(p *byte) string {
 	}
 	return unsafe.String(p, n)
 }
+
+// Bytes is a string's own memory, to be read only.
+func Bytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
+
+// AsString is the same memory as a string: nobody may write to it while the string is used.
+func AsString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -8,8 +8,6 @@ package kernel
 import (
 	"syscall"
 	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
 // Errno is the kernel's answer when a call fails, 0 when it does not.
@@ -18,44 +16,44 @@ type Errno = syscall.Errno
 // Exit ends the process.
 func Exit(code int) {
 	for { // exit_group(2) does not return; the loop tells the compiler
-		syscall.RawSyscall(unix.SYS_EXIT_GROUP, uintptr(code), 0, 0)
+		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, uintptr(code), 0, 0)
 	}
 }
 
 // Getpid is our own process ID in our own PID namespace.
 func Getpid() int {
-	pid, _, _ := syscall.RawSyscall(unix.SYS_GETPID, 0, 0, 0)
+	pid, _, _ := syscall.RawSyscall(syscall.SYS_GETPID, 0, 0, 0)
 	return int(pid)
 }
 
 // Getpgrp is our own process group.
 func Getpgrp() int {
-	pgid, _, _ := syscall.RawSyscall(unix.SYS_GETPGID, 0, 0, 0)
+	pgid, _, _ := syscall.RawSyscall(syscall.SYS_GETPGID, 0, 0, 0)
 	return int(pgid)
 }
 
 // Fork is fork(2): 0 in the child, which goes on with a copy of this very stack.
 func Fork() (pid int, errno Errno) {
-	flags, stack := uintptr(unix.SIGCHLD), uintptr(0)
+	flags, stack := uintptr(syscall.SIGCHLD), uintptr(0)
 	if cloneTakesStackFirst {
 		flags, stack = stack, flags
 	}
-	r, _, e := syscall.RawSyscall6(unix.SYS_CLONE, flags, stack, 0, 0, 0, 0)
+	r, _, e := syscall.RawSyscall6(syscall.SYS_CLONE, flags, stack, 0, 0, 0, 0)
 	return int(r), e
 }
 
 // Exec is execve(2). It returns only if it fails.
 func Exec(path []byte, argv, envp **byte) Errno {
-	_, _, e := syscall.RawSyscall(unix.SYS_EXECVE, uintptr(unsafe.Pointer(unsafe.SliceData(path))),
+	_, _, e := syscall.RawSyscall(syscall.SYS_EXECVE, uintptr(unsafe.Pointer(unsafe.SliceData(path))),
 		uintptr(unsafe.Pointer(argv)), uintptr(unsafe.Pointer(envp)))
 	return e
 }
 
-// Wait collects one child that has ended, or with unix.WUNTRACED stopped. pid is 0 if there are children but none of
+// Wait collects one child that has ended, or with syscall.WUNTRACED stopped. pid is 0 if there are children but none of
 // them has; errno is ECHILD if there are none.
 func Wait(options int) (pid int, status syscall.WaitStatus, errno Errno) {
 	var s int32
-	r, _, e := syscall.RawSyscall6(unix.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&s)), uintptr(options|unix.WNOHANG), 0, 0, 0)
+	r, _, e := syscall.RawSyscall6(syscall.SYS_WAIT4, ^uintptr(0), uintptr(unsafe.Pointer(&s)), uintptr(options|syscall.WNOHANG), 0, 0, 0)
 	if e != 0 {
 		return 0, 0, e
 	}
@@ -64,14 +62,14 @@ func Wait(options int) (pid int, status syscall.WaitStatus, errno Errno) {
 
 // Kill is kill(2).
 func Kill(pid int, signal uint8) Errno {
-	_, _, e := syscall.RawSyscall(unix.SYS_KILL, uintptr(pid), uintptr(signal), 0)
+	_, _, e := syscall.RawSyscall(syscall.SYS_KILL, uintptr(pid), uintptr(signal), 0)
 	return e
 }
 
 // SetMask blocks exactly the signals in mask, of which bit n-1 is signal n.
 func SetMask(mask uint64) {
 	set := kernelSet(mask)
-	syscall.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&set)), 0, unsafe.Sizeof(set), 0, 0)
+	syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(&set)), 0, unsafe.Sizeof(set), 0, 0)
 }
 
 // Info is what comes with a signal: the head of siginfo_t.
@@ -99,13 +97,13 @@ type siginfo struct {
 func NextSignal(timeout int64) (Info, Errno) {
 	var info siginfo
 	set := kernelSet(^uint64(0))
-	var limit *unix.Timespec
-	var t unix.Timespec
+	var limit *syscall.Timespec
+	var t syscall.Timespec
 	if timeout >= 0 {
 		t = timespec(timeout)
 		limit = &t
 	}
-	_, _, e := syscall.RawSyscall6(unix.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&set)), uintptr(unsafe.Pointer(&info)),
+	_, _, e := syscall.RawSyscall6(syscall.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&set)), uintptr(unsafe.Pointer(&info)),
 		uintptr(unsafe.Pointer(limit)), unsafe.Sizeof(set), 0, 0)
 	return Info{Signal: uint8(info.signo), Code: info.code, PID: int(info.fields.pid)}, e
 }
@@ -113,22 +111,22 @@ func NextSignal(timeout int64) (Info, Errno) {
 // Discard takes a blocked signal off the queue, if it is there.
 func Discard(signal uint8) {
 	set := kernelSet(1 << (signal - 1))
-	var now unix.Timespec
-	syscall.RawSyscall6(unix.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&set)), 0, uintptr(unsafe.Pointer(&now)),
+	var now syscall.Timespec
+	syscall.RawSyscall6(syscall.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&set)), 0, uintptr(unsafe.Pointer(&now)),
 		unsafe.Sizeof(set), 0, 0)
 }
 
 // Now is the monotonic clock in nanoseconds. It stands still while the machine is suspended, so no deadline passes then.
 func Now() int64 {
-	var t unix.Timespec
-	syscall.RawSyscall(unix.SYS_CLOCK_GETTIME, unix.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(&t)), 0)
+	var t syscall.Timespec
+	syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, clockMonotonic, uintptr(unsafe.Pointer(&t)), 0)
 	return int64(t.Sec)*1e9 + int64(t.Nsec)
 }
 
 // Ignored says whether a signal is ignored (SIG_IGN).
 func Ignored(signal uint8) bool {
 	var old sigaction
-	syscall.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(signal), 0, uintptr(unsafe.Pointer(&old)), 8, 0, 0)
+	syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(signal), 0, uintptr(unsafe.Pointer(&old)), 8, 0, 0)
 	return old.handler == 1
 }
 
@@ -138,7 +136,7 @@ func SetIgnored(signal uint8, ignored bool) {
 	if ignored {
 		act.handler = 1
 	}
-	syscall.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(signal), uintptr(unsafe.Pointer(&act)), 0, 8, 0, 0)
+	syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(signal), uintptr(unsafe.Pointer(&act)), 0, 8, 0, 0)
 }
 
 // sigaction is the kernel's struct: its order differs between architectures, but the handler is first in all of them,
@@ -150,63 +148,63 @@ type sigaction struct {
 
 // BecomeSubreaper makes orphans among our descendants our children, as they are PID 1's (PR_SET_CHILD_SUBREAPER).
 func BecomeSubreaper() Errno {
-	_, _, e := syscall.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_CHILD_SUBREAPER, 1, 0)
+	_, _, e := syscall.RawSyscall(syscall.SYS_PRCTL, prSetChildSubreaper, 1, 0)
 	return e
 }
 
 // SetParentDeathSignal asks for a signal when our parent dies.
 func SetParentDeathSignal(signal uint8) Errno {
-	_, _, e := syscall.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(signal), 0)
+	_, _, e := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, uintptr(signal), 0)
 	return e
 }
 
 // Setpgid puts a process (0: ourselves) into a process group (0: its own).
 func Setpgid(pid, pgid int) Errno {
-	_, _, e := syscall.RawSyscall(unix.SYS_SETPGID, uintptr(pid), uintptr(pgid), 0)
+	_, _, e := syscall.RawSyscall(syscall.SYS_SETPGID, uintptr(pid), uintptr(pgid), 0)
 	return e
 }
 
 // Setsid starts a session of our own.
 func Setsid() Errno {
-	_, _, e := syscall.RawSyscall(unix.SYS_SETSID, 0, 0, 0)
+	_, _, e := syscall.RawSyscall(syscall.SYS_SETSID, 0, 0, 0)
 	return e
 }
 
 // Foreground is the process group in the foreground of a terminal; errno is ENOTTY if fd is no terminal, or not ours.
 func Foreground(fd int) (pgid int, errno Errno) {
 	var p int32
-	_, _, e := syscall.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCGPGRP, uintptr(unsafe.Pointer(&p)))
+	_, _, e := syscall.RawSyscall(syscall.SYS_IOCTL, uintptr(fd), syscall.TIOCGPGRP, uintptr(unsafe.Pointer(&p)))
 	return int(p), e
 }
 
 // SetForeground brings a process group of our session to the foreground of our terminal.
 func SetForeground(fd, pgid int) Errno {
 	p := int32(pgid)
-	_, _, e := syscall.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCSPGRP, uintptr(unsafe.Pointer(&p)))
+	_, _, e := syscall.RawSyscall(syscall.SYS_IOCTL, uintptr(fd), syscall.TIOCSPGRP, uintptr(unsafe.Pointer(&p)))
 	return e
 }
 
 // LeaveTerminal gives up the terminal of our session.
 func LeaveTerminal(fd int) Errno {
-	_, _, e := syscall.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCNOTTY, 0)
+	_, _, e := syscall.RawSyscall(syscall.SYS_IOCTL, uintptr(fd), syscall.TIOCNOTTY, 0)
 	return e
 }
 
 // TakeTerminal makes a terminal that of our new session.
 func TakeTerminal(fd int) Errno {
-	_, _, e := syscall.RawSyscall(unix.SYS_IOCTL, uintptr(fd), unix.TIOCSCTTY, 0)
+	_, _, e := syscall.RawSyscall(syscall.SYS_IOCTL, uintptr(fd), syscall.TIOCSCTTY, 0)
 	return e
 }
 
 // Chdir is chdir(2).
 func Chdir(path []byte) Errno {
-	_, _, e := syscall.RawSyscall(unix.SYS_CHDIR, uintptr(unsafe.Pointer(unsafe.SliceData(path))), 0, 0)
+	_, _, e := syscall.RawSyscall(syscall.SYS_CHDIR, uintptr(unsafe.Pointer(unsafe.SliceData(path))), 0, 0)
 	return e
 }
 
 // CloseFrom closes every descriptor from first on.
 func CloseFrom(first int) {
-	_, _, e := syscall.RawSyscall(unix.SYS_CLOSE_RANGE, uintptr(first), uintptr(^uint32(0)), 0)
+	_, _, e := syscall.RawSyscall(sysCloseRange, uintptr(first), uintptr(^uint32(0)), 0)
 	if e != 0 { // Linux before 5.9, or a seccomp profile from before it
 		for fd := first; fd < 4096; fd++ {
 			Close(fd)
@@ -216,20 +214,20 @@ func CloseFrom(first int) {
 
 // Open is open(2) with O_CLOEXEC.
 func Open(path []byte, flags int, mode uint32) (fd int, errno Errno) {
-	at := unix.AT_FDCWD
-	r, _, e := syscall.RawSyscall6(unix.SYS_OPENAT, uintptr(at), uintptr(unsafe.Pointer(unsafe.SliceData(path))),
-		uintptr(flags|unix.O_CLOEXEC), uintptr(mode), 0, 0)
+	at := atFdcwd // not the constant: it is negative
+	r, _, e := syscall.RawSyscall6(syscall.SYS_OPENAT, uintptr(at), uintptr(unsafe.Pointer(unsafe.SliceData(path))),
+		uintptr(flags|syscall.O_CLOEXEC), uintptr(mode), 0, 0)
 	return int(r), e
 }
 
 // Close is close(2).
 func Close(fd int) {
-	syscall.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0)
+	syscall.RawSyscall(syscall.SYS_CLOSE, uintptr(fd), 0, 0)
 }
 
 // Read is read(2).
 func Read(fd int, into []byte) (n int, errno Errno) {
-	r, _, e := syscall.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(into))), uintptr(len(into)))
+	r, _, e := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(into))), uintptr(len(into)))
 	if e != 0 {
 		return 0, e
 	}
@@ -238,7 +236,7 @@ func Read(fd int, into []byte) (n int, errno Errno) {
 
 // Write is write(2).
 func Write(fd int, text []byte) (n int, errno Errno) {
-	r, _, e := syscall.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(text))), uintptr(len(text)))
+	r, _, e := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(text))), uintptr(len(text)))
 	if e != 0 {
 		return 0, e
 	}
@@ -247,13 +245,13 @@ func Write(fd int, text []byte) (n int, errno Errno) {
 
 // SeekEnd moves to the end of a file and says how long it is.
 func SeekEnd(fd int) (size int, errno Errno) {
-	r, _, e := syscall.RawSyscall(unix.SYS_LSEEK, uintptr(fd), 0, unix.SEEK_END)
+	r, _, e := syscall.RawSyscall(syscall.SYS_LSEEK, uintptr(fd), 0, seekEnd)
 	return int(r), e
 }
 
 // Dirents reads entries of a directory (getdents64(2)).
 func Dirents(fd int, into []byte) (n int, errno Errno) {
-	r, _, e := syscall.RawSyscall(unix.SYS_GETDENTS64, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(into))), uintptr(len(into)))
+	r, _, e := syscall.RawSyscall(syscall.SYS_GETDENTS64, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(into))), uintptr(len(into)))
 	if e != 0 {
 		return 0, e
 	}
@@ -262,8 +260,69 @@ func Dirents(fd int, into []byte) (n int, errno Errno) {
 
 // Writable says whether a write to fd takes at least a line now, instead of blocking or raising SIGPIPE.
 func Writable(fd int) bool {
-	p := unix.PollFd{Fd: int32(fd), Events: unix.POLLOUT}
-	t := unix.Timespec{}
-	n, _, e := syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(unsafe.Pointer(&t)), 0, 0, 0)
-	return e == 0 && n == 1 && p.Revents == unix.POLLOUT
+	p := pollFd{fd: int32(fd), events: pollOut}
+	t := syscall.Timespec{}
+	n, _, e := syscall.RawSyscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(unsafe.Pointer(&t)), 0, 0, 0)
+	return e == 0 && n == 1 && p.revents == pollOut
+}
+
+// Fsync is fsync(2).
+func Fsync(fd int) Errno {
+	_, _, e := syscall.RawSyscall(syscall.SYS_FSYNC, uintptr(fd), 0, 0)
+	return e
+}
+
+// Fchmod is fchmod(2).
+func Fchmod(fd int, mode uint32) Errno {
+	_, _, e := syscall.RawSyscall(syscall.SYS_FCHMOD, uintptr(fd), uintptr(mode), 0)
+	return e
+}
+
+// Rename is rename(2).
+func Rename(from, to []byte) Errno {
+	at := atFdcwd
+	_, _, e := syscall.RawSyscall6(sysRenameat, uintptr(at), uintptr(unsafe.Pointer(unsafe.SliceData(from))),
+		uintptr(at), uintptr(unsafe.Pointer(unsafe.SliceData(to))), 0, 0)
+	return e
+}
+
+// Unlink is unlink(2).
+func Unlink(path []byte) Errno {
+	at := atFdcwd
+	_, _, e := syscall.RawSyscall(syscall.SYS_UNLINKAT, uintptr(at), uintptr(unsafe.Pointer(unsafe.SliceData(path))), 0)
+	return e
+}
+
+// Statfs says how the file system of a path is mounted: its flags, such as NoExec.
+func Statfs(path []byte) (flags int64, errno Errno) {
+	var fs syscall.Statfs_t
+	name, size := uintptr(unsafe.Pointer(unsafe.SliceData(path))), unsafe.Sizeof(fs)
+	var e Errno
+	if statfsTakesSize {
+		_, _, e = syscall.RawSyscall(sysStatfs, name, size, uintptr(unsafe.Pointer(&fs)))
+	} else {
+		_, _, e = syscall.RawSyscall(sysStatfs, name, uintptr(unsafe.Pointer(&fs)), 0)
+	}
+	return int64(fs.Flags), e
+}
+
+// WaitFor waits for one child to end.
+func WaitFor(pid int) (status syscall.WaitStatus, errno Errno) {
+	var s int32
+	_, _, e := syscall.RawSyscall6(syscall.SYS_WAIT4, uintptr(pid), uintptr(unsafe.Pointer(&s)), 0, 0, 0, 0)
+	return syscall.WaitStatus(s), e
+}
+
+// Path puts a path together from its parts, in the memory given, and ends it with the NUL that the kernel wants. It is
+// nil if it does not fit.
+func Path(into []byte, parts ...string) []byte {
+	n := 0
+	for _, part := range parts {
+		if n+len(part) >= len(into) {
+			return nil
+		}
+		n += copy(into[n:], part)
+	}
+	into[n] = 0
+	return into[:n+1]
 }

@@ -3,8 +3,6 @@ package kernel
 import (
 	"syscall"
 	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
 // Mapping is memory of our own that is no Go heap: anonymous pages (mmap(2)). The zero value is empty.
@@ -18,7 +16,7 @@ func Map(size int) (Mapping, Errno) {
 	size = (size + 0xffff) &^ 0xffff // whole pages, whatever their size here
 	var address uintptr
 	var e Errno
-	const protection, flags = unix.PROT_READ | unix.PROT_WRITE, unix.MAP_PRIVATE | unix.MAP_ANONYMOUS
+	const protection, flags = syscall.PROT_READ | syscall.PROT_WRITE, syscall.MAP_PRIVATE | syscall.MAP_ANONYMOUS
 	if mmapTakesStruct {
 		arguments := [6]uintptr{0, uintptr(size), protection, flags, ^uintptr(0), 0}
 		address, _, e = syscall.RawSyscall(sysMmap, uintptr(unsafe.Pointer(&arguments)), 0, 0)
@@ -34,7 +32,7 @@ func Map(size int) (Mapping, Errno) {
 // Unmap gives it back.
 func (m Mapping) Unmap() {
 	if m.size > 0 {
-		syscall.RawSyscall(unix.SYS_MUNMAP, m.address, uintptr(m.size), 0)
+		syscall.RawSyscall(syscall.SYS_MUNMAP, m.address, uintptr(m.size), 0)
 	}
 }
 

@@ -2,9 +2,9 @@
 
 package kernel
 
-import "golang.org/x/sys/unix"
+import "syscall"
 
 // kernelSet is a signal set as the kernel reads it: an array of machine words, the low signals first.
 func kernelSet(mask uint64) uint64 { return mask }
 
-func timespec(ns int64) unix.Timespec { return unix.Timespec{Sec: ns / 1e9, Nsec: ns % 1e9} }
+func timespec(ns int64) syscall.Timespec { return syscall.Timespec{Sec: ns / 1e9, Nsec: ns % 1e9} }

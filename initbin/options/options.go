@@ -7,8 +7,6 @@
 // Everything else in the package may allocate.
 package options
 
-import "time"
-
 // Target says which processes get a signal that the init receives.
 type Target uint8
 
@@ -27,13 +25,13 @@ const (
 type Options struct {
 	// Grace is the time that the platform gives between its stop signal and its SIGKILL: Kubernetes'
 	// terminationGracePeriodSeconds, Docker's --stop-timeout. The init itself is done a little earlier: see Deadline.
-	Grace time.Duration
+	Grace Duration
 
 	// StopSignal starts the drain, as SIGTERM always does. 0: SIGTERM alone.
 	StopSignal Signal
 
 	// Linger is how long the remaining processes may take when the main process ends by itself.
-	Linger time.Duration
+	Linger Duration
 
 	// SignalTarget says who gets the signals.
 	SignalTarget Target
@@ -93,7 +91,7 @@ const (
 //
 // Grace is then what "docker stop" allows, since Kubernetes' own value always comes as a flag.
 func Default() Options {
-	return Options{Grace: 10 * time.Second, Linger: 5 * time.Second}
+	return Options{Grace: 10 * Second, Linger: 5 * Second}
 }
 
 // Named is what holds when the init is called by name, the last element of argv[0]. As "tini", "docker-init" and
@@ -110,8 +108,8 @@ func Named(name string) Options {
 
 // Deadline is how long after the stop signal the init ends what is left: the grace period less a tenth, at most a
 // second less, so that the exit code and the termination message are out before the platform's SIGKILL.
-func (o Options) Deadline() time.Duration {
-	return o.Grace - min(o.Grace/10, time.Second)
+func (o Options) Deadline() Duration {
+	return o.Grace - min(o.Grace/10, Second)
 }
 
 // Environ is o after one NAME=value entry of the environment. Only tini's and dumb-init's variables count, and only

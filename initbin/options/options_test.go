@@ -2,7 +2,6 @@ package options
 
 import (
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -17,11 +16,11 @@ func TestParse(t *testing.T) {
 		rest  int // how many words are left: the program
 	}{
 		"nothing":                       {"init", []string{"sleep", "1"}, d, 2},
-		"flags end at --":               {"init", []string{"--grace=45s", "--", "--grace=1s"}, with(d, func(o *Options) { o.Grace = 45 * time.Second }), 1},
+		"flags end at --":               {"init", []string{"--grace=45s", "--", "--grace=1s"}, with(d, func(o *Options) { o.Grace = 45 * Second }), 1},
 		"flags end at the program":      {"init", []string{"-v", "sh", "-c", "x", "-g"}, with(d, func(o *Options) { o.Verbosity = 1 }), 4},
 		"a lone dash is a program":      {"init", []string{"-", "-v"}, d, 2},
 		"an empty word is a program":    {"init", []string{"", "-v"}, d, 2},
-		"bare numbers are seconds":      {"init", []string{"--grace=90", "--linger", "0"}, with(d, func(o *Options) { o.Grace, o.Linger = 90*time.Second, 0 }), 0},
+		"bare numbers are seconds":      {"init", []string{"--grace=90", "--linger", "0"}, with(d, func(o *Options) { o.Grace, o.Linger = 90*Second, 0 }), 0},
 		"stop signal":                   {"init", []string{"--stop-signal=SIGQUIT"}, with(d, func(o *Options) { o.StopSignal = 3 }), 0},
 		"real-time stop signal":         {"init", []string{"--stop-signal=SIGRTMIN+3"}, with(d, func(o *Options) { o.StopSignal = 37 }), 0},
 		"target":                        {"init", []string{"--signal-target=all"}, with(d, func(o *Options) { o.SignalTarget = All }), 0},
@@ -116,7 +115,7 @@ func TestEnviron(t *testing.T) {
 
 func TestArgs(t *testing.T) {
 	o := Default()
-	o.Grace, o.StopSignal, o.Linger = 45*time.Second, 3, 90*time.Second
+	o.Grace, o.StopSignal, o.Linger = 45*Second, 3, 90*Second
 	o.SignalTarget, o.WaitAll, o.EscalateAll = Group, true, true
 	o.TerminationMessage, o.Procfile = "/dev/termination-log", "Procfile"
 	o.Rewrites = o.Rewrites.With(15, 3).With(1, 0)
@@ -134,11 +133,11 @@ func TestArgs(t *testing.T) {
 }
 
 func TestDeadline(t *testing.T) {
-	for grace, want := range map[time.Duration]time.Duration{
-		0:                0,
-		time.Second:      900 * time.Millisecond,
-		30 * time.Second: 29 * time.Second,
-		time.Hour:        time.Hour - time.Second,
+	for grace, want := range map[Duration]Duration{
+		0:           0,
+		Second:      900 * Millisecond,
+		30 * Second: 29 * Second,
+		Hour:        Hour - Second,
 	} {
 		if got := (Options{Grace: grace}).Deadline(); got != want {
 			t.Errorf("grace %v: deadline %v, want %v", grace, got, want)

@@ -1,7 +1,5 @@
 package options
 
-import "time"
-
 // Problem is what is wrong with a command line. The zero value is no problem.
 type Problem struct {
 	Flag string // the flag as written
@@ -9,9 +7,12 @@ type Problem struct {
 	Want string // what would be right
 }
 
+// Any says whether there is one.
+func (p Problem) Any() bool { return p.Want != "" }
+
 // Err is p as an error, nil if there is none.
 func (p Problem) Err() error {
-	if p == (Problem{}) {
+	if !p.Any() {
 		return nil
 	}
 	return p
@@ -227,25 +228,25 @@ func (r Rewrites) parse(word string) (Rewrites, bool) {
 // units are the units of a duration, longest first where one begins another.
 var units = [...]struct {
 	name string
-	unit time.Duration
+	unit Duration
 }{
-	{"ns", time.Nanosecond}, {"us", time.Microsecond}, {"µs", time.Microsecond}, {"ms", time.Millisecond},
-	{"s", time.Second}, {"m", time.Minute}, {"h", time.Hour},
+	{"ns", Nanosecond}, {"us", Microsecond}, {"µs", Microsecond}, {"ms", Millisecond},
+	{"s", Second}, {"m", Minute}, {"h", Hour},
 }
 
 // maxDuration keeps sums of durations far from overflow: a hundred years.
-const maxDuration = 100 * 365 * 24 * time.Hour
+const maxDuration = 100 * 365 * 24 * Hour
 
 // ParseDuration reads a duration as Go prints it, 1m30s or 0.5s, or a bare number of seconds. It is never negative.
-func ParseDuration(word string) (time.Duration, bool) {
+func ParseDuration(word string) (Duration, bool) {
 	if word == "" {
 		return 0, false
 	}
-	var total time.Duration
+	var total Duration
 	for first := true; word != ""; first = false {
 		// The number, as nanoseconds of a second: whole and thousand-millionths.
-		var whole, fraction time.Duration
-		scale := time.Second
+		var whole, fraction Duration
+		scale := Second
 		digits, point := 0, false
 		for word != "" {
 			c := word[0]
@@ -254,11 +255,11 @@ func ParseDuration(word string) (time.Duration, bool) {
 			} else if c < '0' || c > '9' {
 				break
 			} else if digits++; !point {
-				if whole = whole*10 + time.Duration(c-'0'); whole > maxDuration/100 {
+				if whole = whole*10 + Duration(c-'0'); whole > maxDuration/100 {
 					return 0, false
 				}
 			} else if scale /= 10; scale > 0 {
-				fraction += time.Duration(c-'0') * scale
+				fraction += Duration(c-'0') * scale
 			}
 			word = word[1:]
 		}
@@ -266,7 +267,7 @@ func ParseDuration(word string) (time.Duration, bool) {
 			return 0, false
 		}
 
-		unit := time.Second
+		unit := Second
 		if word != "" {
 			unit = 0
 			for _, u := range units {
@@ -286,10 +287,10 @@ func ParseDuration(word string) (time.Duration, bool) {
 			return 0, false
 		}
 		// fraction is below one second, and a unit is either a multiple or a divisor of a second.
-		if unit >= time.Second {
-			fraction *= unit / time.Second
+		if unit >= Second {
+			fraction *= unit / Second
 		} else {
-			fraction /= time.Second / unit
+			fraction /= Second / unit
 		}
 		if total += whole*unit + fraction; total > maxDuration {
 			return 0, false

@@ -44,56 +44,55 @@ func ParseStat(text []byte) (p Process, ok bool) {
 	if open < 2 || end < open {
 		return p, false
 	}
-	f := fields{text: text[:open-1]}
-	p.PID = int32(f.number())
+	f := fields{end: open - 1}
+	p.PID = int32(f.number(text))
 	p.length = uint8(copy(p.name[:], text[open+1:end]))
 
-	f.text = text[end+1:]
-	p.State = f.letter()
-	p.Parent = int32(f.number())
-	p.Group = int32(f.number())
-	p.Session = int32(f.number())
-	f.number() // tty_nr
-	f.number() // tpgid
-	p.Flags = uint32(f.number())
+	f.at, f.end = end+1, len(text)
+	p.State = f.letter(text)
+	p.Parent = int32(f.number(text))
+	p.Group = int32(f.number(text))
+	p.Session = int32(f.number(text))
+	f.number(text) // tty_nr
+	f.number(text) // tpgid
+	p.Flags = uint32(f.number(text))
 	for range 12 { // minflt to itrealvalue
-		f.number()
+		f.number(text)
 	}
-	p.Start = f.number()
+	p.Start = f.number(text)
 	return p, !f.bad
 }
 
 // fields takes a text apart at its spaces.
 type fields struct {
-	text []byte
-	bad  bool
+	at, end int // what is left of it
+	bad     bool
 }
 
-func (f *fields) number() uint64 {
-	i := 0
-	for i < len(f.text) && f.text[i] == ' ' {
+func (f *fields) number(text []byte) uint64 {
+	i := f.at
+	for i < f.end && text[i] == ' ' {
 		i++
 	}
-	if i < len(f.text) && f.text[i] == '-' {
+	if i < f.end && text[i] == '-' {
 		i++ // tpgid is -1 without a terminal; no number that is used is negative
 	}
 	begin := i
 	var n uint64
-	for i < len(f.text) && '0' <= f.text[i] && f.text[i] <= '9' {
-		n = n*10 + uint64(f.text[i]-'0')
+	for i < f.end && '0' <= text[i] && text[i] <= '9' {
+		n = n*10 + uint64(text[i]-'0')
 		i++
 	}
-	f.bad = f.bad || i == begin || i < len(f.text) && f.text[i] != ' ' && f.text[i] != '\n'
-	f.text = f.text[i:]
+	f.bad = f.bad || i == begin || i < f.end && text[i] != ' ' && text[i] != '\n'
+	f.at = i
 	return n
 }
 
-func (f *fields) letter() byte {
-	if len(f.text) < 2 || f.text[0] != ' ' || f.text[1] < 'A' {
+func (f *fields) letter(text []byte) byte {
+	if f.end-f.at < 2 || text[f.at] != ' ' || text[f.at+1] < 'A' {
 		f.bad = true
 		return 0
 	}
-	c := f.text[1]
-	f.text = f.text[2:]
-	return c
+	f.at += 2
+	return text[f.at-1]
 }

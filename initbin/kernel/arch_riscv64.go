@@ -1,0 +1,13 @@
+package kernel
+
+import "syscall"
+
+// Where this architecture's calls differ from the others'.
+const (
+	sysMmap              = syscall.SYS_MMAP
+	sysRenameat          = syscall.SYS_RENAMEAT2
+	sysStatfs            = syscall.SYS_STATFS
+	mmapTakesStruct      = false
+	cloneTakesStackFirst = false
+	statfsTakesSize      = false
+)
