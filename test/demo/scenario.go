@@ -45,7 +45,8 @@ type expectation struct {
 	zombies int
 	// logged are the lines that the program writes after it was told to stop.
 	logged []string
-	// killed pods need the whole grace period, others less.
+	// killed pods need the whole grace period. How long others need depends on the machine's load too: they are
+	// quicker than the same pod when it is killed.
 	killed bool
 	// exitCode is the main process's own; 128+n when signal n ended it.
 	exitCode int32
@@ -115,6 +116,10 @@ func check(results []result) error {
 				problems = append(problems, fmt.Errorf("pod %s/%s: %s", side.namespace, r.name, problem))
 			}
 		}
+		if r.wantPlain.killed && r.podinit.gone >= r.plain.gone {
+			problems = append(problems, fmt.Errorf("pod %s/%s: gone after %s, want less than the %s without podinit",
+				podinitNamespace, r.name, seconds(r.podinit.gone), seconds(r.plain.gone)))
+		}
 	}
 	if len(problems) > 0 {
 		return fmt.Errorf("not as it must be:\n%w", errors.Join(problems...))
@@ -136,9 +141,6 @@ func (want expectation) compare(got outcome) (problems []string) {
 	}
 	if want.killed && got.gone < gracePeriod {
 		problem("gone after %s, want the whole grace period of %s", seconds(got.gone), seconds(gracePeriod))
-	}
-	if !want.killed && got.gone >= gracePeriod {
-		problem("gone after %s, want less than the grace period of %s", seconds(got.gone), seconds(gracePeriod))
 	}
 	if got.exitCode != want.exitCode {
 		problem("exit code %d, want %d", got.exitCode, want.exitCode)
