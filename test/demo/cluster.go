@@ -122,9 +122,14 @@ func (c cluster) runPod(ctx context.Context, namespace string, pod *corev1.Pod) 
 	if err != nil {
 		return outcome{}, fmt.Errorf("wait for the pod %s to start: %w", name, err)
 	}
-	awaitLog, err := c.followLog(ctx, pod)
+	log, err := c.followLog(ctx, pod)
 	if err != nil {
 		return outcome{}, fmt.Errorf("follow the log of the pod %s: %w", name, err)
+	}
+	select {
+	case <-log.up:
+	case <-log.ended:
+		return outcome{}, fmt.Errorf("follow the log of the pod %s: it ended without a line (%v); the program did not start", name, log.err)
 	}
 	select {
 	case <-time.After(settle):
@@ -159,11 +164,11 @@ func (c cluster) runPod(ctx context.Context, namespace string, pod *corev1.Pod) 
 		return outcome{}, fmt.Errorf("the pod %s is gone without an exit code in its last status: %+v", name, pod.Status.ContainerStatuses[0].State)
 	}
 	seen.exitCode = terminated.ExitCode
-	log, err := awaitLog()
-	if err != nil {
-		return outcome{}, fmt.Errorf("follow the log of the pod %s to its end: %w", name, err)
+	<-log.ended
+	if log.err != nil {
+		return outcome{}, fmt.Errorf("follow the log of the pod %s to its end: %w", name, log.err)
 	}
-	for _, line := range log {
+	for _, line := range log.lines {
 		if line.received.After(deleted) {
 			seen.logged = append(seen.logged, line.text)
 		}
@@ -206,36 +211,42 @@ func describe(pod *corev1.Pod) string {
 	return strings.Join(words, ", ")
 }
 
-// logLine is a line of a container's log and when it came here.
+// podLog is a container's log, read as it is written.
+type podLog struct {
+	// up is closed at the first line, which each program of the demo writes when it is ready; ended at the log's end.
+	up, ended chan struct{}
+	// lines and err may be read after the end.
+	lines []logLine
+	err   error
+}
+
+// logLine is a line of a log and when it came here.
 type logLine struct {
 	received time.Time
 	text     string
 }
 
-// followLog reads the container's log as it is written. What it returns waits for the log's end.
-func (c cluster) followLog(ctx context.Context, pod *corev1.Pod) (func() ([]logLine, error), error) {
+func (c cluster) followLog(ctx context.Context, pod *corev1.Pod) (*podLog, error) {
 	stream, err := c.client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
 		Container: container, Follow: true,
 	}).Stream(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var log []logLine
-	var readErr error
-	ended := make(chan struct{})
+	log := &podLog{up: make(chan struct{}), ended: make(chan struct{})}
 	go func() {
-		defer close(ended)
+		defer close(log.ended)
 		defer stream.Close()
 		lines := bufio.NewScanner(stream)
 		for lines.Scan() {
-			log = append(log, logLine{time.Now(), lines.Text()})
+			if log.lines == nil {
+				close(log.up)
+			}
+			log.lines = append(log.lines, logLine{time.Now(), lines.Text()})
 		}
-		readErr = lines.Err()
+		log.err = lines.Err()
 	}()
-	return func() ([]logLine, error) {
-		<-ended
-		return log, readErr
-	}, nil
+	return log, nil
 }
 
 // exec runs a program in the pod's container and returns what it prints.

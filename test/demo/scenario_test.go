@@ -48,7 +48,7 @@ func asWanted() []result {
 	for _, s := range scenarios {
 		r := result{scenario: s}
 		for want, got := range map[*expectation]*outcome{&s.wantPlain: &r.plain, &s.wantPodinit: &r.podinit} {
-			*got = outcome{pid1: want.pid1, zombies: want.zombies, logged: want.logged, exitCode: want.exitCodes[0], gone: 3800 * time.Millisecond}
+			*got = outcome{pid1: want.pid1, zombies: want.zombies, logged: want.logged, exitCode: want.exitCode, gone: 3800 * time.Millisecond}
 			if want.killed {
 				got.gone = 11200 * time.Millisecond
 			}
@@ -67,11 +67,11 @@ func TestCheck(t *testing.T) {
 		want   string
 	}{
 		"not injected":        {func(r *result) { r.podinit.pid1 = "/bin/sh" }, "podinit-demo/shell-entrypoint: PID 1 is /bin/sh, want /podinit/init"},
-		"a zombie":            {func(r *result) { r.podinit.zombies = 1 }, "podinit-demo/shell-entrypoint: 1 zombies after 5.0 s, want 0"},
+		"a zombie":            {func(r *result) { r.podinit.zombies = 1 }, "podinit-demo/shell-entrypoint: 1 zombies after 3.0 s, want 0"},
 		"no atexit hook":      {func(r *result) { r.podinit.logged = r.podinit.logged[:1] }, `logged ["SIGTERM handler ran"] at shutdown, want ["SIGTERM handler ran" "atexit hook ran"]`},
-		"too slow":            {func(r *result) { r.podinit.gone = gracePeriod }, "gone after 10.0 s, want less than the grace period of 10.0 s"},
-		"killed":              {func(r *result) { r.podinit.exitCode = 137 }, "exit code 137, want one of [143 0]"},
-		"no trouble in plain": {func(r *result) { r.plain.gone = time.Second }, "podinit-demo-plain/shell-entrypoint: gone after 1.0 s, want the whole grace period of 10.0 s"},
+		"too slow":            {func(r *result) { r.podinit.gone = 12 * time.Second }, "podinit-demo/shell-entrypoint: gone after 12.0 s, want less than the 11.2 s without podinit"},
+		"killed":              {func(r *result) { r.podinit.exitCode = 137 }, "exit code 137, want 143"},
+		"no trouble in plain": {func(r *result) { r.plain.gone = 5 * time.Second }, "podinit-demo-plain/shell-entrypoint: gone after 5.0 s, want the whole grace period of 10.0 s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			results := asWanted()

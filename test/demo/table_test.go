@@ -12,7 +12,7 @@ func TestPrintTable(t *testing.T) {
 	if err := printTable(&table, asWanted()); err != nil {
 		t.Fatal(err)
 	}
-	want := `The same pods without and with podinit. Zombies are counted 5 s after the start; the grace period is 10 s.
+	want := `The same pods without and with podinit. Zombies are counted 3 s after the start; the grace period is 10 s.
 
 POD                          INIT      PID 1           ZOMBIES   LOGGED AT SHUTDOWN                      GONE AFTER   EXIT CODE
 shell script around Python   none      /bin/sh         0         nothing                                 11.2 s       137 (SIGKILL)
