@@ -156,7 +156,7 @@ demo: cluster-up cluster-deploy ## the same troubled pods without and with podin
 
 ## Test
 
-GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/test/(e2e|cluster)($$|/)')
+GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/test/(e2e|cluster|image)($$|/)')
 
 .PHONY: test
 test: lint test-race test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real cluster
@@ -167,7 +167,7 @@ test-unit: ## the tests that need nothing but Go, in seconds
 
 .PHONY: test-race
 test-race:
-	CGO_ENABLED=1 go test -race $(GO_UNIT)
+	CGO_ENABLED=1 go test -race $(GO_UNIT) ./test/image
 
 .PHONY: test-cluster
 test-cluster: deps cluster-programs ## the test cluster itself: up, crash, up, down (root)

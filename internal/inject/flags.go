@@ -3,7 +3,6 @@ package inject
 import (
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/podinit/podinit/initbin/options"
 )
@@ -49,7 +48,7 @@ func initOptions(pod *Pod, c *container) options.Options {
 			grace = max(grace, *g)
 		}
 	}
-	o.Grace = time.Duration(min(max(grace, 0), int64(maxGrace/time.Second))) * time.Second
+	o.Grace = options.Duration(min(max(grace, 0), int64(maxGrace/options.Second))) * options.Second
 	if s, ok := options.ParseSignal(c.Lifecycle.StopSignal); ok {
 		o.StopSignal = s
 	}
@@ -61,5 +60,5 @@ func initOptions(pod *Pod, c *container) options.Options {
 	return o
 }
 
-// maxGrace keeps absurd grace periods from overflowing a time.Duration.
-const maxGrace = 365 * 24 * time.Hour
+// maxGrace keeps absurd grace periods from overflowing a duration.
+const maxGrace = 365 * 24 * options.Hour
