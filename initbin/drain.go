@@ -4,19 +4,17 @@ import (
 	"syscall"
 
 	"github.com/podinit/podinit/initbin/kernel"
+	"github.com/podinit/podinit/initbin/policy"
 )
 
 // killPatience is how long killed processes may take to go. One that hangs in the kernel does not keep the container.
 const killPatience = 500e6
 
-// drain moves on with the end of the container: once the main process has ended the rest is told, awaited, and at the
-// deadline killed.
+// drain moves on with the end of the container. While the main process lives it is left alone, and at most the children
+// of shells are told what it was told; once it has ended the rest is told, awaited, and at the deadline killed.
 func (c *container) drain() {
-	if !c.mainEnded || c.childless {
-		return
-	}
 	now := kernel.Now()
-	if !c.restTold && (c.stopping || !c.options.WaitAll) {
+	if c.mainEnded && !c.childless && !c.restTold && (c.stopping || !c.options.WaitAll) {
 		c.restTold = true
 		limit := c.options.Grace
 		if !c.stopping {
@@ -30,25 +28,71 @@ func (c *container) drain() {
 			return
 		}
 	}
-	if c.deadline == 0 || now < c.deadline {
+	if c.halfway != 0 && now >= c.halfway {
+		c.halfway = 0
+		c.escalate()
+	}
+	if c.deadline == 0 || now < c.deadline || c.mainEnded && c.childless {
 		return
 	}
-	if c.killed {
+	switch {
+	case !c.mainEnded:
+		// Only the platform knows when time is really up, and it may have been told to wait longer.
+		if !c.overdue {
+			c.overdue = true
+			c.reportEnd(now)
+		}
+	case !c.killed:
+		c.overdue, c.killed = true, true
+		c.reportEnd(now)
+		c.killRest()
+		c.deadline = now + killPatience
+	default:
 		c.abandoned = true
+	}
+}
+
+// escalate tells those whom a shell keeps waiting: bash runs its trap only when its foreground child has ended (bash(1),
+// "SIGNALS"), so neither would ever end.
+func (c *container) escalate() {
+	if c.mainEnded || !c.scan() {
 		return
 	}
-	c.killed = true
-	c.reportEnd(now)
-	c.killRest()
-	c.deadline = now + killPatience
+	c.telling, c.untoldOnly = true, true
+	c.queue.Clear()
+	for i := range c.processes.all() {
+		p := &c.processes.all()[i]
+		switch {
+		case !c.isLeft(p):
+		case c.options.EscalateAll:
+			if !c.told.has(p) {
+				c.hand(p.PID, c.stopSignal)
+			}
+		case policy.IsShell(p.Name()) && c.told.has(p):
+			c.queueChildren(p.PID, false)
+		}
+	}
+	c.work(c.stopSignal)
+	c.telling, c.untoldOnly = false, false
 }
 
 // patience is how long to wait for the next signal, in nanoseconds; negative is for ever.
 func (c *container) patience() int64 {
-	if !c.mainEnded || c.deadline == 0 {
+	const never = 1<<63 - 1
+	next := int64(never)
+	if c.deadline != 0 && (c.mainEnded || !c.overdue) {
+		next = c.deadline
+	}
+	if c.halfway != 0 {
+		next = min(next, c.halfway)
+	}
+	for i := range c.watches.All() {
+		next = min(next, c.watches.All()[i].next)
+	}
+	if next == never {
 		return -1
 	}
-	return max(0, c.deadline-kernel.Now())
+	return max(0, next-kernel.Now())
 }
 
 // over says whether the container has ended.
@@ -60,14 +104,14 @@ const rounds = 8
 // tellRest sends SIGTERM to every process that is left and has not been told yet.
 func (c *container) tellRest() {
 	for range rounds {
-		if !c.processes.scan() {
-			c.signalUnseen(syscall.SIGTERM)
+		if !c.scan() {
+			c.signalUnseen(uint8(syscall.SIGTERM))
 			return
 		}
 		fresh := false
 		for i := range c.processes.all() {
 			p := &c.processes.all()[i]
-			if p.Gone() || !c.processes.below(p, int32(c.pid)) || c.told.has(p) {
+			if !c.isLeft(p) || c.told.has(p) {
 				continue
 			}
 			kernel.Kill(int(p.PID), uint8(syscall.SIGTERM))
@@ -87,14 +131,14 @@ func (c *container) killRest() {
 		return
 	}
 	for range rounds {
-		if !c.processes.scan() {
-			c.signalUnseen(syscall.SIGKILL)
+		if !c.scan() {
+			c.signalUnseen(uint8(syscall.SIGKILL))
 			return
 		}
 		alive := false
 		for i := range c.processes.all() {
 			p := &c.processes.all()[i]
-			if !p.Gone() && c.processes.below(p, int32(c.pid)) {
+			if c.isLeft(p) {
 				kernel.Kill(int(p.PID), uint8(syscall.SIGKILL))
 				alive = true
 			}
@@ -107,10 +151,10 @@ func (c *container) killRest() {
 
 // signalUnseen signals what can be reached without /proc. kill(-1) is for PID 1 alone: in a shared PID namespace it
 // reaches other containers, and outside one the whole machine.
-func (c *container) signalUnseen(signal syscall.Signal) {
+func (c *container) signalUnseen(signal uint8) {
 	if c.pid == 1 {
-		kernel.Kill(-1, uint8(signal))
+		kernel.Kill(-1, signal)
 		return
 	}
-	kernel.Kill(-c.group, uint8(signal))
+	kernel.Kill(-c.group, signal)
 }

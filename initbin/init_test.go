@@ -104,16 +104,24 @@ func TestForwardsSignals(t *testing.T) {
 func TestSignalBeforeMain(t *testing.T) {
 	for range 20 {
 		c := newContainer(t, "--", "sleep", "30").start()
-		// Until the test binary has become the init, Go's own handlers are there; its name tells when it has.
-		for comm := ""; comm != "init\n" && comm != "sleep\n"; {
-			b, _ := os.ReadFile("/proc/" + strconv.Itoa(c.Process.Pid) + "/comm")
-			comm = string(b)
+		for begin := time.Now(); !signalsAreKept(c.Process.Pid); {
+			if time.Since(begin) > 20*time.Second {
+				t.Fatalf("the init has not begun:\n%s", c.output)
+			}
 		}
-		time.Sleep(100 * time.Microsecond)
 		if code := c.signal(syscall.SIGTERM).wait(); code != 143 {
 			t.Fatalf("exit code %d, want 143", code)
 		}
 	}
+}
+
+// signalsAreKept says whether a process has become the init and run its first instructions: then it has blocked
+// everything, which does not show while it sleeps in rt_sigtimedwait.
+func signalsAreKept(pid int) bool {
+	status, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	text := string(status)
+	return strings.HasPrefix(text, "Name:\tinit\n") &&
+		(strings.Contains(text, "State:\tS") || strings.Contains(text, "SigBlk:\tfffffffffffbfeff\n"))
 }
 
 func TestReapsOrphans(t *testing.T) {

@@ -31,15 +31,23 @@ type container struct {
 
 	passed proc.Set // the signals that have been passed on to it
 
-	stopping  bool  // a stop signal has come
-	since     int64 // when the drain began: at the stop signal, or when the main process ended by itself
-	deadline  int64 // when it ends, on the clock of kernel.Now; 0 is never
-	restTold  bool  // the main process has ended and the rest has been told to
-	killed    bool  // the deadline has passed and what was left has been killed
-	abandoned bool  // and has not even gone then
+	stopping   bool  // a stop signal has come
+	stopSignal uint8 // what was passed on for it
+	since      int64 // when the drain began: at the stop signal, or when the main process ended by itself
+	halfway    int64 // when to escalate, on the clock of kernel.Now; 0 is never
+	deadline   int64 // when it ends; 0 is never
+	overdue    bool  // the deadline has passed
+	restTold   bool  // the main process has ended and the rest has been told to
+	killed     bool  // the deadline has passed and what was left has been killed
+	abandoned  bool  // and has not even gone then
 
-	told      told
-	processes processes
+	told       told
+	telling    bool // who is signalled now is told to end
+	processes  processes
+	queue      kernel.List[int32] // the processes to be asked about the signal at hand
+	untoldOnly bool               // ask only those that have not been told
+	watches    kernel.List[watched]
+	proc       uint8 // whether /proc can be used: see hasProc
 }
 
 // start is the life of the container, and of the commands that only run once. It does not return.
@@ -83,6 +91,7 @@ func start(block *kernel.Block) {
 	c.settle()
 	for !c.over() {
 		info, errno := kernel.NextSignal(c.patience())
+		c.reap() // first, so that nothing is sent to a process that has gone
 		switch errno {
 		case 0:
 			c.receive(info)
@@ -91,7 +100,7 @@ func start(block *kernel.Block) {
 			sayCannotWait(errno)
 			kernel.Exit(exitCannotRun)
 		}
-		c.reap()
+		c.look()
 		c.drain()
 	}
 	if !c.killed {

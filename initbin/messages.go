@@ -6,6 +6,7 @@ import (
 	"github.com/podinit/podinit/initbin/kernel"
 	"github.com/podinit/podinit/initbin/line"
 	"github.com/podinit/podinit/initbin/options"
+	"github.com/podinit/podinit/initbin/proc"
 )
 
 // The exit codes that are our own; all others are the main process's. They are what shells and tini use.
@@ -78,6 +79,24 @@ func sayCannotWait(errno kernel.Errno) {
 }
 
 //go:noinline
+func sayNoProc() {
+	var l line.Line
+	say(l.Text("podinit: /proc is missing or not of this PID namespace: signals go to the main process's group; mount it"))
+}
+
+//go:noinline
+func sayHanded(pid int, signal uint8, errno kernel.Errno) {
+	var l line.Line
+	l.Text("podinit: passing ")
+	signalName(&l, signal)
+	l.Text(" to ").Number(int64(pid))
+	if errno != 0 {
+		l.Text(": ").Text(reason(errno))
+	}
+	say(&l)
+}
+
+//go:noinline
 func (c *container) reportCannotFork(errno kernel.Errno) {
 	var l line.Line
 	l.Text("podinit: cannot start \"").Text(c.mainName).Text("\": fork: ").Text(reason(errno))
@@ -129,8 +148,12 @@ func (c *container) reportEnd(now int64) {
 			l.Text(", core dumped")
 		}
 	}
-	if c.killed {
-		c.nameKilled(&l, now)
+	if c.overdue && now != 0 {
+		if c.killed {
+			c.nameRest(&l, now, "killed ")
+		} else {
+			c.nameRest(&l, now, "the platform will have to kill ")
+		}
 	}
 	switch {
 	case l.Empty() || c.writeTerminationMessage(&l):
@@ -141,21 +164,22 @@ func (c *container) reportEnd(now int64) {
 	}
 }
 
-func (c *container) nameKilled(l *line.Line, now int64) {
+// nameRest names the processes that are left.
+func (c *container) nameRest(l *line.Line, now int64, verb string) {
 	if l.Empty() {
 		l.Text("podinit: ")
 	} else {
 		l.Text("; ")
 	}
+	l.Text(verb)
 	left := 0
-	if c.processes.scan() {
+	if c.scan() {
 		for i := range c.processes.all() {
-			if p := &c.processes.all()[i]; !p.Gone() && c.processes.below(p, int32(c.pid)) {
+			if c.isLeft(&c.processes.all()[i]) {
 				left++
 			}
 		}
 	}
-	l.Text("killed ")
 	switch left {
 	case 0:
 		l.Text("what was")
@@ -173,7 +197,7 @@ func (c *container) nameKilled(l *line.Line, now int64) {
 	named := 0
 	for i := range c.processes.all() {
 		p := &c.processes.all()[i]
-		if p.Gone() || !c.processes.below(p, int32(c.pid)) {
+		if !c.isLeft(p) {
 			continue
 		}
 		switch {
@@ -188,6 +212,11 @@ func (c *container) nameKilled(l *line.Line, now int64) {
 		l.Text(p.Name()).Text(" (pid ").Number(int64(p.PID)).Text(")")
 		named++
 	}
+}
+
+// isLeft says whether a process of the snapshot is ours to wait for and still runs.
+func (c *container) isLeft(p *proc.Process) bool {
+	return !p.Gone() && c.processes.below(p, int32(c.pid))
 }
 
 func signalName(l *line.Line, signal uint8) {
@@ -209,6 +238,8 @@ func reason(errno kernel.Errno) string {
 	switch errno {
 	case syscall.EPERM:
 		return "operation not permitted"
+	case syscall.ESRCH:
+		return "no such process"
 	case syscall.EAGAIN:
 		return "resource temporarily unavailable"
 	case syscall.ENOMEM:
