@@ -121,16 +121,18 @@ cluster-programs: $(CLUSTER_PROGRAMS) ## build what the test cluster runs (5 to 
 	@$(GO_BUILD) -ldflags "-s -w" -o $(CLUSTER_BIN)/pause ./test/cluster/pause
 	@$(GO_BUILD) -o $(CLUSTER) ./test/cluster/cmd/podinit-cluster
 
-# program-or-file:package of what tests need from the distribution; the last two are for the race detector.
-DEBIAN_PACKAGES := runc:runc ip:iproute2 nft:nftables /usr/lib/cni/bridge:containernetworking-plugins buildah:buildah \
-	gcc:gcc /usr/include/stdio.h:libc6-dev
+# gcc is for the race detector.
+DEBIAN_PACKAGES = gcc libc6-dev $(shell sed 's/#.*//' test/*/packages.txt)
 
+# Elsewhere than on Debian and Ubuntu the tests themselves say what they miss.
 .PHONY: deps
-deps: ## install what tests need from the distribution (Debian and Ubuntu, as root)
-	@missing=; for pair in $(DEBIAN_PACKAGES); do command -v $${pair%%:*} >/dev/null || [ -e $${pair%%:*} ] || missing="$$missing $${pair#*:}"; done; \
+deps: ## install what the tests need from the distribution (Debian and Ubuntu, as root)
+	@command -v dpkg-query >/dev/null || exit 0; missing=; \
+	for package in $(DEBIAN_PACKAGES); do \
+		[ "$$(dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null)" = installed ] || missing="$$missing $$package"; \
+	done; \
 	[ -n "$$missing" ] || exit 0; \
-	if [ $$(id -u) != 0 ] || ! command -v apt-get >/dev/null; then \
-		echo "these programs are missing; install the packages that hold them (Debian's names):$$missing" >&2; exit 1; fi; \
+	[ $$(id -u) = 0 ] || { echo "these packages are missing: run 'sudo apt-get install$$missing'" >&2; exit 1; }; \
 	echo "installing$$missing"; export DEBIAN_FRONTEND=noninteractive; \
 	apt-get install -y -qq --no-install-recommends $$missing >/dev/null 2>&1 || \
 		{ apt-get update -qq; apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
