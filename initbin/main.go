@@ -106,5 +106,6 @@ func start(block *kernel.Block) {
 	if !c.killed {
 		c.reportEnd(0)
 	}
+	c.returnTerminal()
 	kernel.Exit(c.exitCode())
 }

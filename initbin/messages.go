@@ -150,9 +150,9 @@ func (c *container) reportEnd(now int64) {
 	}
 	if c.overdue && now != 0 {
 		if c.killed {
-			c.nameRest(&l, now, "killed ")
+			c.nameRest(&l, now, "killed, ")
 		} else {
-			c.nameRest(&l, now, "the platform will have to kill ")
+			c.nameRest(&l, now, "")
 		}
 	}
 	switch {
@@ -172,23 +172,10 @@ func (c *container) nameRest(l *line.Line, now int64, verb string) {
 		l.Text("; ")
 	}
 	l.Text(verb)
-	left := 0
-	if c.scan() {
-		for i := range c.processes.all() {
-			if c.isLeft(&c.processes.all()[i]) {
-				left++
-			}
-		}
+	if !c.scan() {
+		c.processes.list.Clear()
 	}
-	switch left {
-	case 0:
-		l.Text("what was")
-	case 1:
-		l.Text("1 process that was")
-	default:
-		l.Number(int64(left)).Text(" processes that were")
-	}
-	l.Text(" still running ").Seconds(now - c.since).Text(" after ")
+	l.Text("still running ").Seconds(now - c.since).Text(" after ")
 	if c.stopping {
 		l.Text("the stop signal")
 	} else {

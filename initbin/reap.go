@@ -10,8 +10,12 @@ import (
 // sweeps until there are no more, and only then is the main process's end acted upon.
 func (c *container) reap() {
 	c.childless = false
+	options := 0
+	if c.terminal && c.pid != 1 {
+		options = syscall.WUNTRACED // a shell above us waits for us to stop
+	}
 	for {
-		pid, status, errno := kernel.Wait(0)
+		pid, status, errno := kernel.Wait(options)
 		switch {
 		case errno == syscall.ECHILD:
 			c.childless = true
@@ -25,6 +29,9 @@ func (c *container) reap() {
 		case status.Signaled():
 			c.status = 128 + int(status.Signal())
 			c.diedOf, c.dumped = uint8(status.Signal()), status.CoreDump()
+		case status.Stopped():
+			c.stopToo()
+			continue
 		default:
 			continue
 		}

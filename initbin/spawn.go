@@ -22,24 +22,7 @@ func (c *container) adopt() {
 	if c.childIgnored {
 		kernel.SetIgnored(uint8(syscall.SIGCHLD), false)
 	}
-	// A process outside the foreground group, as we are about to be, may neither take the terminal back nor read from it.
-	if pgid, errno := kernel.Foreground(0); errno == 0 && pgid == kernel.Getpgrp() {
-		c.terminal = true
-	}
-	if c.terminal && c.options.OwnSession {
-		c.leaveTerminal()
-	}
-}
-
-// leaveTerminal lets the main process's new session take the terminal. If we lead the old session the kernel sends its
-// foreground group, us included, SIGHUP and SIGCONT (tty_ioctl(4), TIOCNOTTY): they are nobody's wish and are not kept.
-func (c *container) leaveTerminal() {
-	if kernel.LeaveTerminal(0) != 0 {
-		return
-	}
-	for _, s := range [...]syscall.Signal{syscall.SIGHUP, syscall.SIGCONT} {
-		kernel.Discard(uint8(s))
-	}
+	c.findTerminal()
 }
 
 // spawn starts the main process.
