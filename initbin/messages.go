@@ -89,9 +89,32 @@ func sayHanded(pid int, signal uint8, errno kernel.Errno) {
 	var l line.Line
 	l.Text("podinit: passing ")
 	signalName(&l, signal)
-	l.Text(" to ").Number(int64(pid))
+	l.Text(" to pid ").Number(int64(pid))
 	if errno != 0 {
 		l.Text(": ").Text(reason(errno))
+	}
+	say(&l)
+}
+
+//go:noinline
+func (c *container) sayStarted() {
+	var l line.Line
+	say(l.Text("podinit: started \"").Text(c.mainName).Text("\" as pid ").Number(int64(c.main)))
+}
+
+//go:noinline
+func (c *container) sayEnded() {
+	var l line.Line
+	say(l.Text("podinit: \"").Text(c.mainName).Text("\" has ended with ").Number(int64(c.status)))
+}
+
+//go:noinline
+func sayReaped(pid int, status syscall.WaitStatus) {
+	var l line.Line
+	l.Text("podinit: reaped orphan pid ").Number(int64(pid))
+	if status.Signaled() {
+		l.Text(", killed by ")
+		signalName(&l, uint8(status.Signal()))
 	}
 	say(&l)
 }
@@ -147,6 +170,9 @@ func (c *container) reportEnd(now int64) {
 		if c.dumped {
 			l.Text(", core dumped")
 		}
+		if c.diedOf == uint8(syscall.SIGKILL) && !c.passed.Has(c.diedOf) {
+			outOfMemory(&l)
+		}
 	}
 	if c.overdue && now != 0 {
 		if c.killed {
@@ -161,6 +187,25 @@ func (c *container) reportEnd(now int64) {
 		// It ended as it was asked to, and nobody has asked for more on standard error.
 	default:
 		say(&l)
+	}
+}
+
+// outOfMemory says so if the container's memory limit has killed a process: Kubernetes shows that as OOMKilled only
+// when it hits PID 1. The file is the container's own cgroup's, of version 2 or 1 of cgroups(7).
+func outOfMemory(l *line.Line) {
+	var memory [64]byte
+	fd, errno := kernel.Open(kernel.Path(memory[:], "/sys/fs/cgroup/memory.events"), syscall.O_RDONLY, 0)
+	if errno != 0 {
+		fd, errno = kernel.Open(kernel.Path(memory[:], "/sys/fs/cgroup/memory/memory.oom_control"), syscall.O_RDONLY, 0)
+	}
+	if errno != 0 {
+		return
+	}
+	var text [512]byte
+	n, _ := kernel.Read(fd, text[:])
+	kernel.Close(fd)
+	if proc.OutOfMemory(text[:n]) {
+		l.Text(", as the container ran out of memory")
 	}
 }
 

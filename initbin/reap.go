@@ -23,6 +23,9 @@ func (c *container) reap() {
 		case errno != 0 || pid == 0:
 			return
 		case pid != c.main:
+			if c.options.WarnOnReap || c.options.Verbosity > 1 {
+				sayReaped(pid, status)
+			}
 			continue
 		case status.Exited():
 			c.status = status.ExitStatus()
@@ -36,6 +39,9 @@ func (c *container) reap() {
 			continue
 		}
 		c.main, c.mainEnded = 0, true // the number may be given to another process from here on
+		if c.options.Verbosity > 0 {
+			c.sayEnded()
+		}
 	}
 }
 

@@ -14,7 +14,7 @@ func (c *container) receive(info kernel.Info) {
 	if !forwardable(info, c.pid) {
 		return
 	}
-	to := c.options.Rewrites.Of(options.Signal(info.Signal))
+	to := c.options.Outgoing(options.Signal(info.Signal))
 	if to == 0 {
 		return
 	}

@@ -36,6 +36,9 @@ func (c *container) spawn(block *kernel.Block, program int) {
 		c.become(block, program)
 	}
 	c.main, c.group = pid, pid
+	if c.options.Verbosity > 0 {
+		c.sayStarted()
+	}
 	if !c.options.OwnSession {
 		kernel.Setpgid(pid, pid) // here too: a signal for the group may have to be sent before the child has run
 	}
