@@ -145,7 +145,8 @@ func TestReapsAsSubreaper(t *testing.T) {
 const straggler = `2>/dev/null sh -c 'trap "sleep 0.3; echo finished; exit" TERM; echo up; while :; do sleep 0.05; done' & `
 
 var (
-	pids = regexp.MustCompile(`pid \d+`)
+	pids    = regexp.MustCompile(`pid \d+`)
+	endings = regexp.MustCompile(`podinit: "[ab]" has ended with 0(: stopping the others)?\n`)
 )
 
 // waiter catches SIGTERM and goes on waiting for its child.

@@ -97,6 +97,36 @@ func sayHanded(pid int, signal uint8, errno kernel.Errno) {
 }
 
 //go:noinline
+func (c *container) sayProcfile(lineNumber int, problem, name string) {
+	var l line.Line
+	l.Text("podinit: --procfile: ").Text(c.options.Procfile)
+	if lineNumber > 0 {
+		l.Text(", line ").Number(int64(lineNumber))
+	}
+	l.Text(": ").Text(problem)
+	if name != "" {
+		l.Text(" \"").Text(name).Text("\"")
+	}
+	c.reportAndSay(&l)
+}
+
+//go:noinline
+func (c *container) sayBesideEnded(name string, status syscall.WaitStatus, stopping bool) {
+	var l line.Line
+	l.Text("podinit: \"").Text(name).Text("\" ")
+	if status.Signaled() {
+		l.Text("was killed by ")
+		signalName(&l, uint8(status.Signal()))
+	} else {
+		l.Text("has ended with ").Number(int64(status.ExitStatus()))
+	}
+	if stopping {
+		l.Text(": stopping the others")
+	}
+	say(&l)
+}
+
+//go:noinline
 func (c *container) sayStarted() {
 	var l line.Line
 	say(l.Text("podinit: started \"").Text(c.mainName).Text("\" as pid ").Number(int64(c.main)))
@@ -120,9 +150,9 @@ func sayReaped(pid int, status syscall.WaitStatus) {
 }
 
 //go:noinline
-func (c *container) reportCannotFork(errno kernel.Errno) {
+func (c *container) reportCannotFork(name string, errno kernel.Errno) {
 	var l line.Line
-	l.Text("podinit: cannot start \"").Text(c.mainName).Text("\": fork: ").Text(reason(errno))
+	l.Text("podinit: cannot start \"").Text(name).Text("\": fork: ").Text(reason(errno))
 	if errno == syscall.EAGAIN {
 		l.Text("; the container's limit of processes (pids.max, RLIMIT_NPROC) must leave room for two")
 	}
@@ -130,12 +160,12 @@ func (c *container) reportCannotFork(errno kernel.Errno) {
 }
 
 //go:noinline
-func (c *container) reportCannotRun(errno kernel.Errno) {
+func (c *container) reportCannotRun(name string, errno kernel.Errno) {
 	var l line.Line
-	l.Text("podinit: cannot run \"").Text(c.mainName).Text("\": ")
+	l.Text("podinit: cannot run \"").Text(name).Text("\": ")
 	switch errno {
 	case syscall.ENOENT:
-		if contains(c.mainName, '/') {
+		if contains(name, '/') {
 			l.Text("no such file, or the interpreter that it names does not exist")
 		} else {
 			l.Text("not found in PATH")
@@ -174,7 +204,7 @@ func (c *container) reportEnd(now int64) {
 			outOfMemory(&l)
 		}
 	}
-	if c.overdue && now != 0 {
+	if now != 0 && c.anyLeft() {
 		if c.killed {
 			c.nameRest(&l, now, "killed, ")
 		} else {
@@ -216,15 +246,11 @@ func (c *container) nameRest(l *line.Line, now int64, verb string) {
 	} else {
 		l.Text("; ")
 	}
-	l.Text(verb)
-	if !c.scan() {
-		c.processes.list.Clear()
-	}
-	l.Text("still running ").Seconds(now - c.since).Text(" after ")
+	l.Text(verb).Text("still running ").Seconds(now - c.since).Text(" after ")
 	if c.stopping {
 		l.Text("the stop signal")
 	} else {
-		l.Text("\"").Text(c.mainName).Text("\" had ended")
+		c.nameEnded(l).Text(" had ended")
 	}
 	named := 0
 	for i := range c.processes.all() {
@@ -246,9 +272,31 @@ func (c *container) nameRest(l *line.Line, now int64, verb string) {
 	}
 }
 
+// nameEnded names what has ended by itself: the main process, or one of the programs beside it.
+func (c *container) nameEnded(l *line.Line) *line.Line {
+	if name := c.besideEnded(); name != "" {
+		return l.Text("\"").Text(name).Text("\"")
+	}
+	return l.Text("\"").Text(c.mainName).Text("\"")
+}
+
+// anyLeft says whether any process is left, with a new snapshot. Without /proc there may be.
+func (c *container) anyLeft() bool {
+	if !c.scan() {
+		c.processes.list.Clear()
+		return true
+	}
+	for i := range c.processes.all() {
+		if c.isLeft(&c.processes.all()[i]) {
+			return true
+		}
+	}
+	return false
+}
+
 // isLeft says whether a process of the snapshot is ours to wait for and still runs.
 func (c *container) isLeft(p *proc.Process) bool {
-	return !p.Gone() && c.processes.below(p, int32(c.pid))
+	return !p.Gone() && int(p.PID) != c.relay && c.processes.below(p, int32(c.pid))
 }
 
 func signalName(l *line.Line, signal uint8) {

@@ -29,13 +29,14 @@ func (c *container) adopt() {
 func (c *container) spawn(block *kernel.Block, program int) {
 	pid, errno := kernel.Fork()
 	if errno != 0 {
-		c.reportCannotFork(errno)
+		c.reportCannotFork(c.mainName, errno)
 		kernel.Exit(exitCannotRun)
 	}
 	if pid == 0 {
 		c.become(block, program)
 	}
 	c.main, c.group = pid, pid
+	c.alive++
 	if c.options.Verbosity > 0 {
 		c.sayStarted()
 	}
@@ -58,20 +59,25 @@ func (c *container) become(block *kernel.Block, program int) {
 			kernel.SetForeground(0, kernel.Getpid())
 		}
 	}
-	if c.childIgnored {
-		kernel.SetIgnored(uint8(syscall.SIGCHLD), true)
-	}
 	var pidEntry [len("LISTEN_PID=") + 20]byte
 	passListenPID(block, &pidEntry, c.pid)
-	kernel.SetMask(inheritedMask)
+	c.restore()
 
 	errno := c.exec(block, program)
 	code := exitCannotRun
 	if errno == syscall.ENOENT {
 		code = exitNotFound
 	}
-	c.reportCannotRun(errno)
+	c.reportCannotRun(c.mainName, errno)
 	kernel.Exit(code)
+}
+
+// restore gives a child what we were given and have changed for ourselves.
+func (c *container) restore() {
+	if c.childIgnored {
+		kernel.SetIgnored(uint8(syscall.SIGCHLD), true)
+	}
+	kernel.SetMask(inheritedMask)
 }
 
 // passListenPID moves systemd's socket activation on: descriptors are meant for the process whose number LISTEN_PID is
