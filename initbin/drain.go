@@ -4,26 +4,27 @@ import (
 	"syscall"
 
 	"github.com/podinit/podinit/initbin/kernel"
+	"github.com/podinit/podinit/initbin/options"
 	"github.com/podinit/podinit/initbin/policy"
 )
 
 // killPatience is how long killed processes may take to go. One that hangs in the kernel does not keep the container.
 const killPatience = 500e6
 
-// drain moves on with the end of the container. While the main process lives it is left alone, and at most the children
-// of shells are told what it was told; once it has ended the rest is told, awaited, and at the deadline killed.
+// drain moves on with the end of the container. While programs live they are left alone, and at most the children of
+// shells are told what those were told; once they have ended the rest is told, awaited, and at the deadline killed.
 func (c *container) drain() {
+	if c.oneEnded && c.alive > 0 && !c.stopping && !c.ending {
+		c.endAll()
+	}
 	now := kernel.Now()
-	if c.mainEnded && !c.childless && !c.restTold && (c.stopping || !c.options.WaitAll) {
+	if c.alive == 0 && !c.childless && !c.restTold && (c.stopping || !c.options.WaitAll) {
 		c.restTold = true
-		limit := c.options.Grace
-		if !c.stopping {
-			limit = c.options.Linger
-			c.since = now
-			c.deadline = now + int64(limit)
+		if !c.stopping && !c.ending {
+			c.begin(now, c.options.Linger)
 		}
 		c.tellRest()
-		if limit == 0 {
+		if c.deadline == c.since {
 			c.abandoned = true // as tini and dumb-init: they are told, and nobody is waited for
 			return
 		}
@@ -32,11 +33,11 @@ func (c *container) drain() {
 		c.halfway = 0
 		c.escalate()
 	}
-	if c.deadline == 0 || now < c.deadline || c.mainEnded && c.childless {
+	if c.deadline == 0 || now < c.deadline || c.alive == 0 && c.childless {
 		return
 	}
 	switch {
-	case !c.mainEnded:
+	case c.alive > 0 && !c.ending:
 		// Only the platform knows when time is really up, and it may have been told to wait longer.
 		if !c.overdue {
 			c.overdue = true
@@ -52,10 +53,25 @@ func (c *container) drain() {
 	}
 }
 
+// begin sets the times of a drain that may last so long.
+func (c *container) begin(now int64, limit options.Duration) {
+	c.since = now
+	c.deadline = now + int64(limit)
+	c.halfway = now + int64(limit)/2
+}
+
+// endAll stops all programs because one of them has ended by itself.
+func (c *container) endAll() {
+	c.ending = true
+	c.begin(kernel.Now(), c.options.Linger)
+	c.stopSignal = uint8(syscall.SIGTERM)
+	c.tell(c.stopSignal)
+}
+
 // escalate tells those whom a shell keeps waiting: bash runs its trap only when its foreground child has ended (bash(1),
 // "SIGNALS"), so neither would ever end.
 func (c *container) escalate() {
-	if c.mainEnded || !c.scan() {
+	if c.alive == 0 || !c.scan() {
 		return
 	}
 	c.telling, c.untoldOnly = true, true
@@ -80,7 +96,7 @@ func (c *container) escalate() {
 func (c *container) patience() int64 {
 	const never = 1<<63 - 1
 	next := int64(never)
-	if c.deadline != 0 && (c.mainEnded || !c.overdue) {
+	if c.deadline != 0 && (c.alive == 0 || !c.overdue || c.killed) {
 		next = c.deadline
 	}
 	if c.halfway != 0 {
@@ -96,7 +112,7 @@ func (c *container) patience() int64 {
 }
 
 // over says whether the container has ended.
-func (c *container) over() bool { return c.mainEnded && (c.childless || c.abandoned) }
+func (c *container) over() bool { return c.abandoned || c.alive == 0 && c.childless }
 
 // rounds bounds how often we look for processes that were being forked while we looked.
 const rounds = 8
@@ -126,7 +142,8 @@ func (c *container) tellRest() {
 
 // killRest ends every process that is left.
 func (c *container) killRest() {
-	if c.pid == 1 {
+	c.passed = c.passed.With(uint8(syscall.SIGKILL))
+	if c.pid == 1 && c.relay == 0 {
 		kernel.Kill(-1, uint8(syscall.SIGKILL)) // at once, so that nothing can fork away
 		return
 	}
@@ -156,5 +173,5 @@ func (c *container) signalUnseen(signal uint8) {
 		kernel.Kill(-1, signal)
 		return
 	}
-	kernel.Kill(-c.group, signal)
+	c.passToGroups(signal)
 }

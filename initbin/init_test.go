@@ -145,8 +145,12 @@ func TestReapsAsSubreaper(t *testing.T) {
 const straggler = `2>/dev/null sh -c 'trap "sleep 0.3; echo finished; exit" TERM; echo up; while :; do sleep 0.05; done' & `
 
 var (
-	pids = regexp.MustCompile(`pid \d+`)
+	pids    = regexp.MustCompile(`pid \d+`)
+	endings = regexp.MustCompile(`podinit: "[ab]" has ended with 0(: stopping the others)?\n`)
 )
+
+// waiter catches SIGTERM and goes on waiting for its child.
+const waiter = `exec perl -e '$| = 1; $SIG{TERM} = sub {}; unless ($p = fork) { exec "sleep", "2" } print "up\n"; 1 while waitpid($p, 0) != $p; exit 6'`
 
 func TestDrain(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -162,10 +166,17 @@ func TestDrain(t *testing.T) {
 		"in a session of its own":    {nil, strings.Replace(straggler, "sh -c", "setsid sh -c", 1) + "trap 'exit 8' TERM; while :; do sleep 0.05; done", true, 8, "finished\n", 4 * time.Second},
 		"the rest is told once":      {nil, `2>/dev/null sh -c 'trap "echo told" TERM; echo up; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.05; done' & sleep 0.2; exit 7`, false, 7, "told\n", 4 * time.Second},
 		"linger is the limit": {[]string{"--linger=0.5s"}, `sh -c 'trap "" TERM; echo up; sleep 30' & sleep 0.2; exit 7`, false, 7,
-			"podinit: killed 2 processes that were still running 0.5s after \"/bin/sh\" had ended: sh (pid N), sleep (pid N)\n", 4 * time.Second},
-		"grace is the limit": {[]string{"--grace=0.5s"}, `sh -c 'trap "" TERM; echo up; sleep 30' & trap 'exit 8' TERM; while :; do sleep 0.05; done`, true, 8,
-			"podinit: killed 2 processes that were still running", 4 * time.Second},
-		"linger 0 waits for nobody": {[]string{"--linger=0"}, straggler + "sleep 0.3; exit 9", false, 9, "", 2 * time.Second},
+			"podinit: killed, still running 0.5s after \"/bin/sh\" had ended: sh (pid N), sleep (pid N)\n", 4 * time.Second},
+		"grace is the limit": {[]string{"--grace=0.55s"}, `sh -c 'trap "" TERM; echo up; sleep 30' & trap 'exit 8' TERM; while :; do sleep 0.05; done`, true, 8,
+			"podinit: killed, still running 0.5s after the stop signal: sh (pid N), sleep (pid N)\n", 4 * time.Second},
+		"bash waits for its child before its trap": {[]string{"--grace=2s"}, `exec bash -c 'trap "echo trap; exit 5" TERM; echo up; sleep 30; true'`, true, 5, "trap\n", 2 * time.Second},
+		"the main process is never killed": {[]string{"--grace=0.55s"}, `exec bash -c 'trap "echo TERM" TERM; echo up; for i in 1 2 3 4 5 6 7 8; do sleep 0.2; done; exit 6'`, true, 6,
+			"TERM\npodinit: still running 0.5s after the stop signal: bash (pid N), sleep (pid N)\n", 4 * time.Second},
+		"other programs than shells are left alone": {[]string{"--grace=1.1s"}, waiter, true, 6, "podinit: still running 1s after the stop signal: perl (pid N), sleep (pid N)\n", 4 * time.Second},
+		"escalate=all tells everyone":               {[]string{"--grace=1.1s", "--escalate=all"}, waiter, true, 6, "", time.Second},
+		"a daemon outlives main":                    {[]string{"--wait=all"}, `(setsid sh -c 'echo up; sleep 0.5; echo done' &); sleep 0.2; exit 3`, false, 3, "done\n", 4 * time.Second},
+		"a daemon is told":                          {[]string{"--wait=all"}, `(setsid bash -c 'trap "echo told; exit" TERM; sleep 0.2; echo up; while :; do sleep 0.03; done' &); exit 3`, true, 3, "told\n", 4 * time.Second},
+		"linger 0 waits for nobody":                 {[]string{"--linger=0"}, straggler + "sleep 0.3; exit 9", false, 9, "", 2 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := script(t, tt.script, tt.flags...).start().waitFor("up\n")
@@ -180,6 +191,7 @@ func TestDrain(t *testing.T) {
 				t.Errorf("took %v, want at most %v", took, tt.within)
 			}
 			output := strings.TrimPrefix(pids.ReplaceAllString(c.output.String(), "pid N"), "up\n")
+			output = strings.ReplaceAll(output, "Terminated\n", "") // bash says so of its children
 			if !strings.HasPrefix(output, tt.output) || tt.output == "" && output != "" {
 				t.Errorf("output %q, want %q", output, tt.output)
 			}
@@ -197,7 +209,7 @@ func TestTerminationMessage(t *testing.T) {
 		"killed":                     {[]string{"sh", "-c", "kill -KILL $$"}, "", "podinit: \"sh\" was killed by SIGKILL\n"},
 		"nothing to say":             {[]string{"sh", "-c", "exit 3"}, "", ""},
 		"the program has its own":    {[]string{"sh", "-c", "kill -KILL $$"}, "mine", "mine"},
-		"processes had to be killed": {[]string{"--linger=0.1s", "sh", "-c", `trap "" TERM; sleep 30 & sleep 0.1`}, "", "podinit: killed 1 process that was still running 0.1s after \"sh\" had ended: sleep (pid N)\n"},
+		"processes had to be killed": {[]string{"--linger=0.1s", "sh", "-c", `trap "" TERM; sleep 30 & sleep 0.1`}, "", "podinit: killed, still running 0.1s after \"sh\" had ended: sleep (pid N)\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "termination-log")

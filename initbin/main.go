@@ -23,23 +23,31 @@ type container struct {
 	main      int    // the main process, 0 once it has been reaped
 	group     int    // its process group
 	mainName  string // its name on the command line
-	mainEnded bool
-	status    int   // how it ended, as a shell reports it
-	diedOf    uint8 // the signal that ended it, 0 if it exited
-	dumped    bool  // it left a core dump
-	childless bool  // there is nothing left to reap
+	alive     int    // how many programs live: the main process and those beside it
+	failed    bool   // one of them has failed
+	status    int    // how the main process ended, or of several programs the first to fail, as a shell reports it
+	diedOf    uint8  // the signal that ended the main process, 0 if it exited
+	dumped    bool   // it left a core dump
+	childless bool   // there is nothing left to reap
 
 	passed proc.Set // the signals that have been passed on to it
 
 	stopping   bool  // a stop signal has come
+	oneEnded   bool  // a program has ended
+	ending     bool  // and, as there are several, they are all stopped for that
 	stopSignal uint8 // what was passed on for it
 	since      int64 // when the drain began: at the stop signal, or when the main process ended by itself
 	halfway    int64 // when to escalate, on the clock of kernel.Now; 0 is never
 	deadline   int64 // when it ends; 0 is never
 	overdue    bool  // the deadline has passed
-	restTold   bool  // the main process has ended and the rest has been told to
+	restTold   bool  // the programs have ended and the rest has been told to
 	killed     bool  // the deadline has passed and what was left has been killed
 	abandoned  bool  // and has not even gone then
+
+	beside    kernel.List[beside] // the programs of the Procfile
+	procfile  kernel.Mapping      // its text
+	relay     int                 // the process that prefixes their output, 0 if there is none
+	endedLast int                 // 1 + which of them has ended last by itself; 0 is none
 
 	told       told
 	telling    bool // who is signalled now is told to end
@@ -80,14 +88,21 @@ func start(block *kernel.Block) {
 	for i := 0; block.Env(i) != ""; i++ {
 		o = o.Environ(name, block.Env(i))
 	}
-	if n == len(words) {
+	c := container{options: o, pid: kernel.Getpid()}
+	program := 1 + n
+	hasMain := program < block.Count()
+	if hasMain {
+		c.mainName = block.Arg(program)
+	} else if o.Procfile == "" {
 		sayUsage(options.Problem{Flag: name, Want: "no program to run; usage: init [flags] -- program [argument...]"})
 		kernel.Exit(exitUsage)
 	}
-
-	c := container{options: o, pid: kernel.Getpid(), mainName: block.Arg(1 + n)}
+	c.readProcfile()
 	c.adopt()
-	c.spawn(block, 1+n)
+	c.spawnBeside(block)
+	if hasMain {
+		c.spawn(block, program)
+	}
 	c.settle()
 	for !c.over() {
 		info, errno := kernel.NextSignal(c.patience())
@@ -106,5 +121,6 @@ func start(block *kernel.Block) {
 	if !c.killed {
 		c.reportEnd(0)
 	}
+	c.returnTerminal()
 	kernel.Exit(c.exitCode())
 }

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -65,11 +66,12 @@ func becomePID1() error {
 	return syscall.Exec(os.Args[1], os.Args[1:], os.Environ())
 }
 
-// container is a process under test in a PID namespace of its own, as its PID 1 unless a test says otherwise.
+// testContainer is a process under test in a PID namespace of its own, as its PID 1 unless a test says otherwise.
 type testContainer struct {
 	*exec.Cmd
-	t      *testing.T
-	output *buffer
+	t        *testing.T
+	output   *buffer
+	finished func() // what is to be done when it has ended
 }
 
 // newContainer prepares "init arguments..." as PID 1 of a new PID namespace with its own /proc.
@@ -124,6 +126,9 @@ func (c *testContainer) signal(s syscall.Signal) *testContainer {
 func (c *testContainer) wait() int {
 	c.t.Helper()
 	err := c.Cmd.Wait()
+	if c.finished != nil {
+		c.finished()
+	}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		c.t.Fatalf("%v\n%s", err, c.output)
@@ -152,4 +157,16 @@ func (b *buffer) String() string {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
 	return b.bytes.String()
+}
+
+// sortedLines are the lines of a text in order, but for some.
+func sortedLines(text string, without ...string) string {
+	var lines []string
+	for line := range strings.Lines(text) {
+		if !slices.Contains(without, strings.TrimSuffix(line, "\n")) {
+			lines = append(lines, line)
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "")
 }

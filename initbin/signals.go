@@ -14,21 +14,26 @@ func (c *container) receive(info kernel.Info) {
 	if !forwardable(info, c.pid) {
 		return
 	}
-	to := c.options.Rewrites.Of(options.Signal(info.Signal))
+	to := c.options.Outgoing(options.Signal(info.Signal))
 	if to == 0 {
 		return
 	}
 	signal := uint8(to)
 	stop := info.Signal == uint8(syscall.SIGTERM) || info.Signal == uint8(c.options.StopSignal)
 	if stop && !c.stopping {
-		c.stopping = true
-		c.stopSignal = signal
-		c.since = kernel.Now()
-		c.deadline = c.since + int64(c.options.Deadline())
-		c.halfway = c.since + int64(c.options.Deadline())/2
+		c.stopping, c.stopSignal = true, signal
+		c.begin(kernel.Now(), c.options.Deadline())
 	}
-	c.passed = c.passed.With(signal)
-	c.telling = stop || signal == uint8(syscall.SIGTERM)
+	if stop || signal == uint8(syscall.SIGTERM) {
+		c.tell(signal)
+	} else {
+		c.pass(signal)
+	}
+}
+
+// tell passes a signal on that asks to end.
+func (c *container) tell(signal uint8) {
+	c.telling = true
 	c.pass(signal)
 	c.telling = false
 }
@@ -50,13 +55,12 @@ func forwardable(info kernel.Info, self int) bool {
 
 // pass gives a signal to whom the signal target says.
 func (c *container) pass(signal uint8) {
+	c.passed = c.passed.With(signal)
 	switch c.options.SignalTarget {
 	case options.Main:
-		if c.main != 0 {
-			c.hand(int32(c.main), signal)
-		}
+		c.passToPrograms(signal)
 	case options.Group:
-		c.passToGroup(signal)
+		c.passToGroups(signal)
 	case options.All:
 		c.passToAll(signal)
 	default:
@@ -78,27 +82,49 @@ func (c *container) hand(pid int32, signal uint8) {
 	}
 }
 
-func (c *container) passToGroup(signal uint8) {
+func (c *container) passToPrograms(signal uint8) {
+	if c.main != 0 {
+		c.hand(int32(c.main), signal)
+	}
+	for i := range c.beside.All() {
+		if p := &c.beside.All()[i]; p.pid != 0 {
+			c.hand(p.pid, signal)
+		}
+	}
+}
+
+func (c *container) passToGroups(signal uint8) {
+	c.passToGroup(c.main, c.group, signal)
+	for i := range c.beside.All() {
+		p := &c.beside.All()[i]
+		c.passToGroup(int(p.pid), int(p.group), signal)
+	}
+}
+
+func (c *container) passToGroup(program, group int, signal uint8) {
+	if group == 0 {
+		return
+	}
 	if c.telling && c.scan() {
 		for i := range c.processes.all() {
-			if p := &c.processes.all()[i]; int(p.Group) == c.group {
+			if p := &c.processes.all()[i]; int(p.Group) == group {
 				c.told.add(p)
 			}
 		}
 	}
-	errno := kernel.Kill(-c.group, signal)
-	if errno == syscall.ESRCH && c.main != 0 {
-		errno = kernel.Kill(c.main, signal) // it has left its group
+	errno := kernel.Kill(-group, signal)
+	if errno == syscall.ESRCH && program != 0 {
+		errno = kernel.Kill(program, signal) // it has left its group
 	}
 	if c.options.Verbosity > 0 {
-		sayHanded(-c.group, signal, errno)
+		sayHanded(-group, signal, errno)
 	}
 }
 
 func (c *container) passToAll(signal uint8) {
 	seen := c.scan()
 	for i := range c.processes.all() {
-		if p := &c.processes.all()[i]; !p.Gone() && c.processes.below(p, int32(c.pid)) {
+		if p := &c.processes.all()[i]; c.isLeft(p) {
 			if c.telling {
 				c.told.add(p)
 			}
@@ -115,10 +141,10 @@ func (c *container) passToAll(signal uint8) {
 // passByHandler gives a signal to the topmost processes that can handle it, each once: see package policy.
 func (c *container) passByHandler(signal uint8) {
 	if !c.hasProc() {
-		c.passToGroup(signal)
+		c.passToGroups(signal)
 		return
 	}
-	if c.main != 0 {
+	if c.main != 0 && c.alive == 1 {
 		// The usual case, without a look at all the others: the main process catches it. Nor is there more to look at
 		// where /proc hides other users' processes (proc(5), hidepid).
 		status, ok := readStatus(c.main)
@@ -128,14 +154,20 @@ func (c *container) passByHandler(signal uint8) {
 		}
 	}
 	if !c.scan() {
-		c.passToGroup(signal)
+		c.passToGroups(signal)
 		return
 	}
 	c.queue.Clear()
+	if c.alive == 0 {
+		c.queueChildren(int32(c.pid), false)
+	}
 	if c.main != 0 {
 		c.enqueue(int32(c.main))
-	} else {
-		c.queueChildren(int32(c.pid), false)
+	}
+	for i := range c.beside.All() {
+		if p := &c.beside.All()[i]; p.pid != 0 {
+			c.enqueue(p.pid)
+		}
 	}
 	c.work(signal)
 }
@@ -201,7 +233,7 @@ func (c *container) queueChildren(parent int32, ofShell bool) {
 	}
 	for i := range c.processes.all() {
 		p := &c.processes.all()[i]
-		if p.Parent == parent && !p.Gone() && int(p.Group) != foreground && !(c.untoldOnly && c.told.has(p)) {
+		if p.Parent == parent && !p.Gone() && int(p.Group) != foreground && !(c.untoldOnly && c.told.has(p)) && int(p.PID) != c.relay {
 			c.enqueue(p.PID)
 		}
 	}
