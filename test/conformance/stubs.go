@@ -1,0 +1,16 @@
+package main
+
+var targetChecks []Check
+var autoChecks []Check
+var drainChecks []Check
+var orphanChecks []Check
+var exitChecks []Check
+var messageChecks []Check
+var fidelityChecks []Check
+var hardenedChecks []Check
+var terminalChecks []Check
+var nameChecks []Check
+var procfileChecks []Check
+var programChecks []Check
+var stormChecks []Check
+var idleChecks []Check
