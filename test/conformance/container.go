@@ -108,7 +108,7 @@ func (t *Trial) Victim(code string) []string {
 func (t *Trial) VictimScript(name, code string) string {
 	dir, err := library()
 	t.Must(err)
-	return t.Write(name, "#!"+python+" -ISX frozen_modules\nimport sys; sys.path.insert(0, '"+dir+"')\nfrom victim import *\n"+code, 0o755)
+	return t.Write(name, "#!"+python+" -IS\nimport sys; sys.path.insert(0, '"+dir+"')\nfrom victim import *\n"+code, 0o755)
 }
 
 // Start runs an init, and returns when it has been executed.
@@ -404,6 +404,32 @@ func (c *Container) zombies() (n int) {
 		}
 	}
 	return n
+}
+
+// processes lists every process of the container by the machine's numbers.
+func (c *Container) processes() (out []int) {
+	namespace, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", c.PID))
+	c.trial.Must(err)
+	links, _ := filepath.Glob("/proc/[0-9]*/ns/pid")
+	for _, link := range links {
+		if l, err := os.Readlink(link); err == nil && l == namespace {
+			pid, _ := strconv.Atoi(strings.Split(link, "/")[2])
+			out = append(out, pid)
+		}
+	}
+	return out
+}
+
+// comm is a process's name.
+func comm(pid int) string {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return strings.TrimSpace(string(b))
+}
+
+// kill signals a process inside a container, by the machine's number; it may be gone.
+func kill(pid int, name string) {
+	sig, _ := signalNumber(name)
+	unix.Kill(pid, syscall.Signal(sig))
 }
 
 // Exec runs a command in the container from outside, as "kubectl exec" does: a process without a parent there.

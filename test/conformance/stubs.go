@@ -1,9 +1,5 @@
 package main
 
-var targetChecks []Check
-var autoChecks []Check
-var drainChecks []Check
-var orphanChecks []Check
 var exitChecks []Check
 var messageChecks []Check
 var fidelityChecks []Check
