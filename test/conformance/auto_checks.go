@@ -124,9 +124,9 @@ var autoChecks = []Check{
 	{"auto/sigwait-alone", "So does one that takes it by sigwait and has no handler.", topmost(`wait_for("USR1", "RT64"); serve("main")`)},
 	{"auto/many-threads", "So does one with 200 threads.", topmost(`
 import _thread
+catch("USR1", "RT64")
 for _ in range(200):
 	_thread.start_new_thread(time.sleep, (300,))
-catch("USR1", "RT64")
 serve("main")`)},
 	{"auto/ignorer-passed-over", "A main process that ignores a signal is passed over: its child gets it, once.", func(t *Trial) {
 		c := t.Start(Spec{Main: t.Victim(`

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,8 +28,6 @@ type Spec struct {
 	// Init replaces the init under test, to run one below it or none at all.
 	Init *Init
 	Stage
-	// Setenv is added to the environment.
-	Setenv []string
 	// Stdin is /dev/null when nil; Stdout and Stderr are kept for Container.Stdout and Stderr when nil.
 	Stdin, Stdout, Stderr *os.File
 	// Terminal makes Stdin the controlling terminal.
@@ -131,7 +130,7 @@ func (t *Trial) Start(s Spec) *Container {
 		self, err := os.Executable()
 		t.Must(err)
 		s.Argv[0] = self
-		s.Setenv = append(s.Setenv, wrongVariable+"=1")
+		s.Env = append(s.Env, wrongVariable+"=1")
 	}
 
 	if s.Dir == "" {
@@ -142,6 +141,9 @@ func (t *Trial) Start(s Spec) *Container {
 	}
 	if s.Limits == nil {
 		s.Limits = map[int][2]uint64{}
+	}
+	if _, ok := s.Limits[unix.RLIMIT_CORE]; !ok {
+		s.Limits[unix.RLIMIT_CORE] = [2]uint64{0, 0}
 	}
 	if _, ok := s.Limits[unix.RLIMIT_NOFILE]; !ok {
 		// This runtime raised its own soft limit; a container's is set by its runtime anyway.
@@ -156,8 +158,12 @@ func (t *Trial) Start(s Spec) *Container {
 	}
 	journal, err := newJournal(t.Path(fmt.Sprintf("journal-%d", len(t.cleanup))))
 	t.Must(err)
-	s.Env = append(s.Env, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "LANG=C.UTF-8", "JOURNAL="+journal.Path)
-	s.Env = append(s.Env, s.Setenv...)
+	for _, v := range []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "LANG=C.UTF-8", "JOURNAL=" + journal.Path} {
+		name, _, _ := strings.Cut(v, "=")
+		if !slices.ContainsFunc(s.Env, func(have string) bool { return strings.HasPrefix(have, name+"=") }) {
+			s.Env = append(s.Env, v)
+		}
+	}
 
 	spec, err := json.Marshal(s.Stage)
 	t.Must(err)

@@ -100,14 +100,18 @@ serve("main", QUIT=(0, 3))`)})
 		message := t.Write("message", "", 0o666)
 		c := t.Start(Spec{
 			Options: Options{Grace: 2 * second, Message: message},
-			Main:    []string{t.VictimScript("stubborn", `fork(program, "child", "USR2"); ignore("TERM"); catch("USR1"); serve("main", USR1=(0, 8))`)},
+			Main:    []string{t.VictimScript("stubborn", `fork(program, "child", "TERM"); ignore("TERM"); catch("USR1"); serve("main", USR1=(0, 8))`)},
 		})
 		c.Await("main ready", "child ready")
 		c.Signal("TERM")
 		t.Until("the termination message names stubborn", func() bool { return strings.Contains(t.Read("message"), "stubborn") })
 		c.quiet(2 * second)
+		if n := len(c.processes()); n != 3 {
+			c.Failf("%d processes are left of the init, main and child", n)
+		}
 		c.Signal("USR1")
 		c.Ends(8)
+		c.Said(1, "child got TERM")
 	}},
 	{"drain/second-term", "A second TERM is forwarded, and moves no deadline.", func(t *Trial) {
 		c := t.Start(Spec{Options: Options{Grace: 8 * second}, Main: t.Victim(`
@@ -189,10 +193,14 @@ serve("main", USR1=(0, 5))`)})
 	{"drain/cgi", "A CGI-like script that exits while its child still writes does not cost the child its end.", func(t *Trial) {
 		child := t.VictimScript("child", `
 catch("TERM")
-say("child ready")
+open(os.environ["READY"], "w")
 time.sleep(1)
 say("child written")`)
-		c := t.Start(Spec{Options: Options{Linger: 20 * second}, Main: []string{dash, "-c", child + " & exit 5"}})
+		c := t.Start(Spec{
+			Options: Options{Linger: 20 * second},
+			Stage:   Stage{Env: []string{"READY=" + t.Path("ready")}},
+			Main:    []string{dash, "-c", child + " & while [ ! -e $READY ]; do sleep 0.1; done; exit 5"},
+		})
 		c.Ends(5)
 		c.Said(1, "child written")
 	}},

@@ -149,6 +149,12 @@ func (s *Stage) credentials() error {
 		}
 	}
 	if s.UID != 0 {
+		// As runc does, so that the user may open /proc/self/fd/1 anew.
+		for fd := range 3 {
+			if err := unix.Fchown(fd, s.UID, s.UID); err != nil {
+				return fmt.Errorf("owner of descriptor %d: %w", fd, err)
+			}
+		}
 		if err := unix.Setgroups(nil); err != nil {
 			return err
 		}

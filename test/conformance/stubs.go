@@ -1,8 +1,5 @@
 package main
 
-var exitChecks []Check
-var messageChecks []Check
-var fidelityChecks []Check
 var hardenedChecks []Check
 var terminalChecks []Check
 var nameChecks []Check
