@@ -19,10 +19,10 @@ type Stage struct {
 	Dir  string
 	// ProcessOne keeps a process of its own as PID 1 and runs the init as its child.
 	ProcessOne bool
-	// NoProc leaves /proc empty, ReadOnly makes every mount read-only except the one at Writable.
+	// NoProc leaves /proc empty, ReadOnly makes the root mount read-only except below Writable.
 	NoProc, ReadOnly bool
 	Writable         string
-	// Cgroups are directories to move into.
+	// Cgroups are directories to move into, last of all, since this runtime is bigger than their limits.
 	Cgroups []string
 	// Ignore and Block are the dispositions and the mask; Pend is sent before the init runs, and has to be blocked.
 	Ignore, Block, Pend []int
@@ -32,8 +32,9 @@ type Stage struct {
 	Umask, OOMScoreAdj *int
 	// UID is the user and group; 0 is root.
 	UID int
-	// DropCapabilities empties the bounding set.
-	DropCapabilities, NoNewPrivs, Seccomp bool
+	// Drop are the capabilities that are taken away.
+	Drop                []uintptr
+	NoNewPrivs, Seccomp bool
 	// ClosedStderr executes the init without descriptor 2.
 	ClosedStderr bool
 	// Traced waits with the exec for a tracer, whose word comes on descriptor 4.
@@ -73,10 +74,13 @@ func enterStage() {
 }
 
 func (s *Stage) enter() error {
+	var cgroups []int
 	for _, dir := range s.Cgroups {
-		if err := os.WriteFile(dir+"/cgroup.procs", []byte("0"), 0); err != nil {
-			return err
+		fd, err := unix.Open(dir+"/cgroup.procs", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("cgroup %s: %w", dir, err)
 		}
+		cgroups = append(cgroups, fd)
 	}
 	if s.OOMScoreAdj != nil {
 		if err := os.WriteFile("/proc/self/oom_score_adj", []byte(strconv.Itoa(*s.OOMScoreAdj)), 0); err != nil {
@@ -110,7 +114,7 @@ func (s *Stage) enter() error {
 			return fmt.Errorf("seccomp: %w", err)
 		}
 	}
-	return s.exec()
+	return s.exec(cgroups)
 }
 
 func (s *Stage) mounts() error {
@@ -130,7 +134,7 @@ func (s *Stage) mounts() error {
 			return fmt.Errorf("writable mount: %w", err)
 		}
 		readOnly, writable := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}, unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}
-		if err := unix.MountSetattr(-1, "/", unix.AT_RECURSIVE, &readOnly); err != nil {
+		if err := unix.MountSetattr(-1, "/", 0, &readOnly); err != nil {
 			return fmt.Errorf("read-only root: %w", err)
 		}
 		if err := unix.MountSetattr(-1, s.Writable, 0, &writable); err != nil {
@@ -141,16 +145,19 @@ func (s *Stage) mounts() error {
 }
 
 func (s *Stage) credentials() error {
-	if s.DropCapabilities {
-		for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
-			if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && err != unix.EINVAL {
-				return fmt.Errorf("bounding set: %w", err)
-			}
+	for _, c := range s.Drop {
+		// EINVAL: a kernel that does not have it.
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil && err != unix.EINVAL {
+			return fmt.Errorf("bounding set: %w", err)
 		}
 	}
 	if s.UID != 0 {
-		// As runc does, so that the user may open /proc/self/fd/1 anew.
+		// As runc does, so that the user may open /proc/self/fd/1 anew. Pipes only: a device is the machine's.
 		for fd := range 3 {
+			var st unix.Stat_t
+			if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
+				continue
+			}
 			if err := unix.Fchown(fd, s.UID, s.UID); err != nil {
 				return fmt.Errorf("owner of descriptor %d: %w", fd, err)
 			}
@@ -180,7 +187,7 @@ type sigaction struct {
 }
 
 // exec becomes the init with exactly the dispositions and the mask asked for, and none of this runtime's.
-func (s *Stage) exec() error {
+func (s *Stage) exec(cgroups []int) error {
 	argv, err := pointers(s.Argv)
 	if err != nil {
 		return err
@@ -209,6 +216,12 @@ func (s *Stage) exec() error {
 	for _, sig := range s.Pend {
 		// To this thread: the others have not blocked it.
 		unix.Tgkill(os.Getpid(), unix.Gettid(), unix.Signal(sig))
+	}
+	self := []byte("0")
+	for _, fd := range cgroups {
+		if _, _, e := unix.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&self[0])), 1); e != 0 {
+			return fmt.Errorf("enter cgroup: %w", e)
+		}
 	}
 	if s.ClosedStderr {
 		unix.RawSyscall(unix.SYS_CLOSE, 2, 0, 0)
@@ -269,4 +282,12 @@ func (s *Stage) beProcessOne() error {
 			os.Exit(status.ExitStatus())
 		}
 	}
+}
+
+// everyCapability is for Stage.Drop.
+func everyCapability() (all []uintptr) {
+	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
+		all = append(all, c)
+	}
+	return all
 }

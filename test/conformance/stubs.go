@@ -1,6 +1,5 @@
 package main
 
-var hardenedChecks []Check
 var terminalChecks []Check
 var nameChecks []Check
 var procfileChecks []Check
