@@ -310,13 +310,17 @@ func (c *Container) Running() bool {
 // Said asks that each of the lines was said exactly n times, up to now.
 func (c *Container) Said(n int, lines ...string) {
 	for _, l := range lines {
-		c.Journal.mu.Lock()
-		got := c.Journal.count(l)
-		c.Journal.mu.Unlock()
-		if got != n {
+		if got := c.Count(l); got != n {
 			c.Failf("said %d times, want %d: %s", got, n, l)
 		}
 	}
+}
+
+// Count is how often a line was said.
+func (c *Container) Count(line string) int {
+	c.Journal.mu.Lock()
+	defer c.Journal.mu.Unlock()
+	return c.Journal.count(line)
 }
 
 // At is when a line was first said.

@@ -15,6 +15,23 @@ func (c *Container) Probe(who string, names ...string) {
 	}
 }
 
+// Settle waits until every process below the init has reported what it has got so far. They all have to catch the
+// barrier, which each gets from outside.
+func (c *Container) Settle(who ...string) {
+	before := map[string]int{}
+	for _, w := range who {
+		before[w] = c.Count(w + " got " + barrier)
+	}
+	for _, pid := range c.processes() {
+		if pid != c.PID || c.trial.Init.Name == "none" {
+			kill(pid, barrier)
+		}
+	}
+	for _, w := range who {
+		c.AwaitTimes(w+" got "+barrier, before[w]+1)
+	}
+}
+
 // forwards is a check that a main process which catches everything gets each of the signals once.
 func forwards(names ...string) func(*Trial) {
 	return func(t *Trial) {
