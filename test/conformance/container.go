@@ -249,7 +249,13 @@ func (c *Container) wait() {
 func (c *Container) kill() {
 	c.cmd.Process.Kill()
 	<-c.ended
+	c.forget()
+}
+
+// forget lets go of what a container that has ended still holds, for trials that start very many.
+func (c *Container) forget() {
 	c.Journal.fifo.Close()
+	os.Remove(c.Journal.Path)
 }
 
 // Signal sends a signal to the init from outside of its namespace, as a container runtime does.
@@ -354,7 +360,7 @@ func (c *Container) Failf(format string, args ...any) {
 	}
 	b.WriteString(c.Journal.String())
 	if s := strings.TrimSpace(c.stderr.String()); s != "" {
-		b.WriteString("\n    stderr: " + strings.ReplaceAll(clip(s, 600), "\n", "\n    stderr: "))
+		b.WriteString("\n    stderr: " + strings.ReplaceAll(clip(s, 2000), "\n", "\n    stderr: "))
 	}
 	panic(failure{Lacks, b.String()})
 }

@@ -51,7 +51,14 @@ func enterWrongInit() {
 	}
 	go func() {
 		for s := range signals {
-			if s != syscall.SIGURG {
+			switch s {
+			case syscall.SIGURG: // this runtime's own
+			case syscall.SIGQUIT:
+			case syscall.SIGTERM:
+				syscall.Kill(-1, syscall.SIGINT)
+			case syscall.SIGINT:
+				syscall.Kill(-1, syscall.SIGTERM)
+			default:
 				cmd.Process.Signal(s)
 				cmd.Process.Signal(s)
 			}

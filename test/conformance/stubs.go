@@ -1,5 +1,0 @@
-package main
-
-var programChecks []Check
-var stormChecks []Check
-var idleChecks []Check
