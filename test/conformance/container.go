@@ -213,7 +213,7 @@ func (t *Trial) Start(s Spec) *Container {
 			if len(children) == 1 {
 				c.PID = children[0]
 			}
-			return len(children) == 1
+			return len(children) == 1 || !c.Running()
 		})
 	}
 	return c
