@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -96,12 +97,17 @@ func (p *Plan) Patch() ([]byte, error) {
 	ops.merge(p.pod.Metadata.Annotations, annotations, "metadata", "annotations")
 	if p.Wraps() {
 		ops.merge(p.pod.Metadata.Labels, labels, "metadata", "labels")
-		ops.volume(p.pod.Spec.Volumes)
-		ops.copier(newCopier(p.config, p.pod), p.pod)
-		for i, d := range p.Containers {
+		for _, d := range p.Containers {
 			if d.Reason == "" {
-				ops.container(&p.pod.Spec.Containers[i], d.Command, strconv.Itoa(i))
+				ops.container(d)
 			}
+		}
+		ops.volume(p.pod.Spec.Volumes, p.volume())
+		// Last, since it moves the other initContainers.
+		if p.Delivery == v1alpha1.DeliveryInitContainer {
+			ops.copier(newCopier(p.config, p.pod, p.first()), p.pod)
+		} else {
+			ops.noCopier(p.pod)
 		}
 	}
 	if ops.err != nil {
@@ -120,7 +126,7 @@ func (p *Plan) metadata() (annotations, labels map[string]string, err error) {
 		return nil, nil, fmt.Errorf("writing the status annotation: %w", err)
 	}
 	annotations = map[string]string{v1alpha1.StatusAnnotation: string(status)}
-	if p.Wraps() {
+	if p.Wraps() && p.Delivery == v1alpha1.DeliveryInitContainer {
 		annotations[safeToEvictVolumes] = listed(p.pod.Metadata.Annotations[safeToEvictVolumes], volumeName)
 	}
 	size := 0
@@ -168,16 +174,30 @@ func (p *patch) merge(have, want map[string]string, path ...string) {
 	}
 }
 
-func (p *patch) volume(volumes []volume) {
-	ours := volume{Name: volumeName, EmptyDir: &emptyDir{SizeLimit: json.RawMessage(emptyDirLimit)}}
+// volume is the volume that holds the init.
+func (p *Plan) volume() volume {
+	if p.Delivery == v1alpha1.DeliveryImageVolume {
+		return volume{Name: volumeName, Image: &imageVolume{Reference: p.config.Image, PullPolicy: "IfNotPresent"}}
+	}
+	return volume{Name: volumeName, EmptyDir: &emptyDir{SizeLimit: json.RawMessage(emptyDirLimit)}}
+}
+
+func (p *patch) volume(volumes []volume, ours volume) {
 	i := slices.IndexFunc(volumes, func(v volume) bool { return v.Name == volumeName })
 	switch {
 	case len(volumes) == 0:
 		p.set([]volume{ours}, "spec", "volumes")
 	case i < 0:
 		p.set(ours, "spec", "volumes", "-")
-	case volumes[i].EmptyDir.Medium != "" || string(volumes[i].EmptyDir.SizeLimit) != emptyDirLimit:
+	case !reflect.DeepEqual(volumes[i], ours):
 		p.replace(ours, "spec", "volumes", strconv.Itoa(i))
+	}
+}
+
+// noCopier removes a copier of an earlier call.
+func (p *patch) noCopier(pod *Pod) {
+	if i := slices.IndexFunc(pod.Spec.InitContainers, func(c container) bool { return c.Name == copierName }); i >= 0 {
+		p.remove("spec", "initContainers", strconv.Itoa(i))
 	}
 }
 
@@ -215,18 +235,22 @@ func (p *patch) copier(ours copier, pod *Pod) {
 	}
 }
 
-func (p *patch) container(c *container, command []string, index string) {
-	if !slices.Equal(c.Command, command) {
-		p.replace(command, "spec", "containers", index, "command")
+func (p *patch) container(d Decision) {
+	c, index := d.container, strconv.Itoa(d.index)
+	if !slices.Equal(c.Command, d.Command) {
+		p.set(d.Command, "spec", d.list, index, "command")
+	}
+	if d.Args != nil {
+		p.set(d.Args, "spec", d.list, index, "args")
 	}
 	ours := volumeMount{Name: volumeName, MountPath: mountPath, ReadOnly: true}
 	i := slices.IndexFunc(c.VolumeMounts, func(m volumeMount) bool { return m.Name == volumeName })
 	switch {
 	case len(c.VolumeMounts) == 0:
-		p.set([]volumeMount{ours}, "spec", "containers", index, "volumeMounts")
+		p.set([]volumeMount{ours}, "spec", d.list, index, "volumeMounts")
 	case i < 0:
-		p.set(ours, "spec", "containers", index, "volumeMounts", "-")
+		p.set(ours, "spec", d.list, index, "volumeMounts", "-")
 	case c.VolumeMounts[i] != ours:
-		p.replace(ours, "spec", "containers", index, "volumeMounts", strconv.Itoa(i))
+		p.replace(ours, "spec", d.list, index, "volumeMounts", strconv.Itoa(i))
 	}
 }
