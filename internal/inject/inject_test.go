@@ -39,6 +39,7 @@ type result struct {
 	pod      []byte
 	patch    []byte
 	warnings []string
+	refused  bool
 }
 
 // selected is a Pod that the apiserver has sent, where nothing else is set.
@@ -55,8 +56,12 @@ func mutate(raw []byte, setting inject.Setting) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
+	warnings := plan.Warnings()
+	if plan.Rejects() && len(warnings) > 0 {
+		return result{pod: raw, warnings: warnings, refused: true}, nil
+	}
 	if patch == nil {
-		return result{pod: raw, warnings: plan.Warnings()}, nil
+		return result{pod: raw, warnings: warnings}, nil
 	}
 	decoded, err := jsonpatch.DecodePatch(patch)
 	if err != nil {
@@ -66,7 +71,7 @@ func mutate(raw []byte, setting inject.Setting) (result, error) {
 	if err != nil {
 		return result{}, fmt.Errorf("applying our patch: %w", err)
 	}
-	return result{pod: patched, patch: patch, warnings: plan.Warnings()}, nil
+	return result{pod: patched, patch: patch, warnings: warnings}, nil
 }
 
 func TestGolden(t *testing.T) {
@@ -157,6 +162,9 @@ func golden(t *testing.T, r result) []byte {
 		t.Fatal(err)
 	}
 	var b strings.Builder
+	if r.refused {
+		b.WriteString("# refused\n")
+	}
 	for _, w := range r.warnings {
 		fmt.Fprintf(&b, "# warning: %s\n", w)
 	}

@@ -126,8 +126,10 @@ func (p *Plan) metadata() (annotations, labels map[string]string, err error) {
 		return nil, nil, fmt.Errorf("writing the status annotation: %w", err)
 	}
 	annotations = map[string]string{v1alpha1.StatusAnnotation: string(status)}
-	if p.Wraps() && p.Delivery == v1alpha1.DeliveryInitContainer {
-		annotations[safeToEvictVolumes] = listed(p.pod.Metadata.Annotations[safeToEvictVolumes], volumeName)
+	if list := p.pod.Metadata.Annotations[safeToEvictVolumes]; p.Wraps() && p.Delivery == v1alpha1.DeliveryInitContainer {
+		annotations[safeToEvictVolumes] = listed(list, volumeName)
+	} else if p.Wraps() && list != "" {
+		annotations[safeToEvictVolumes] = unlisted(list, volumeName)
 	}
 	size := 0
 	for _, m := range []map[string]string{p.pod.Metadata.Annotations, annotations} {
@@ -156,7 +158,12 @@ func listed(list, name string) string {
 	return list + "," + name
 }
 
-// merge sets the members of want that differ from what is there.
+// unlisted is a comma-separated list without name.
+func unlisted(list, name string) string {
+	return strings.Join(slices.DeleteFunc(strings.Split(list, ","), func(word string) bool { return word == name }), ",")
+}
+
+// merge sets the members of want that differ from what is there, and removes what is to be empty.
 func (p *patch) merge(have, want map[string]string, path ...string) {
 	if len(have) == 0 {
 		p.set(want, path...)
@@ -168,7 +175,11 @@ func (p *patch) merge(have, want map[string]string, path ...string) {
 	}
 	slices.Sort(keys)
 	for _, key := range keys {
-		if value, ok := have[key]; !ok || value != want[key] {
+		switch value, ok := have[key]; {
+		case ok && value == want[key]:
+		case ok && want[key] == "":
+			p.remove(append(slices.Clip(path), key)...)
+		default:
 			p.set(want[key], append(slices.Clip(path), key)...)
 		}
 	}

@@ -131,7 +131,7 @@ var explanations = [...]struct {
 	{v1alpha1.ReasonNoCommand, Explanation{
 		Kind:    Container,
 		Because: "it has no command, so only its image says what it runs",
-		Remedy:  "Set command (and args) in the pod, or say what the image runs in the pod's annotation " + v1alpha1.EntrypointAnnotation + "<container> or in the profile's entrypoints.",
+		Remedy:  "Set command (and args) in the pod, or annotation " + v1alpha1.EntrypointAnnotation + "<container>, or entrypoints in the InitProfile.",
 	}},
 	{v1alpha1.ReasonInvalidEntrypoint, Explanation{
 		Kind:    Container,
@@ -167,7 +167,7 @@ var explanations = [...]struct {
 	{v1alpha1.ReasonLocalhostProfile, Explanation{
 		Kind:    Container,
 		Because: "it runs under a Localhost seccomp or AppArmor profile, which may not allow the init's system calls",
-		Remedy:  "Use RuntimeDefault; or allow execve, clone and rt_sigtimedwait there, and set localhostProfiles in the InitProfile.",
+		Remedy:  "Use RuntimeDefault, or allow execve, clone and rt_sigtimedwait there and set localhostProfiles in the InitProfile.",
 	}},
 	{v1alpha1.ReasonSELinuxLevel, Explanation{
 		Kind:    Container,
