@@ -49,6 +49,9 @@ func All() []v1alpha1.Reason {
 	return all
 }
 
+// wayOut is what always helps where an image does not say, or cannot be asked, what it runs.
+const wayOut = "Set command (and args) in the pod, or annotation " + v1alpha1.EntrypointAnnotation + "<container>, or entrypoints in the InitProfile."
+
 // explanations in the order in which the API declares the reasons.
 var explanations = [...]struct {
 	reason v1alpha1.Reason
@@ -131,12 +134,97 @@ var explanations = [...]struct {
 	{v1alpha1.ReasonNoCommand, Explanation{
 		Kind:    Container,
 		Because: "it has no command, so only its image says what it runs",
-		Remedy:  "Set command (and args) in the pod, or annotation " + v1alpha1.EntrypointAnnotation + "<container>, or entrypoints in the InitProfile.",
+		Remedy:  wayOut,
 	}},
 	{v1alpha1.ReasonInvalidEntrypoint, Explanation{
 		Kind:    Container,
 		Because: "its annotation " + v1alpha1.EntrypointAnnotation + "<container> is no JSON array of words",
 		Remedy:  `Write it such as ["/bin/app", "--serve"].`,
+	}},
+	{v1alpha1.ReasonInvalidImage, Explanation{
+		Kind:    Container,
+		Because: "its image's name cannot be read",
+		Remedy:  "Correct the name.",
+	}},
+	{v1alpha1.ReasonNeverPulled, Explanation{
+		Kind:    Container,
+		Because: "it has no command, and its imagePullPolicy is Never: what its image says is on the node alone",
+		Remedy:  wayOut,
+	}},
+	{v1alpha1.ReasonNoProgram, Explanation{
+		Kind:    Container,
+		Because: "neither it nor its image says what to run",
+		Remedy:  wayOut,
+	}},
+	{v1alpha1.ReasonImageNotLinux, Explanation{
+		Kind:    Container,
+		Because: "its image is for another system than Linux, or for none of the cluster's architectures",
+		Remedy:  wayOut,
+	}},
+	{v1alpha1.ReasonPlatformsDiffer, Explanation{
+		Kind:    Container,
+		Because: "its image runs something else on another architecture that the pod could be scheduled to",
+		Remedy:  "Choose one with nodeSelector kubernetes.io/arch. Or: " + wayOut,
+	}},
+	{v1alpha1.ReasonLookupOff, Explanation{
+		Kind:    Container,
+		Because: "it has no command, and the registry configuration does not let its registry be asked what the image runs",
+		Remedy:  wayOut,
+	}},
+	{v1alpha1.ReasonLookupUnauthorized, Explanation{
+		Kind:    Container,
+		Because: "it has no command, and its registry does not tell this pod what the image runs",
+		Remedy:  "Correct the pod's imagePullSecrets. Or: " + wayOut,
+	}},
+	{v1alpha1.ReasonLookupNotFound, Explanation{
+		Kind:    Container,
+		Because: "it has no command, and its registry does not have the image, or hides it from this pod",
+		Remedy:  "Correct the image's name or the pod's imagePullSecrets. Or: " + wayOut,
+	}},
+	{v1alpha1.ReasonLookupForbidden, Explanation{
+		Kind:    Container,
+		Because: "it has no command, and its registry is at an address that podinit does not connect to",
+		Remedy:  "Name the network in privateNetworks of the registry configuration, or behind a proxy the registry; link-local addresses are never asked. Or: " + wayOut,
+	}},
+	{v1alpha1.ReasonLookupUnsupported, Explanation{
+		Kind:    Container,
+		Because: "it has no command, and its image is in a format that podinit does not read",
+		Remedy:  wayOut,
+	}},
+	{v1alpha1.ReasonLookupTooLarge, Explanation{
+		Kind:    Container,
+		Because: "it has no command, and what the registry says about its image is larger than podinit reads",
+		Remedy:  wayOut,
+	}},
+	{v1alpha1.ReasonLookupInvalid, Explanation{
+		Kind:    Container,
+		Because: "it has no command, and what the registry says about its image is no manifest or image config",
+		Remedy:  "Push the image again. Or: " + wayOut,
+	}},
+	{v1alpha1.ReasonLookupTimeout, Explanation{
+		Kind:    Container,
+		Because: "it has no command, and its registry has not answered within the time that admission has",
+		Remedy:  "Create the pod again: the answer is waited for. Or: " + wayOut,
+	}},
+	{v1alpha1.ReasonLookupUnreachable, Explanation{
+		Kind:    Container,
+		Because: "it has no command, and its registry cannot be reached",
+		Remedy:  "See that the webhook can connect to the registry. Or: " + wayOut,
+	}},
+	{v1alpha1.ReasonLookupTLS, Explanation{
+		Kind:    Container,
+		Because: "it has no command, and the connection to its registry cannot be made secure",
+		Remedy:  "Give its CA in the registry configuration. Or: " + wayOut,
+	}},
+	{v1alpha1.ReasonLookupRateLimited, Explanation{
+		Kind:    Container,
+		Because: "it has no command, and its registry wants to be asked less often",
+		Remedy:  "Wait, or give the pod an imagePullSecret with a higher limit. Or: " + wayOut,
+	}},
+	{v1alpha1.ReasonLookupFailed, Explanation{
+		Kind:    Container,
+		Because: "it has no command, and its registry has answered with an error",
+		Remedy:  "Create the pod again when the registry is well. Or: " + wayOut,
 	}},
 	{v1alpha1.ReasonInvalidFlags, Explanation{
 		Kind:    Container,

@@ -1,0 +1,101 @@
+package imageconfig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/podinit/podinit/api/v1alpha1"
+)
+
+// Query asks for the image of one container.
+type Query struct {
+	Reference Reference
+	// Namespace of the Pod, and its imagePullSecrets there.
+	Namespace   string
+	PullSecrets []string
+	// Fresh asks for what a tag stands for now: imagePullPolicy Always.
+	Fresh bool
+	// Architectures of the cluster's nodes, sorted; nil if they are not known, which means all.
+	Architectures []string
+}
+
+// Found is the answer to a Query.
+type Found struct {
+	Image Image
+	// From is where it came from.
+	From From
+	// Ignored says which credentials could not be used although the Pod names them. None was needed.
+	Ignored []error
+}
+
+// From is where an answer came from.
+type From string
+
+const (
+	FromCache    From = "cache"
+	FromRegistry From = "registry"
+	// FromStale is a cache whose answer is older than it should be, while the registry does not answer.
+	FromStale From = "stale"
+)
+
+// Source finds images. It may be used by many at once, and returns soon after ctx is done; every error is a *Failure.
+type Source interface {
+	// Lookup finds the image, by asking a registry if need be.
+	Lookup(context.Context, Query) (Found, error)
+	// Known is the image if it is known already to whoever may know it; no registry is asked.
+	Known(context.Context, Query) (Found, bool)
+}
+
+// Failure is why an image was not found, or cannot be used.
+type Failure struct {
+	Reason v1alpha1.Reason
+	// Registry that was asked; may be empty.
+	Registry string
+	// RetryAfter is how long the registry wants to be left alone; 0 if it does not say.
+	RetryAfter time.Duration
+	// Err says what was tried and what came of it. It holds no secret.
+	Err error
+}
+
+func (f *Failure) Error() string {
+	if f.Registry == "" {
+		return f.Err.Error()
+	}
+	return fmt.Sprintf("registry %s: %v", f.Registry, f.Err)
+}
+
+func (f *Failure) Unwrap() error { return f.Err }
+
+// FailureOf is err as a Failure; what is none becomes one with ReasonLookupFailed.
+func FailureOf(err error) *Failure {
+	var f *Failure
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return &Failure{Reason: v1alpha1.ReasonLookupTimeout, Err: err}
+	}
+	return &Failure{Reason: v1alpha1.ReasonLookupFailed, Err: err}
+}
+
+// final says whether the registry has answered for good: asking somebody else, or later, is no remedy, and what was
+// known before holds no longer. The others are accidents.
+func (f *Failure) final() bool {
+	switch f.Reason {
+	case v1alpha1.ReasonLookupTimeout, v1alpha1.ReasonLookupUnreachable, v1alpha1.ReasonLookupTLS,
+		v1alpha1.ReasonLookupRateLimited, v1alpha1.ReasonLookupFailed:
+		return false
+	}
+	return true
+}
+
+// personal says whether another credential may get another answer.
+func (f *Failure) personal() bool {
+	switch f.Reason {
+	case v1alpha1.ReasonLookupUnauthorized, v1alpha1.ReasonLookupNotFound, v1alpha1.ReasonLookupRateLimited:
+		return true
+	}
+	return false
+}
