@@ -1,0 +1,387 @@
+package imageconfig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/podinit/podinit/api/v1alpha1"
+)
+
+// hub is a Registry of one host. Who may read a repository is a list of keys.
+type hub struct {
+	mu     sync.Mutex
+	tags   map[string]string   // "repository:tag" to digest
+	open   map[string][]string // repository to who may read it; "anonymous" is everybody
+	broken *Failure            // every answer, if set
+	gate   chan struct{}       // every answer waits for it, if set
+	asked  []string            // in order
+	panics bool
+}
+
+func (h *hub) Candidates(_ context.Context, q Query) iter.Seq2[Candidate, error] {
+	return func(yield func(Candidate, error) bool) {
+		for _, key := range append(q.PullSecrets, "anonymous") {
+			if strings.HasPrefix(key, "broken") {
+				if !yield(Candidate{}, errors.New(key+" is no docker config")) {
+					return
+				}
+				continue
+			}
+			if !yield(Candidate{Host: "hub", Key: key, Anonymous: key == "anonymous", Repository: account{h, key, q.Reference}}, nil) {
+				return
+			}
+		}
+	}
+}
+
+type account struct {
+	hub *hub
+	key string
+	ref Reference
+}
+
+func (a account) enter(ctx context.Context, what string) error {
+	a.hub.mu.Lock()
+	a.hub.asked = append(a.hub.asked, what+" as "+a.key)
+	gate := a.hub.gate
+	a.hub.mu.Unlock()
+	if gate != nil {
+		select {
+		case <-gate:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	a.hub.mu.Lock()
+	defer a.hub.mu.Unlock()
+	if a.hub.panics {
+		panic("out of cheese")
+	}
+	if a.hub.broken != nil {
+		return a.hub.broken
+	}
+	for _, key := range a.hub.open[a.ref.Repository] {
+		if key == a.key || key == "anonymous" {
+			return nil
+		}
+	}
+	return &Failure{Reason: v1alpha1.ReasonLookupUnauthorized, Err: errors.New("401")}
+}
+
+func (a account) Digest(ctx context.Context, ref Reference) (string, error) {
+	if err := a.enter(ctx, "HEAD "+ref.Repository+" "+ref.Identifier()); err != nil {
+		return "", err
+	}
+	a.hub.mu.Lock()
+	defer a.hub.mu.Unlock()
+	if ref.Digest != "" {
+		return ref.Digest, nil
+	}
+	digest, ok := a.hub.tags[ref.Repository+":"+ref.Tag]
+	if !ok {
+		return "", &Failure{Reason: v1alpha1.ReasonLookupNotFound, Err: errors.New("404")}
+	}
+	return digest, nil
+}
+
+func (a account) Image(ctx context.Context, digest string, _ []string) (Image, error) {
+	if err := a.enter(ctx, "GET "+a.ref.Repository+" "+digest); err != nil {
+		return Image{}, err
+	}
+	return Image{Digest: digest, Configs: []Config{on("linux", "amd64", "runs "+digest)}}, nil
+}
+
+// world is a cache, its registry and its clock.
+type world struct {
+	t     *testing.T
+	hub   *hub
+	cache *Cache
+	now   time.Time
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{t: t, now: time.Unix(1e9, 0), hub: &hub{
+		tags: map[string]string{"public:1": "sha256:a", "private:1": "sha256:b", "other:1": "sha256:c"},
+		open: map[string][]string{"public": {"anonymous"}, "private": {"alice"}, "other": {"alice", "bob"}},
+	}}
+	w.cache = NewCache(w.hub, DefaultLimits(), func() time.Time { return w.now })
+	return w
+}
+
+// query is about "repository:tag" or "repository@digest", with pull secrets.
+func query(image string, secrets ...string) Query {
+	q := Query{Namespace: "team", PullSecrets: secrets}
+	if repository, digest, ok := strings.Cut(image, "@"); ok {
+		q.Reference = Reference{Registry: "hub", Repository: repository, Digest: digest}
+	} else {
+		repository, tag, _ := strings.Cut(image, ":")
+		q.Reference = Reference{Registry: "hub", Repository: repository, Tag: tag}
+	}
+	return q
+}
+
+// look looks an image up and says what came of it, and whom the registry was asked by meanwhile.
+func (w *world) look(q Query) (answer string, asked []string) {
+	w.t.Helper()
+	found, err := w.cache.Lookup(w.t.Context(), q)
+	if err != nil {
+		answer = string(FailureOf(err).Reason)
+	} else {
+		answer = found.Image.Digest + " from " + string(found.From)
+	}
+	w.hub.mu.Lock()
+	defer w.hub.mu.Unlock()
+	asked, w.hub.asked = w.hub.asked, nil
+	return answer, asked
+}
+
+func (w *world) expect(q Query, answer string, asked ...string) {
+	w.t.Helper()
+	got, calls := w.look(q)
+	if got != answer {
+		w.t.Errorf("%s with %q: %s, want %s", q.Reference, q.PullSecrets, got, answer)
+	}
+	if diff := cmp.Diff(asked, calls); diff != "" {
+		w.t.Errorf("%s with %q: registry was asked (-want +got):\n%s", q.Reference, q.PullSecrets, diff)
+	}
+}
+
+func TestTagsAndDigests(t *testing.T) {
+	w := newWorld(t)
+	w.expect(query("public:1"), "sha256:a from registry", "HEAD public 1 as anonymous", "GET public sha256:a as anonymous")
+	w.expect(query("public:1"), "sha256:a from cache")
+	w.expect(query("public@sha256:a"), "sha256:a from cache")
+
+	// imagePullPolicy Always asks each time, but reads nothing again.
+	fresh := query("public:1")
+	fresh.Fresh = true
+	w.expect(fresh, "sha256:a from registry", "HEAD public 1 as anonymous")
+
+	// A moved tag counts when its time is over.
+	w.hub.tags["public:1"] = "sha256:new"
+	w.expect(query("public:1"), "sha256:a from cache")
+	w.now = w.now.Add(2 * time.Minute)
+	w.expect(query("public:1"), "sha256:new from registry", "HEAD public 1 as anonymous", "GET public sha256:new as anonymous")
+
+	// A digest never ages, but the right to it does.
+	w.expect(query("public@sha256:a"), "sha256:a from cache")
+	w.now = w.now.Add(time.Hour)
+	w.expect(query("public@sha256:a"), "sha256:a from registry", "HEAD public sha256:a as anonymous")
+
+	// Other nodes may need other configs of the same index.
+	arm := query("public@sha256:a")
+	arm.Architectures = []string{"arm64"}
+	w.expect(arm, "sha256:a from registry", "GET public sha256:a as anonymous")
+}
+
+// Nobody gets from the cache what the registry would not give him.
+func TestTenants(t *testing.T) {
+	w := newWorld(t)
+	w.expect(query("private:1", "alice"), "sha256:b from registry", "HEAD private 1 as alice", "GET private sha256:b as alice")
+	w.expect(query("private:1", "alice"), "sha256:b from cache")
+
+	w.expect(query("private:1", "bob"), "lookup-unauthorized", "HEAD private 1 as bob", "HEAD private 1 as anonymous")
+	w.expect(query("private:1"), "lookup-unauthorized")
+	w.expect(query("private@sha256:b", "bob"), "lookup-unauthorized", "HEAD private sha256:b as bob", "HEAD private sha256:b as anonymous")
+	// The digest of somebody's private image opens nothing through a repository of one's own.
+	w.expect(query("other@sha256:b", "bob"), "sha256:b from registry", "GET other sha256:b as bob")
+	if _, ok := w.cache.Known(t.Context(), query("private:1", "bob")); ok {
+		t.Error("bob knows alice's image")
+	}
+	if _, ok := w.cache.Known(t.Context(), query("private:1", "alice")); !ok {
+		t.Error("alice does not know her image")
+	}
+
+	// A wrong one beside a right one does no harm, nor does a broken one.
+	w.expect(query("private:1", "broken", "bob", "alice"), "sha256:b from cache")
+	w.now = w.now.Add(time.Hour)
+	w.expect(query("private:1", "broken", "bob", "alice"), "sha256:b from registry", "HEAD private 1 as bob", "HEAD private 1 as alice")
+
+	// Who may no longer read is told nothing, also when the registry is down afterwards.
+	w.hub.open["private"] = nil
+	w.now = w.now.Add(time.Hour)
+	w.expect(query("private:1", "alice"), "lookup-unauthorized", "HEAD private 1 as alice", "HEAD private 1 as anonymous")
+	w.hub.broken = &Failure{Reason: v1alpha1.ReasonLookupUnreachable, Err: errors.New("refused")}
+	w.now = w.now.Add(time.Hour)
+	w.expect(query("private:1", "alice"), "lookup-unreachable", "HEAD private 1 as alice")
+}
+
+func TestPublicImagesNeedNoSecret(t *testing.T) {
+	w := newWorld(t)
+	w.expect(query("public:1"), "sha256:a from registry", "HEAD public 1 as anonymous", "GET public sha256:a as anonymous")
+	w.hub.open = nil
+	w.expect(query("public:1", "broken", "bob"), "sha256:a from cache")
+}
+
+func TestFailuresCountForAWhile(t *testing.T) {
+	w := newWorld(t)
+	missing := query("public:2")
+	w.expect(missing, "lookup-not-found", "HEAD public 2 as anonymous")
+	w.now = w.now.Add(29 * time.Second)
+	w.expect(missing, "lookup-not-found")
+	w.hub.tags["public:2"] = "sha256:d"
+	w.now = w.now.Add(time.Second)
+	w.expect(missing, "sha256:d from registry", "HEAD public 2 as anonymous", "GET public sha256:d as anonymous")
+
+	for _, c := range []struct {
+		failure *Failure
+		counts  time.Duration
+	}{
+		{&Failure{Reason: v1alpha1.ReasonLookupUnreachable, Err: errors.New("refused")}, 5 * time.Second},
+		{&Failure{Reason: v1alpha1.ReasonLookupRateLimited, RetryAfter: time.Minute, Err: errors.New("429")}, time.Minute},
+		{&Failure{Reason: v1alpha1.ReasonLookupRateLimited, RetryAfter: 1000 * time.Hour, Err: errors.New("429")}, 10 * time.Minute},
+		{&Failure{Reason: v1alpha1.ReasonLookupTooLarge, Err: errors.New("huge")}, 30 * time.Second},
+	} {
+		w := newWorld(t)
+		w.hub.broken = c.failure
+		w.expect(query("public:1"), string(c.failure.Reason), "HEAD public 1 as anonymous")
+		w.now = w.now.Add(c.counts - time.Millisecond)
+		w.expect(query("public:1"), string(c.failure.Reason))
+		w.hub.broken = nil
+		w.now = w.now.Add(time.Millisecond)
+		w.expect(query("public:1"), "sha256:a from registry", "HEAD public 1 as anonymous", "GET public sha256:a as anonymous")
+	}
+}
+
+// A registry that is down is not asked again by every other credential; one that limits a credential is.
+func TestOtherCredentials(t *testing.T) {
+	w := newWorld(t)
+	w.hub.broken = &Failure{Reason: v1alpha1.ReasonLookupUnreachable, Err: errors.New("refused")}
+	w.expect(query("public:1", "alice", "bob"), "lookup-unreachable", "HEAD public 1 as alice")
+	w = newWorld(t)
+	w.hub.broken = &Failure{Reason: v1alpha1.ReasonLookupRateLimited, Err: errors.New("429")}
+	w.expect(query("public:1", "alice"), "lookup-rate-limited", "HEAD public 1 as alice", "HEAD public 1 as anonymous")
+}
+
+func TestStale(t *testing.T) {
+	w := newWorld(t)
+	w.expect(query("public:1"), "sha256:a from registry", "HEAD public 1 as anonymous", "GET public sha256:a as anonymous")
+	w.hub.broken = &Failure{Reason: v1alpha1.ReasonLookupFailed, Err: errors.New("500")}
+	w.now = w.now.Add(time.Hour)
+	w.expect(query("public:1"), "sha256:a from stale", "HEAD public 1 as anonymous")
+	w.expect(query("public:1"), "sha256:a from stale")
+	w.now = w.now.Add(24 * time.Hour)
+	w.expect(query("public:1"), "lookup-failed", "HEAD public 1 as anonymous")
+
+	// What was deleted does not come back.
+	w.hub.broken = nil
+	w.expect(query("other:1", "bob"), "sha256:c from registry", "HEAD other 1 as bob", "GET other sha256:c as bob")
+	delete(w.hub.tags, "other:1")
+	w.now = w.now.Add(time.Hour)
+	w.expect(query("other:1", "bob"), "lookup-not-found", "HEAD other 1 as bob", "HEAD other 1 as anonymous")
+	w.hub.broken = &Failure{Reason: v1alpha1.ReasonLookupFailed, Err: errors.New("500")}
+	w.now = w.now.Add(time.Hour)
+	w.expect(query("other:1", "bob"), "lookup-failed", "HEAD other 1 as bob")
+}
+
+// Who cannot wait goes without; the answer that comes later serves the next.
+func TestDeadline(t *testing.T) {
+	w := newWorld(t)
+	w.hub.gate = make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := w.cache.Lookup(ctx, query("public:1"))
+	if got := FailureOf(err).Reason; got != v1alpha1.ReasonLookupTimeout {
+		t.Errorf("reason %s, want a timeout", got)
+	}
+	close(w.hub.gate)
+	w.expect(query("public:1"), "sha256:a from registry", "HEAD public 1 as anonymous", "GET public sha256:a as anonymous")
+	w.expect(query("public:1"), "sha256:a from cache")
+}
+
+func TestOneFlight(t *testing.T) {
+	w := newWorld(t)
+	w.hub.gate = make(chan struct{})
+	var all sync.WaitGroup
+	for range 100 {
+		all.Go(func() {
+			if found, err := w.cache.Lookup(t.Context(), query("public:1")); err != nil || found.Image.Digest != "sha256:a" {
+				t.Errorf("%v, %v", found, err)
+			}
+		})
+	}
+	// Who comes after the answer finds it in memory.
+	close(w.hub.gate)
+	all.Wait()
+	if diff := cmp.Diff([]string{"HEAD public 1 as anonymous", "GET public sha256:a as anonymous"}, w.hub.asked); diff != "" {
+		t.Errorf("registry was asked (-want +got):\n%s", diff)
+	}
+}
+
+func TestPanic(t *testing.T) {
+	w := newWorld(t)
+	w.hub.panics = true
+	w.expect(query("public:1"), "lookup-failed", "HEAD public 1 as anonymous")
+}
+
+func TestNoWay(t *testing.T) {
+	w := newWorld(t)
+	nowhere := NewCache(none{}, DefaultLimits(), func() time.Time { return w.now })
+	_, err := nowhere.Lookup(t.Context(), query("public:1"))
+	if f := FailureOf(err); f.Reason != v1alpha1.ReasonLookupOff {
+		t.Errorf("%v", f)
+	}
+}
+
+type none struct{}
+
+func (none) Candidates(context.Context, Query) iter.Seq2[Candidate, error] {
+	return func(yield func(Candidate, error) bool) {
+		yield(Candidate{}, &Failure{Reason: v1alpha1.ReasonLookupOff, Registry: "hub", Err: errors.New("off")})
+	}
+}
+
+// What the cache says it needs is what it needs, and it keeps to its bound: 10,000 usual images are far below it,
+// 100,000 reach it and stay there.
+func TestMemory(t *testing.T) {
+	w := newWorld(t)
+	fill := func(from, to int) {
+		for i := from; i < to; i++ {
+			q := query(fmt.Sprintf("team-%d/application:v1.%d", i%100, i))
+			digest := fmt.Sprintf("sha256:%064d", i)
+			image := Image{Digest: digest, Configs: []Config{{
+				Platform:   Platform{OS: "linux", Architecture: "amd64"},
+				Entrypoint: []string{strings.Clone("/usr/local/bin/docker-entrypoint.sh")}, Cmd: []string{strings.Clone("application"), strings.Clone("--config=/etc/application.yaml")},
+				StopSignal: "SIGQUIT", User: "65532", WorkingDir: "/srv", Path: strings.Clone("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+			}}}
+			w.cache.remember(q, Candidate{Key: strings.Repeat("k", 64)}, &flight{image: image})
+		}
+	}
+	live := func() int {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	before := live()
+	fill(0, 10_000)
+	took := live() - before
+	bytes, images := w.cache.Size()
+	t.Logf("10,000 images: %.1f MiB counted, %.1f MiB of heap", float64(bytes)/(1<<20), float64(took)/(1<<20))
+	if images != 10_000 {
+		t.Errorf("%d images are kept, want all", images)
+	}
+	if took > bytes*5/4 {
+		t.Errorf("%d bytes of heap, counted %d: overheads are too low", took, bytes)
+	}
+	fill(10_000, 100_000)
+	took = live() - before
+	bytes, images = w.cache.Size()
+	t.Logf("100,000 images: %d kept, %.1f MiB counted, %.1f MiB of heap", images, float64(bytes)/(1<<20), float64(took)/(1<<20))
+	if bound := DefaultLimits().Bytes; bytes > bound || took > bound*5/4 {
+		t.Errorf("counted %d, heap %d, bound %d", bytes, took, bound)
+	}
+	if images < 10_000 {
+		t.Errorf("only %d images are kept", images)
+	}
+	runtime.KeepAlive(w)
+}
