@@ -1,0 +1,187 @@
+package registry
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net/netip"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"sigs.k8s.io/yaml"
+)
+
+// Config is the registry configuration, a YAML file. Without it every registry that is on a public address is asked,
+// by TLS, with the Pod's own credentials.
+//
+//	registries:
+//	- host: registry.example:5000
+//	  caFile: registry.crt
+//	- host: docker.io
+//	  mirrors: [mirror.example/dockerhub]
+//	- host: "*.node.local"
+//	  lookup: off
+//	privateNetworks: [10.0.0.0/8]
+//	credentials:
+//	  namespaces: [team-a]
+//	  dockerConfigFile: /etc/podinit/docker/config.json
+//
+// Nodes' own mirrors, CAs and credentials cannot be seen from here; what they need is to be said again. Names of files
+// count from the directory of this one.
+type Config struct {
+	// Registries that need something said about them. The first whose Host fits counts.
+	Registries []Host `json:"registries,omitempty"`
+	// PrivateNetworks, as CIDRs, in which registries may be: loopback and private addresses are not asked otherwise,
+	// because whoever may create a Pod chooses its registry. Link-local addresses, and with them the metadata services
+	// of clouds, are never asked.
+	PrivateNetworks []string `json:"privateNetworks,omitempty"`
+	// Credentials besides the Pods' own.
+	Credentials Credentials `json:"credentials,omitempty"`
+}
+
+// Host is what is to be known about a registry, or about whom it redirects to. Behind a proxy (HTTPS_PROXY), where
+// addresses cannot be checked, only hosts that are named here are asked.
+type Host struct {
+	// Host as images name it, with its port if they do; each * stands for anything in one part of a host name.
+	Host string `json:"host"`
+	// Mirrors are asked before it, in this order: host, port and, where it keeps this registry below a path, that path.
+	Mirrors []string `json:"mirrors,omitempty"`
+	// CAFile has the certificates, in PEM, of who signs the registry's own; the system's count besides.
+	CAFile string `json:"caFile,omitempty"`
+	// SkipVerify takes any certificate.
+	SkipVerify bool `json:"skipVerify,omitempty"`
+	// PlainHTTP speaks HTTP without TLS with it. Credentials go over the network for all to see.
+	PlainHTTP bool `json:"plainHTTP,omitempty"`
+	// Lookup is false if this registry is not to be asked; true without it.
+	Lookup *bool `json:"lookup,omitempty"`
+}
+
+// Credentials of podinit's own. They open images to every Pod of the namespaces named, also those that the Pod itself
+// could not pull; they are best such as every node has anyway.
+type Credentials struct {
+	// Namespaces that they serve; "*" for all. None without it.
+	Namespaces []string `json:"namespaces,omitempty"`
+	// DockerConfigFile is a docker config.json with auths, credHelpers and credsStore. It is read anew each time.
+	DockerConfigFile string `json:"dockerConfigFile,omitempty"`
+	// ProviderConfigFile is a kubelet's CredentialProviderConfig (kubelet.config.k8s.io/v1), for the programs that
+	// kubelets get credentials of clouds with.
+	ProviderConfigFile string `json:"providerConfigFile,omitempty"`
+	// ProgramDirectory holds these programs, and docker-credential-* for credHelpers and credsStore. None other is run.
+	ProgramDirectory string `json:"programDirectory,omitempty"`
+}
+
+// maxConfig bounds every file that is read, in bytes.
+const maxConfig = 1 << 20
+
+// ReadConfig reads a registry configuration.
+func ReadConfig(file string) (Config, error) {
+	text, err := readFile(file)
+	if err != nil {
+		return Config{}, fmt.Errorf("reading the registry configuration: %w", err)
+	}
+	config, err := parseConfig(text)
+	if err != nil {
+		return Config{}, fmt.Errorf("reading the registry configuration %s: %w", file, err)
+	}
+	for _, name := range config.files() {
+		if *name != "" && !filepath.IsAbs(*name) {
+			*name = filepath.Join(filepath.Dir(file), *name)
+		}
+	}
+	return config, nil
+}
+
+func (c *Config) files() []*string {
+	files := []*string{&c.Credentials.DockerConfigFile, &c.Credentials.ProviderConfigFile, &c.Credentials.ProgramDirectory}
+	for i := range c.Registries {
+		files = append(files, &c.Registries[i].CAFile)
+	}
+	return files
+}
+
+func parseConfig(text []byte) (Config, error) {
+	var c Config
+	if err := yaml.UnmarshalStrict(text, &c); err != nil {
+		return Config{}, err
+	}
+	for i, r := range c.Registries {
+		if host := r.Host; host == "" || strings.Contains(host, "/") || !validPattern(host) {
+			return Config{}, fmt.Errorf("registries[%d].host: %q is no host name with perhaps a port", i, host)
+		}
+		for _, mirror := range r.Mirrors {
+			if _, err := name.NewRepository(mirror+"/x", name.StrictValidation); err != nil {
+				return Config{}, fmt.Errorf("registries[%d].mirrors: %q is no host with perhaps a port and a path: %w", i, mirror, err)
+			}
+		}
+	}
+	if _, err := c.networks(); err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+func validPattern(pattern string) bool {
+	_, err := path.Match(pattern, "")
+	return err == nil
+}
+
+func (c Config) networks() ([]netip.Prefix, error) {
+	var networks []netip.Prefix
+	for _, text := range c.PrivateNetworks {
+		network, err := netip.ParsePrefix(text)
+		if err != nil {
+			return nil, fmt.Errorf("privateNetworks: %w", err)
+		}
+		networks = append(networks, network)
+	}
+	return networks, nil
+}
+
+// of is what the configuration says about a host, and whether it names it.
+func (c Config) of(host string) (Host, bool) {
+	for _, h := range c.Registries {
+		if matchesHost(h.Host, dockerHub(host)) || matchesHost(h.Host, host) {
+			return h, true
+		}
+	}
+	return Host{}, false
+}
+
+// serves says whether the webhook's own credentials are for a namespace.
+func (c Credentials) serves(namespace string) bool {
+	return slices.Contains(c.Namespaces, namespace) || slices.Contains(c.Namespaces, "*")
+}
+
+// tls is how the host is to be known as the one that was meant.
+func (h Host) tls() (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: h.SkipVerify}
+	if h.CAFile == "" {
+		return config, nil
+	}
+	pem, err := readFile(h.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading the CA of registry %s: %w", h.Host, err)
+	}
+	if config.RootCAs, err = x509.SystemCertPool(); err != nil {
+		config.RootCAs = x509.NewCertPool()
+	}
+	if !config.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("reading the CA of registry %s: there is no certificate in %s, or not in PEM", h.Host, h.CAFile)
+	}
+	return config, nil
+}
+
+func readFile(file string) ([]byte, error) {
+	info, err := os.Stat(file)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxConfig {
+		return nil, fmt.Errorf("%s is larger than %d bytes", file, maxConfig)
+	}
+	return os.ReadFile(file)
+}

@@ -1,0 +1,205 @@
+package registry
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+)
+
+// login is a credential. Its zero value is nobody's.
+type login authn.AuthConfig
+
+func (l login) empty() bool { return l == login{} }
+
+// fingerprint tells logins apart without showing them.
+func (l login) fingerprint() string {
+	if l.empty() {
+		return "anonymous"
+	}
+	hash := sha256.New()
+	for _, field := range []string{l.Username, l.Password, l.Auth, l.IdentityToken, l.RegistryToken} {
+		fmt.Fprintf(hash, "%d:%s", len(field), field)
+	}
+	return hex.EncodeToString(hash.Sum(nil))
+}
+
+// String keeps a login out of logs.
+func (l login) String() string { return "(a credential)" }
+
+// GoString keeps it out of %#v.
+func (l login) GoString() string { return l.String() }
+
+// keyring is which logins are for which registries and repositories, as the kubelet takes them from the secrets of a
+// Pod (pkg/credentialprovider): all that match are tried, the most specific first, where that means the names in
+// reverse order.
+type keyring struct {
+	logins map[string][]login
+}
+
+// dockerConfig is a docker config.json. Entries that cannot be read are left out; problems says which.
+type dockerConfig struct {
+	auths       map[string]login
+	credHelpers map[string]string
+	credsStore  string
+	problems    []error
+}
+
+// parseDockerConfig reads a docker config.json, and with legacy a .dockercfg, which is the auths alone.
+//
+// No error quotes the text: it is made of secrets.
+func parseDockerConfig(text []byte, legacy bool) (dockerConfig, error) {
+	var file struct {
+		Auths       map[string]json.RawMessage `json:"auths"`
+		CredHelpers map[string]string          `json:"credHelpers"`
+		CredsStore  string                     `json:"credsStore"`
+	}
+	into := any(&file)
+	if legacy {
+		into = &file.Auths
+	}
+	if err := json.Unmarshal(text, into); err != nil {
+		return dockerConfig{}, errors.New("it is no docker config in JSON")
+	}
+	config := dockerConfig{auths: map[string]login{}, credHelpers: file.CredHelpers, credsStore: file.CredsStore}
+	for _, key := range sorted(file.Auths) {
+		l, err := parseLogin(file.Auths[key])
+		if err != nil {
+			config.problems = append(config.problems, fmt.Errorf("the entry for %.100q: %w", key, err))
+		} else if !l.empty() {
+			config.auths[key] = l
+		}
+	}
+	return config, nil
+}
+
+func parseLogin(raw json.RawMessage) (login, error) {
+	var entry struct {
+		Username      string `json:"username"`
+		Password      string `json:"password"`
+		Auth          string `json:"auth"`
+		IdentityToken string `json:"identitytoken"`
+		RegistryToken string `json:"registrytoken"`
+	}
+	if err := json.Unmarshal(raw, &entry); err != nil {
+		return login{}, errors.New("it is no object with username and password, or auth")
+	}
+	l := login{Username: entry.Username, Password: entry.Password, IdentityToken: entry.IdentityToken, RegistryToken: entry.RegistryToken}
+	if entry.Auth == "" {
+		return l, nil
+	}
+	// Written with and without padding.
+	decoded, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(strings.TrimSpace(entry.Auth), "="))
+	if err != nil {
+		return login{}, errors.New("auth is not in base64")
+	}
+	user, password, ok := strings.Cut(string(decoded), ":")
+	if !ok {
+		return login{}, errors.New("auth is not base64 of user:password")
+	}
+	l.Username, l.Password = user, password
+	return l, nil
+}
+
+// add takes up logins by registry, as docker configs name it: a host, with a scheme or a path or neither.
+func (k *keyring) add(auths map[string]login) {
+	if k.logins == nil {
+		k.logins = map[string][]login{}
+	}
+	for _, key := range sorted(auths) {
+		if place, ok := placeOf(key); ok {
+			k.logins[place] = append(k.logins[place], auths[key])
+		}
+	}
+}
+
+// placeOf is the host and path that a key of a docker config names. /v1/ and /v2/ after the host mean nothing.
+func placeOf(key string) (string, bool) {
+	if !strings.HasPrefix(key, "https://") && !strings.HasPrefix(key, "http://") {
+		key = "https://" + key
+	}
+	u, err := url.Parse(key)
+	if err != nil || u.Host == "" {
+		return "", false
+	}
+	way := u.Path
+	if strings.HasPrefix(way, "/v1/") || strings.HasPrefix(way, "/v2/") {
+		way = way[len("/v1"):]
+	}
+	if way == "/" {
+		way = ""
+	}
+	return u.Host + way, true
+}
+
+// find is every login for a repository, which is named with its registry.
+func (k keyring) find(repository string) []login {
+	var found []login
+	places := sorted(k.logins)
+	slices.Reverse(places)
+	for _, place := range places {
+		if matches(place, repository) {
+			found = append(found, k.logins[place]...)
+		}
+	}
+	if len(found) == 0 && strings.HasPrefix(repository, "docker.io/") {
+		found = k.logins["index.docker.io"]
+	}
+	return found
+}
+
+// matches says whether a repository is below a place: the same host, in which * stands for anything in one part, the
+// same port, and a path that begins the same (the kubelet's URLsMatch: letters are compared, not segments).
+func matches(place, repository string) bool {
+	host, way, _ := strings.Cut(place, "/")
+	ofHost, ofWay, _ := strings.Cut(repository, "/")
+	return matchesHost(host, ofHost) && strings.HasPrefix(ofWay, way)
+}
+
+func matchesHost(pattern, host string) bool {
+	pattern, patternPort := splitPort(pattern)
+	host, port := splitPort(host)
+	patterns, parts := strings.Split(pattern, "."), strings.Split(host, ".")
+	if patternPort != port || len(patterns) != len(parts) {
+		return false
+	}
+	for i := range parts {
+		if ok, err := path.Match(patterns[i], parts[i]); err != nil || !ok {
+			return false
+		}
+	}
+	return true
+}
+
+func splitPort(hostPort string) (host, port string) {
+	if host, port, err := net.SplitHostPort(hostPort); err == nil {
+		return host, port
+	}
+	return hostPort, ""
+}
+
+// dockerHub is a registry's name as people and kubelets write it: index.docker.io is docker.io.
+func dockerHub(host string) string {
+	if host == "index.docker.io" {
+		return "docker.io"
+	}
+	return host
+}
+
+func sorted[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,402 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/podinit/podinit/internal/imageconfig"
+)
+
+// The kubelet's own rules (pkg/credentialprovider, TestURLsMatch and TestDockerKeyringForGlob have more such).
+func TestMatches(t *testing.T) {
+	for _, c := range []struct {
+		place, repository string
+		want              bool
+	}{
+		{"registry.example", "registry.example/app", true},
+		{"registry.example/team", "registry.example/team/app", true},
+		{"registry.example/team", "registry.example/team-b/app", true}, // letters, not segments
+		{"registry.example/team/app", "registry.example/team", false},
+		{"registry.example:5000", "registry.example:5000/app", true},
+		{"registry.example", "registry.example:5000/app", false},
+		{"registry.example:5000", "registry.example/app", false},
+		{"*.example", "registry.example/app", true},
+		{"*.example", "a.registry.example/app", false},
+		{"registry*.example", "registry-b.example/app", true},
+		{"registry.*", "registry.example/app", true},
+		{"*", "registry.example/app", false},
+		{"docker.io", "docker.io/library/nginx", true},
+		{"evil.example", "registry.example/app", false},
+		{"[", "registry.example/app", false},
+	} {
+		if got := matches(c.place, c.repository); got != c.want {
+			t.Errorf("%s for %s: %v", c.place, c.repository, got)
+		}
+	}
+}
+
+func TestKeyring(t *testing.T) {
+	ring := func(places ...string) (k keyring) {
+		for _, place := range places {
+			k.add(map[string]login{place: {Username: place}})
+		}
+		return k
+	}
+	for name, c := range map[string]struct {
+		ring       keyring
+		repository string
+		want       []string
+	}{
+		"the most specific first": {ring("registry.example", "registry.example/a", "registry.example/a/b", "*.example"), "registry.example/a/b/c",
+			[]string{"registry.example/a/b", "registry.example/a", "registry.example", "*.example"}},
+		"schemes and versions":   {ring("https://registry.example/v1/", "http://registry.example/v2/team"), "registry.example/team/app", []string{"http://registry.example/v2/team", "https://registry.example/v1/"}},
+		"Docker Hub as it is":    {ring("https://index.docker.io/v1/"), "docker.io/library/nginx", []string{"https://index.docker.io/v1/"}},
+		"Docker Hub by name":     {ring("docker.io/team", "https://index.docker.io/v1/"), "docker.io/team/app", []string{"docker.io/team"}},
+		"Docker Hub, not others": {ring("https://index.docker.io/v1/"), "registry.example/app", nil},
+		"no place":               {ring("", "http://", "::"), "registry.example/app", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			for _, l := range c.ring.find(c.repository) {
+				got = append(got, l.Username)
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestParseDockerConfig(t *testing.T) {
+	for name, c := range map[string]struct {
+		text     string
+		legacy   bool
+		want     map[string]login
+		problems int
+	}{
+		"new":             {`{"auths":{"r":{"username":"u","password":"p"}},"HttpHeaders":{}}`, false, map[string]login{"r": {Username: "u", Password: "p"}}, 0},
+		"legacy":          {`{"r":{"username":"u","password":"p","email":"e"}}`, true, map[string]login{"r": {Username: "u", Password: "p"}}, 0},
+		"auth":            {`{"auths":{"r":{"auth":"dTpwOng="}}}`, false, map[string]login{"r": {Username: "u", Password: "p:x"}}, 0},
+		"auth unpadded":   {`{"auths":{"r":{"auth":"dTpwOng"}}}`, false, map[string]login{"r": {Username: "u", Password: "p:x"}}, 0},
+		"auth wins":       {`{"auths":{"r":{"username":"old","password":"old","auth":"dTpw"}}}`, false, map[string]login{"r": {Username: "u", Password: "p"}}, 0},
+		"identity token":  {`{"auths":{"r":{"identitytoken":"t"}}}`, false, map[string]login{"r": {IdentityToken: "t"}}, 0},
+		"helper's places": {`{"auths":{"r":{}},"credsStore":"x"}`, false, map[string]login{}, 0},
+		"one is broken":   {`{"auths":{"a":{"auth":"%"},"b":7,"c":{"auth":"dQ=="},"d":{"username":"u","password":"p"}}}`, false, map[string]login{"d": {Username: "u", Password: "p"}}, 3},
+		"empty":           {`{}`, false, map[string]login{}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := parseDockerConfig([]byte(c.text), c.legacy)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.want, got.auths); diff != "" || len(got.problems) != c.problems {
+				t.Errorf("problems %v; logins (-want +got):\n%s", got.problems, diff)
+			}
+		})
+	}
+	for _, text := range []string{``, `[]`, `{"auths":"hunter2"}`, `{"auths":{"r"`} {
+		if _, err := parseDockerConfig([]byte(text), false); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// A login is in no log, however it is printed.
+func TestLoginsAreNotPrinted(t *testing.T) {
+	l := login{Username: "u", Password: "hunter2"}
+	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+		for _, what := range []any{l, &l, []login{l}, map[string]login{"r": l}} {
+			if s := fmt.Sprintf(format, what); strings.Contains(s, "hunter2") {
+				t.Errorf("%s: %s", format, s)
+			}
+		}
+	}
+	if l.fingerprint() == (login{Username: "u", Password: "hunter3"}).fingerprint() || strings.Contains(l.fingerprint(), "hunter2") {
+		t.Errorf("fingerprint %s", l.fingerprint())
+	}
+}
+
+func TestCheckAddress(t *testing.T) {
+	allowed := []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("fd00::/8")}
+	for address, want := range map[string]bool{
+		"203.0.113.7": true, "2001:db8::1": true, "10.1.2.3": true, "::ffff:10.1.2.3": true, "fd12::1": true,
+		"64:ff9b::cb00:7107": true,
+		"10.2.0.1":           false, "172.16.0.1": false, "192.168.1.1": false, "127.0.0.1": false, "::1": false, "fc00::1": false, "100.64.0.1": false,
+		"::ffff:127.0.0.1": false, "198.18.0.1": false,
+		// Never, whatever the configuration says.
+		"169.254.169.254": false, "::ffff:169.254.169.254": false, "fe80::1": false, "fe80::1%eth0": false, "fd00:ec2::254": false, "100.100.100.200": false,
+		"168.63.129.16": false, "0.0.0.0": false, "::": false, "224.0.0.1": false, "ff02::1": false, "255.255.255.255": false, "0.1.2.3": false,
+		"64:ff9b::a9fe:a9fe": false, "2002:a9fe:a9fe::": false, "2002:7f00:1::": false,
+	} {
+		err := check(netip.MustParseAddr(address), allowed)
+		if (err == nil) != want {
+			t.Errorf("%s: %v, want allowed %v", address, err, want)
+		}
+	}
+}
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 11, 21, 20, 0, 0, 0, time.UTC)
+	for value, want := range map[string]time.Duration{
+		"": 0, "7": 7 * time.Second, "-7": 0, "soon": 0, "99999999999999999999": 0,
+		"Sat, 21 Nov 2026 20:01:00 GMT": time.Minute, "Sat, 21 Nov 2026 19:00:00 GMT": 0,
+	} {
+		if got := retryAfter(value, now); got != want {
+			t.Errorf("%q: %v, want %v", value, got, want)
+		}
+	}
+}
+
+func TestReadConfig(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "registries.yaml")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(`
+registries:
+- host: registry.example:5000
+  caFile: ca.crt
+  mirrors: [mirror.example/cache]
+- host: "*.node.local"
+  lookup: off
+privateNetworks: [10.0.0.0/8]
+credentials:
+  namespaces: [team-a]
+  dockerConfigFile: /etc/docker/config.json
+`)
+	off := false
+	want := Config{
+		Registries: []Host{
+			{Host: "registry.example:5000", CAFile: filepath.Join(filepath.Dir(file), "ca.crt"), Mirrors: []string{"mirror.example/cache"}},
+			{Host: "*.node.local", Lookup: &off},
+		},
+		PrivateNetworks: []string{"10.0.0.0/8"},
+		Credentials:     Credentials{Namespaces: []string{"team-a"}, DockerConfigFile: "/etc/docker/config.json"},
+	}
+	got, err := ReadConfig(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for text, says := range map[string]string{
+		"registies: []":                              "unknown field",
+		"registries: [{mirrors: [a.example]}]":       "registries[0].host",
+		"registries: [{host: 'https://a.example'}]":  "registries[0].host",
+		"registries: [{host: 'a[.example'}]":         "registries[0].host",
+		"registries: [{host: a, mirrors: ['a b']}]":  "registries[0].mirrors",
+		"privateNetworks: [10.0.0.1]":                "privateNetworks",
+		"registries: [{host: a.example, lookup: 7}]": "lookup",
+	} {
+		write(text)
+		if _, err := ReadConfig(file); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), file) {
+			t.Errorf("%s: %v, want an error about %s", text, err, says)
+		}
+	}
+}
+
+// What the documentation shows can be read.
+func TestDocumentedConfig(t *testing.T) {
+	source, err := os.ReadFile("config.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var example strings.Builder
+	for _, line := range strings.Split(string(source), "\n") {
+		if text, ok := strings.CutPrefix(line, "//\t"); ok {
+			example.WriteString(text + "\n")
+		}
+	}
+	config, err := parseConfig([]byte(example.String()))
+	if err != nil || len(config.Registries) != 3 {
+		t.Errorf("%v, %v", config, err)
+	}
+}
+
+// program writes a program that counts its runs, and prints what the shell makes of a text.
+func program(t *testing.T, directory, name, text string) (runs func() int) {
+	t.Helper()
+	count := filepath.Join(t.TempDir(), "runs")
+	script := "#!/bin/sh\ninput=$(cat)\necho run >>" + count + "\n" + text + "\n"
+	if err := os.WriteFile(filepath.Join(directory, name), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return func() int {
+		text, _ := os.ReadFile(count)
+		return strings.Count(string(text), "run")
+	}
+}
+
+// The webhook's own credentials: for the namespaces named, after the Pod's own and before nobody's.
+func TestOwnCredentials(t *testing.T) {
+	directory := t.TempDir()
+	write := func(name, text string) string {
+		file := filepath.Join(directory, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	provided := program(t, directory, "cloud-login", `case "$input$CLOUD$*" in *'"image":"cloud.example/team/app"'*here--flag) ;; *) exit 1 ;; esac
+echo '{"apiVersion":"credentialprovider.kubelet.k8s.io/v1","kind":"CredentialProviderResponse","cacheKeyType":"Registry","cacheDuration":"1m","auth":{"*.example":{"username":"cloud","password":"p"}}}'`)
+	helped := program(t, directory, "docker-credential-vault", `[ "$1 $input" = "get helped.example" ] && echo '{"ServerURL":"helped.example","Username":"<token>","Secret":"t"}'`)
+	program(t, directory, "docker-credential-store", `[ "$input" = https://index.docker.io/v1/ ] || exit 1
+echo '{"Username":"hub","Secret":"p"}'`)
+	program(t, directory, "failing", `echo hunter2; echo hunter2 >&2; exit 1`)
+	program(t, directory, "chatty", `head -c 2000000 /dev/zero`)
+	now := time.Unix(1e9, 0)
+	registries, err := New(Config{Credentials: Credentials{
+		Namespaces: []string{"team"}, ProgramDirectory: directory,
+		DockerConfigFile: write("config.json", `{"auths":{"own.example":{"username":"own","password":"p"}},"credHelpers":{"helped.example":"vault","cloud.example":"none","bad.example":"../evil"},"credsStore":"store"}`),
+		ProviderConfigFile: write("providers.yaml", `
+apiVersion: kubelet.config.k8s.io/v1
+kind: CredentialProviderConfig
+providers:
+- {name: cloud-login, matchImages: ["cloud.example"], defaultCacheDuration: 0s, apiVersion: credentialprovider.kubelet.k8s.io/v1, args: [--flag], env: [{name: CLOUD, value: here}]}
+- {name: failing, matchImages: ["*.example.org"], defaultCacheDuration: 0s, apiVersion: credentialprovider.kubelet.k8s.io/v1}
+- {name: chatty, matchImages: ["chatty.example.org"], defaultCacheDuration: 0s, apiVersion: credentialprovider.kubelet.k8s.io/v1}
+`),
+	}}, nil, func() time.Time { return now })
+	if err != nil {
+		t.Fatal(err)
+	}
+	logins := func(image, namespace string) (users []string, problems string) {
+		ref, err := imageconfig.ParseReference(image)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for candidate, err := range registries.Candidates(t.Context(), imageconfig.Query{Reference: ref, Namespace: namespace}) {
+			if err != nil {
+				problems += err.Error() + "; "
+				continue
+			}
+			l := candidate.Repository.(*repository).login
+			users = append(users, l.Username+l.IdentityToken)
+		}
+		return users, problems
+	}
+	for image, want := range map[string][]string{
+		"own.example/app":        {"own", ""},
+		"helped.example/app":     {"t", ""},
+		"cloud.example/team/app": {"cloud", ""},
+		"nginx":                  {"hub", ""},
+	} {
+		for range 2 { // the second time it is remembered
+			if got, problems := logins(image, "team"); !cmp.Equal(want, got) {
+				t.Errorf("%s: logins %q, want %q (%s)", image, got, want, problems)
+			}
+		}
+		if got, _ := logins(image, "other"); !cmp.Equal([]string{""}, got) {
+			t.Errorf("%s: logins %q for a namespace that has none", image, got)
+		}
+	}
+	if provided() != 1 || helped() != 1 {
+		t.Errorf("the provider has run %d times and the helper %d times, want once each", provided(), helped())
+	}
+	now = now.Add(time.Hour)
+	logins("cloud.example/team/app", "team")
+	if provided() != 2 {
+		t.Errorf("the provider has run %d times, want once more after its answer ended", provided())
+	}
+	for _, image := range []string{"a.example.org/app", "chatty.example.org/app", "bad.example/app"} {
+		got, problems := logins(image, "team")
+		if !cmp.Equal([]string{""}, got) || problems == "" || strings.Contains(problems, "hunter2") {
+			t.Errorf("%s: logins %q, problems %q", image, got, problems)
+		}
+	}
+	// A program that takes long keeps nobody.
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	now = now.Add(time.Hour)
+	if _, err := registries.programs.help(ctx, "vault", "helped.example"); err == nil {
+		t.Error("it was waited for")
+	}
+}
+
+func TestParseProviders(t *testing.T) {
+	const head = "apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\nproviders:\n"
+	for text, says := range map[string]string{
+		"kind: Pod\napiVersion: v1": "not a CredentialProviderConfig",
+		head + "- {name: ../evil, matchImages: [a], apiVersion: credentialprovider.kubelet.k8s.io/v1}":                           "name",
+		head + "- {name: a, matchImages: [a], apiVersion: v1}":                                                                   "apiVersion",
+		head + "- {name: a, apiVersion: credentialprovider.kubelet.k8s.io/v1}":                                                   "matchImages",
+		head + "- {name: a, matchImages: [a], apiVersion: credentialprovider.kubelet.k8s.io/v1, tokenAttributes: {audience: a}}": "tokenAttributes",
+	} {
+		if _, err := parseProviders([]byte(text)); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+func FuzzParseDockerConfig(f *testing.F) {
+	f.Add([]byte(`{"auths":{"r":{"auth":"dTpw"},"https://index.docker.io/v1/":{"username":"u","password":"p"}},"credHelpers":{"a":"b"}}`), false)
+	f.Add([]byte(`{"*.example:5000/team":{"auth":"dTpw"}}`), true)
+	f.Fuzz(func(t *testing.T, text []byte, legacy bool) {
+		config, err := parseDockerConfig(text, legacy)
+		if err != nil {
+			return
+		}
+		var ring keyring
+		ring.add(config.auths)
+		for place := range ring.logins {
+			ring.find(place + "/app")
+		}
+		ring.find("docker.io/library/nginx")
+	})
+}
+
+func FuzzParseIndex(f *testing.F) {
+	f.Add([]byte(`{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":2,"digest":"sha256:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a","platform":{"os":"linux","architecture":"arm","variant":"v7"}}]}`), "arm")
+	f.Fuzz(func(t *testing.T, raw []byte, architecture string) {
+		parts, others, err := parseIndex(raw, []string{architecture})
+		if err != nil {
+			return
+		}
+		if len(parts) > maxPlatforms || len(others) > maxPlatforms {
+			t.Errorf("%d parts and %d others", len(parts), len(others))
+		}
+		for _, part := range parts {
+			if p := part.Platform; p != nil && p.OS != "" && (p.OS != "linux" || p.Architecture != architecture) {
+				t.Errorf("a part for %v", p)
+			}
+		}
+		_, _ = kindOf("", raw)
+	})
+}
+
+func FuzzParseConfig(f *testing.F) {
+	f.Add([]byte("registries: [{host: a.example, mirrors: [b.example/c]}]\nprivateNetworks: [10.0.0.0/8]"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		config, err := parseConfig(text)
+		if err != nil {
+			return
+		}
+		for _, h := range config.Registries {
+			config.of(h.Host)
+		}
+	})
+}
+
+func FuzzParseProviders(f *testing.F) {
+	f.Add([]byte("apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\nproviders: [{name: a, matchImages: ['*.a'], apiVersion: credentialprovider.kubelet.k8s.io/v1}]"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		providers, err := parseProviders(text)
+		if err != nil {
+			return
+		}
+		for _, p := range providers {
+			p.serves("a.a/b")
+		}
+	})
+}

@@ -1,0 +1,244 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	// programTime bounds one run of a program; the kubelet gives a minute.
+	programTime = 30 * time.Second
+	// helperTime is how long the answer of a docker-credential program counts, which does not say it.
+	helperTime = 5 * time.Minute
+	// maxProgramOutput bounds what a program may say, in bytes.
+	maxProgramOutput = 1 << 20
+)
+
+// provider is one entry of a kubelet's CredentialProviderConfig.
+type provider struct {
+	Name                 string                         `json:"name"`
+	MatchImages          []string                       `json:"matchImages"`
+	DefaultCacheDuration *metav1.Duration               `json:"defaultCacheDuration"`
+	APIVersion           string                         `json:"apiVersion"`
+	Args                 []string                       `json:"args"`
+	Env                  []struct{ Name, Value string } `json:"env"`
+	TokenAttributes      json.RawMessage                `json:"tokenAttributes"`
+}
+
+// parseProviders reads a kubelet's CredentialProviderConfig.
+func parseProviders(text []byte) ([]provider, error) {
+	var file struct {
+		metav1.TypeMeta `json:",inline"`
+		Providers       []provider `json:"providers"`
+	}
+	if err := yaml.Unmarshal(text, &file); err != nil {
+		return nil, err
+	}
+	group, _, _ := strings.Cut(file.APIVersion, "/")
+	if group != "kubelet.config.k8s.io" || file.Kind != "CredentialProviderConfig" {
+		return nil, fmt.Errorf("it is a %q of %q, not a CredentialProviderConfig of kubelet.config.k8s.io", file.Kind, file.APIVersion)
+	}
+	for i, p := range file.Providers {
+		group, _, _ := strings.Cut(p.APIVersion, "/")
+		switch {
+		case p.Name == "" || p.Name != filepath.Base(p.Name) || p.Name == "." || p.Name == "..":
+			return nil, fmt.Errorf("providers[%d].name: %q is no name of a program", i, p.Name)
+		case group != "credentialprovider.kubelet.k8s.io":
+			return nil, fmt.Errorf("providers[%d].apiVersion: %q is none of credentialprovider.kubelet.k8s.io", i, p.APIVersion)
+		case len(p.TokenAttributes) > 0 && string(p.TokenAttributes) != "null":
+			return nil, fmt.Errorf("providers[%d].tokenAttributes: the webhook has no token of a pod's service account (KEP-4412 is for kubelets); give the provider an identity of the webhook's own", i)
+		case !slices.ContainsFunc(p.MatchImages, validPattern):
+			return nil, fmt.Errorf("providers[%d].matchImages: there is no pattern", i)
+		}
+	}
+	return file.Providers, nil
+}
+
+func (p provider) serves(repository string) bool {
+	return slices.ContainsFunc(p.MatchImages, func(place string) bool { return matches(place, repository) })
+}
+
+// programs runs the programs that know credentials, one at a time for the same question, and remembers what they say.
+type programs struct {
+	directory string
+	providers []provider
+	now       func() time.Time
+
+	one   singleflight.Group
+	mu    sync.Mutex
+	known map[string]answer
+}
+
+// answer of a program, and when it ends to count.
+type answer struct {
+	auths map[string]login
+	until time.Time
+}
+
+// maxAnswers bounds what is remembered; more than there are registries, unless programs answer by image.
+const maxAnswers = 1024
+
+// recall is what one of these keys has as its answer.
+func (p *programs) recall(keys ...string) (map[string]login, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, key := range keys {
+		if a, ok := p.known[key]; ok && p.now().Before(a.until) {
+			return a.auths, true
+		}
+	}
+	return nil, false
+}
+
+func (p *programs) remember(key string, a answer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.known == nil || len(p.known) >= maxAnswers {
+		p.known = map[string]answer{}
+	}
+	p.known[key] = a
+}
+
+// provide asks a kubelet's credential provider for the logins of a repository.
+func (p *programs) provide(ctx context.Context, by provider, repository string) (map[string]login, error) {
+	host, _, _ := strings.Cut(repository, "/")
+	keyOf := func(kind string) (string, bool) {
+		of := map[string]string{"Image": repository, "Registry": host, "Global": ""}
+		value, ok := of[kind]
+		return by.Name + "\x00" + kind + "\x00" + value, ok
+	}
+	image, _ := keyOf("Image")
+	registry, _ := keyOf("Registry")
+	global, _ := keyOf("Global")
+	return p.ask(ctx, []string{image, registry, global}, func(ctx context.Context) (map[string]login, error) {
+		request, err := json.Marshal(map[string]string{"apiVersion": by.APIVersion, "kind": "CredentialProviderRequest", "image": repository})
+		if err != nil {
+			return nil, err
+		}
+		var env []string
+		for _, e := range by.Env {
+			env = append(env, e.Name+"="+e.Value)
+		}
+		text, err := p.run(ctx, by.Name, by.Args, env, request)
+		if err != nil {
+			return nil, err
+		}
+		var response struct {
+			metav1.TypeMeta `json:",inline"`
+			CacheKeyType    string                                         `json:"cacheKeyType"`
+			CacheDuration   *metav1.Duration                               `json:"cacheDuration"`
+			Auth            map[string]struct{ Username, Password string } `json:"auth"`
+		}
+		if err := json.Unmarshal(text, &response); err != nil || response.Kind != "CredentialProviderResponse" {
+			return nil, fmt.Errorf("running %s: its answer is no CredentialProviderResponse", by.Name)
+		}
+		key, ok := keyOf(response.CacheKeyType)
+		if !ok {
+			return nil, fmt.Errorf("running %s: cacheKeyType %.20q is not Image, Registry or Global", by.Name, response.CacheKeyType)
+		}
+		auths := map[string]login{}
+		for place, a := range response.Auth {
+			auths[place] = login{Username: a.Username, Password: a.Password}
+		}
+		lasts := response.CacheDuration
+		if lasts == nil {
+			lasts = by.DefaultCacheDuration
+		}
+		if lasts != nil && lasts.Duration > 0 {
+			p.remember(key, answer{auths, p.now().Add(lasts.Duration)})
+		}
+		return auths, nil
+	})
+}
+
+// help asks a docker-credential program for the login of a registry.
+func (p *programs) help(ctx context.Context, helper, server string) (map[string]login, error) {
+	program := "docker-credential-" + helper
+	if helper != filepath.Base(helper) {
+		return nil, fmt.Errorf("%q is no name of a docker-credential program", helper)
+	}
+	key := program + "\x00" + server
+	return p.ask(ctx, []string{key}, func(ctx context.Context) (map[string]login, error) {
+		text, err := p.run(ctx, program, []string{"get"}, nil, []byte(server))
+		if err != nil {
+			return nil, err
+		}
+		var response struct{ Username, Secret string }
+		if err := json.Unmarshal(text, &response); err != nil {
+			return nil, fmt.Errorf("running %s: its answer is no JSON", program)
+		}
+		l := login{Username: response.Username, Password: response.Secret}
+		if response.Username == "<token>" { // docker-credential-helpers' mark for an identity token
+			l = login{IdentityToken: response.Secret}
+		}
+		auths := map[string]login{server: l}
+		p.remember(key, answer{auths, p.now().Add(helperTime)})
+		return auths, nil
+	})
+}
+
+// ask gives the answer that is remembered under one of these keys, or gets it. A program may take longer than a Pod
+// can wait; it goes on, and the next Pod has its answer.
+func (p *programs) ask(ctx context.Context, keys []string, get func(context.Context) (map[string]login, error)) (map[string]login, error) {
+	if auths, ok := p.recall(keys...); ok {
+		return auths, nil
+	}
+	result := p.one.DoChan(keys[0], func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), programTime)
+		defer cancel()
+		return get(ctx)
+	})
+	select {
+	case r := <-result:
+		if r.Err != nil {
+			return nil, r.Err
+		}
+		return r.Val.(map[string]login), nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting for a credential program: %w", ctx.Err())
+	}
+}
+
+// run runs a program of the directory. What it writes to standard error may hold anything, and is not repeated.
+func (p *programs) run(ctx context.Context, program string, args, env []string, input []byte) ([]byte, error) {
+	if p.directory == "" {
+		return nil, fmt.Errorf("running %s: the registry configuration names no programDirectory", program)
+	}
+	command := exec.CommandContext(ctx, filepath.Join(p.directory, program), args...)
+	command.Env = append(os.Environ(), env...)
+	command.Stdin = bytes.NewReader(input)
+	command.WaitDelay = time.Second // a grandchild may hold the pipe
+	output := &bounded{max: maxProgramOutput}
+	command.Stdout = output
+	if err := command.Run(); err != nil {
+		return nil, fmt.Errorf("running %s: %w", program, err)
+	}
+	return output.buffer.Bytes(), nil
+}
+
+// bounded is a buffer that refuses to grow beyond max bytes.
+type bounded struct {
+	buffer bytes.Buffer // not embedded: its ReadFrom knows no bound
+	max    int
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if b.buffer.Len()+len(p) > b.max {
+		return 0, errors.New("it says too much")
+	}
+	return b.buffer.Write(p)
+}

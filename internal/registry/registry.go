@@ -1,0 +1,264 @@
+// Package registry asks container registries what an image runs, with the credentials that a Pod's node would have.
+//
+// Whoever may create a Pod chooses whom it asks, and what answers is whatever listens there. So addresses are checked
+// when they are connected to, answers are bounded, and no error repeats what an answer says.
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"golang.org/x/sync/semaphore"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/imageconfig"
+)
+
+// SecretReader reads one Secret, from the apiserver each time. It needs the right to get Secrets and no other.
+type SecretReader func(ctx context.Context, namespace, name string) (*corev1.Secret, error)
+
+// maxPullSecrets bounds how many Secrets are read for one Pod.
+const maxPullSecrets = 16
+
+// Registries are all registries, as a Config describes them.
+type Registries struct {
+	config   Config
+	networks []netip.Prefix
+	secrets  SecretReader
+	programs *programs
+	breakers *breakers
+	room     *semaphore.Weighted
+	now      func() time.Time
+
+	guards map[string]*guarded // by Host.Host; "" for all that have none
+}
+
+var _ imageconfig.Registry = (*Registries)(nil)
+
+// New makes Registries. Without secrets, the Pods' own credentials are not used.
+func New(config Config, secrets SecretReader, now func() time.Time) (*Registries, error) {
+	r := &Registries{
+		config: config, secrets: secrets, now: now, breakers: &breakers{now: now},
+		programs: &programs{directory: config.Credentials.ProgramDirectory, now: now},
+		room:     semaphore.NewWeighted(maxAtOnce), guards: map[string]*guarded{},
+	}
+	var err error
+	if r.networks, err = config.networks(); err != nil {
+		return nil, err
+	}
+	if file := config.Credentials.ProviderConfigFile; file != "" {
+		text, err := readFile(file)
+		if err == nil {
+			r.programs.providers, err = parseProviders(text)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the credential providers in %s: %w", file, err)
+		}
+	}
+	for _, host := range append(config.Registries, Host{}) {
+		if r.guards[host.Host], err = newGuarded(host, config.of, r.networks, http.ProxyFromEnvironment, r.room); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// endpoint is where a repository can be read: its registry, or a mirror of that.
+type endpoint struct {
+	name name.Repository
+	via  *guarded
+}
+
+// place is the endpoint as docker configs name it.
+func (e endpoint) place() string {
+	return dockerHub(e.name.RegistryStr()) + "/" + e.name.RepositoryStr()
+}
+
+// Candidates are, for each mirror and then the registry itself: the Pod's own credentials as the kubelet matches them,
+// podinit's where they serve the namespace, and nobody's.
+func (r *Registries) Candidates(ctx context.Context, q imageconfig.Query) iter.Seq2[imageconfig.Candidate, error] {
+	return func(yield func(imageconfig.Candidate, error) bool) {
+		endpoints, err := r.endpoints(q.Reference)
+		if err != nil {
+			yield(imageconfig.Candidate{}, err)
+			return
+		}
+		secrets, problems := r.pullSecrets(ctx, q)
+		for _, problem := range problems {
+			if !yield(imageconfig.Candidate{}, problem) {
+				return
+			}
+		}
+		for _, e := range endpoints {
+			tried := map[string]bool{}
+			for login, err := range r.logins(ctx, q, e, secrets) {
+				if err != nil {
+					if !yield(imageconfig.Candidate{}, err) {
+						return
+					}
+					continue
+				}
+				key := e.place() + " as " + login.fingerprint()
+				if tried[key] {
+					continue
+				}
+				tried[key] = true
+				if !yield(imageconfig.Candidate{
+					Host: e.name.RegistryStr(), Key: key, Anonymous: login.empty(),
+					Repository: &repository{name: e.name, login: login, transport: e.via, breakers: r.breakers, now: r.now},
+				}, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// endpoints of an image, in the order in which they are asked.
+func (r *Registries) endpoints(ref imageconfig.Reference) ([]endpoint, error) {
+	host, _ := r.config.of(ref.Registry)
+	if host.Lookup != nil && !*host.Lookup {
+		return nil, &imageconfig.Failure{Reason: v1alpha1.ReasonLookupOff, Registry: dockerHub(ref.Registry), Err: errors.New("lookup is off")}
+	}
+	var endpoints []endpoint
+	for _, at := range append(host.Mirrors, ref.Registry) {
+		e, err := r.endpoint(at, ref.Repository)
+		if err != nil {
+			return nil, &imageconfig.Failure{Reason: v1alpha1.ReasonInvalidImage, Registry: at, Err: err}
+		}
+		endpoints = append(endpoints, e)
+	}
+	return endpoints, nil
+}
+
+func (r *Registries) endpoint(at, repository string) (endpoint, error) {
+	named, err := name.NewRepository(at+"/"+repository, name.StrictValidation)
+	if err != nil {
+		return endpoint{}, err
+	}
+	host, _ := r.config.of(named.RegistryStr())
+	return endpoint{named, r.guards[host.Host]}, nil
+}
+
+// logins for an endpoint, in order. Whoever stops asking keeps programs from being run.
+func (r *Registries) logins(ctx context.Context, q imageconfig.Query, e endpoint, secrets keyring) iter.Seq2[login, error] {
+	return func(yield func(login, error) bool) {
+		for _, l := range secrets.find(e.place()) {
+			if !yield(l, nil) {
+				return
+			}
+		}
+		if r.config.Credentials.serves(q.Namespace) {
+			for l, err := range r.own(ctx, e) {
+				if !yield(l, err) {
+					return
+				}
+			}
+		}
+		yield(login{}, nil)
+	}
+}
+
+// own are the logins that the webhook itself has for an endpoint.
+func (r *Registries) own(ctx context.Context, e endpoint) iter.Seq2[login, error] {
+	return func(yield func(login, error) bool) {
+		all := func(auths map[string]login, err error) bool {
+			if err != nil {
+				return yield(login{}, err)
+			}
+			var ring keyring
+			ring.add(auths)
+			for _, l := range ring.find(e.place()) {
+				if !yield(l, nil) {
+					return false
+				}
+			}
+			return true
+		}
+		if file := r.config.Credentials.DockerConfigFile; file != "" {
+			config, err := readDockerConfig(file)
+			if !all(config.auths, err) {
+				return
+			}
+			if helper, server, ok := config.helper(dockerHub(e.name.RegistryStr())); ok && !all(r.programs.help(ctx, helper, server)) {
+				return
+			}
+		}
+		for _, p := range r.programs.providers {
+			if p.serves(e.place()) && !all(r.programs.provide(ctx, p, e.place())) {
+				return
+			}
+		}
+	}
+}
+
+func readDockerConfig(file string) (dockerConfig, error) {
+	text, err := readFile(file)
+	if err != nil {
+		return dockerConfig{}, fmt.Errorf("reading the docker config: %w", err)
+	}
+	config, err := parseDockerConfig(text, false)
+	if err != nil {
+		return dockerConfig{}, fmt.Errorf("reading the docker config %s: %w", file, err)
+	}
+	return config, nil
+}
+
+// helper is the docker-credential program for a host, and what the program calls it.
+func (c dockerConfig) helper(host string) (helper, server string, ok bool) {
+	servers := []string{host}
+	if host == "docker.io" {
+		servers = []string{"https://index.docker.io/v1/", "index.docker.io", "docker.io"}
+	}
+	for _, server := range servers {
+		if helper := c.credHelpers[server]; helper != "" {
+			return helper, server, true
+		}
+	}
+	return c.credsStore, servers[0], c.credsStore != ""
+}
+
+// pullSecrets are the logins in the Pod's imagePullSecrets. What cannot be used is said and left out, as the kubelet
+// does.
+func (r *Registries) pullSecrets(ctx context.Context, q imageconfig.Query) (ring keyring, problems []error) {
+	if r.secrets == nil {
+		return ring, nil
+	}
+	for i, secretName := range q.PullSecrets {
+		if i == maxPullSecrets {
+			problems = append(problems, fmt.Errorf("the pod names more than %d imagePullSecrets", maxPullSecrets))
+			break
+		}
+		secret, err := r.secrets(ctx, q.Namespace, secretName)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("reading secret %s: %w", secretName, err))
+			continue
+		}
+		text, legacy := secret.Data[corev1.DockerConfigJsonKey], false
+		switch secret.Type {
+		case corev1.SecretTypeDockerConfigJson:
+		case corev1.SecretTypeDockercfg:
+			text, legacy = secret.Data[corev1.DockerConfigKey], true
+		default:
+			problems = append(problems, fmt.Errorf("secret %s is of type %s, which is not for images", secretName, secret.Type))
+			continue
+		}
+		config, err := parseDockerConfig(text, legacy)
+		if err != nil {
+			problems = append(problems, fmt.Errorf("reading secret %s: %w", secretName, err))
+			continue
+		}
+		for _, problem := range config.problems {
+			problems = append(problems, fmt.Errorf("reading secret %s: %w", secretName, problem))
+		}
+		ring.add(config.auths)
+	}
+	return ring, problems
+}

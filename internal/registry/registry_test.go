@@ -1,0 +1,669 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/name"
+	fake "github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/imageconfig"
+)
+
+// world is a registry, the Secrets of a cluster, and a cache that asks.
+type world struct {
+	t       *testing.T
+	server  *httptest.Server
+	host    string
+	config  Config
+	secrets map[string]*corev1.Secret
+	now     time.Time
+	cache   *imageconfig.Cache
+
+	mu sync.Mutex
+	// fault answers instead of the registry where it returns true.
+	fault func(http.ResponseWriter, *http.Request) bool
+	// users by name, with their password; nil lets everybody in.
+	users map[string]string
+	asked []string
+}
+
+func newWorld(t *testing.T, start func(http.Handler) *httptest.Server) *world {
+	w := &world{t: t, now: time.Unix(1e9, 0), secrets: map[string]*corev1.Secret{}}
+	inner := fake.New(fake.Logger(log.New(io.Discard, "", 0)))
+	w.server = start(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		w.mu.Lock()
+		fault, users := w.fault, w.users
+		w.asked = append(w.asked, r.Method+" "+r.URL.Path)
+		w.mu.Unlock()
+		if fault != nil && fault(out, r) {
+			return
+		}
+		if user, password, _ := r.BasicAuth(); users != nil && users[user] != password || users != nil && user == "" {
+			out.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+			out.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		inner.ServeHTTP(out, r)
+	}))
+	w.server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	t.Cleanup(w.server.Close)
+	w.host = strings.TrimPrefix(strings.TrimPrefix(w.server.URL, "http://"), "https://")
+	w.config = Config{Registries: []Host{{Host: w.host, PlainHTTP: true}}, PrivateNetworks: []string{"127.0.0.0/8", "::1/128"}}
+	w.restart()
+	return w
+}
+
+// restart makes a cache that knows nothing, from the config as it now is.
+func (w *world) restart() {
+	w.t.Helper()
+	registries, err := New(w.config, func(_ context.Context, namespace, name string) (*corev1.Secret, error) {
+		if s, ok := w.secrets[namespace+"/"+name]; ok {
+			return s, nil
+		}
+		return nil, errors.New("not found")
+	}, func() time.Time { return w.now })
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.cache = imageconfig.NewCache(registries, imageconfig.DefaultLimits(), func() time.Time { return w.now })
+}
+
+func (w *world) set(fault func(http.ResponseWriter, *http.Request) bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.fault = fault
+}
+
+func (w *world) push(image string, what remote.Taggable) string {
+	w.t.Helper()
+	ref, err := name.ParseReference(w.host+"/"+image, name.Insecure)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	options := remote.WithTransport(w.server.Client().Transport)
+	switch what := what.(type) {
+	case v1.Image:
+		err = remote.Write(ref, what, options)
+	case v1.ImageIndex:
+		err = remote.WriteIndex(ref, what, options)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	digest, err := partial.Descriptor(what.(partial.Describable))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.mu.Lock()
+	w.asked = nil
+	w.mu.Unlock()
+	return digest.Digest.String()
+}
+
+func (w *world) query(image string, secrets ...string) imageconfig.Query {
+	w.t.Helper()
+	if !strings.Contains(image, "//") {
+		image = w.host + "/" + image
+	}
+	ref, err := imageconfig.ParseReference(strings.TrimPrefix(image, "//"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return imageconfig.Query{Reference: ref, Namespace: "team", PullSecrets: secrets}
+}
+
+// look is the cmd of the image, or the reason why it was not found.
+func (w *world) look(q imageconfig.Query) (string, error) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second) // only a hang takes so long
+	defer cancel()
+	found, err := w.cache.Lookup(ctx, q)
+	if err != nil {
+		return string(imageconfig.FailureOf(err).Reason), err
+	}
+	config, failure := found.Image.On(nil)
+	if failure != nil {
+		return string(failure.Reason), failure
+	}
+	return strings.Join(append(config.Entrypoint, config.Cmd...), " "), nil
+}
+
+func (w *world) expect(q imageconfig.Query, want string) {
+	w.t.Helper()
+	if got, err := w.look(q); got != want {
+		w.t.Errorf("%s: %s (%v), want %s", q.Reference, got, err, want)
+	}
+}
+
+// image runs some words.
+func image(os, architecture string, words ...string) v1.Image {
+	config := &v1.ConfigFile{OS: os, Architecture: architecture, Config: v1.Config{Entrypoint: words, StopSignal: "SIGQUIT"}}
+	config.RootFS.Type = "layers"
+	i, err := mutate.ConfigFile(empty.Image, config)
+	if err != nil {
+		panic(err)
+	}
+	return i
+}
+
+func index(parts ...v1.Image) v1.ImageIndex {
+	i := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, part := range parts {
+		config, err := part.ConfigFile()
+		if err != nil {
+			panic(err)
+		}
+		i = mutate.AppendManifests(i, mutate.IndexAddendum{Add: part, Descriptor: v1.Descriptor{
+			Platform: &v1.Platform{OS: config.OS, Architecture: config.Architecture},
+		}})
+	}
+	return i
+}
+
+func TestFormats(t *testing.T) {
+	w := newWorld(t, httptest.NewServer)
+	artifact, err := mutate.AppendLayers(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), "application/vnd.example.chart"),
+		static.NewLayer([]byte("x"), "text/plain"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	oci := func(i v1.Image) v1.Image {
+		return mutate.ConfigMediaType(mutate.MediaType(i, types.OCIManifestSchema1), types.OCIConfigJSON)
+	}
+	docker := mutate.IndexMediaType(index(image("linux", "amd64", "a"), image("linux", "arm64", "a")), types.DockerManifestList)
+	for name, c := range map[string]struct {
+		what remote.Taggable
+		want string
+	}{
+		"docker":                {image("linux", "amd64", "a", "b"), "a b"},
+		"oci":                   {oci(image("linux", "amd64", "a", "b")), "a b"},
+		"docker-list":           {docker, "a"},
+		"oci-index":             {index(oci(image("linux", "amd64", "a")), oci(image("linux", "arm64", "a"))), "a"},
+		"differing":             {index(image("linux", "amd64", "a"), image("linux", "arm64", "b")), "platforms-differ"},
+		"attested":              {index(image("linux", "amd64", "a"), image("unknown", "unknown", "no")), "a"},
+		"with-windows":          {index(image("windows", "amd64", "no"), image("linux", "amd64", "a")), "a"},
+		"windows":               {image("windows", "amd64", "no"), "image-not-linux"},
+		"windows-index":         {index(image("windows", "amd64", "no")), "image-not-linux"},
+		"artifact":              {artifact, "lookup-unsupported"},
+		"wasm":                  {index(image("wasip1", "wasm", "no"), image("linux", "amd64", "a")), "a"},
+		"nothing":               {image("linux", "amd64"), ""},
+		"index-with-artifact":   {index(image("linux", "amd64", "a"), artifact), "a"},
+		"index-without-anybody": {index(), "image-not-linux"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			digest := w.push("formats/"+name+":1", c.what)
+			w.expect(w.query("formats/"+name+":1"), c.want)
+			w.expect(w.query("formats/"+name+"@"+digest), c.want)
+		})
+	}
+
+	// Only what can run here is read.
+	w.push("arches:1", index(image("linux", "amd64", "a"), image("linux", "arm64", "b"), image("linux", "s390x", "c")))
+	q := w.query("arches:1")
+	q.Architectures = []string{"arm64"}
+	found, err := w.cache.Lookup(t.Context(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []imageconfig.Config{{Platform: imageconfig.Platform{OS: "linux", Architecture: "arm64"}, Entrypoint: []string{"b"}, StopSignal: "SIGQUIT"}}
+	if diff := cmp.Diff(want, found.Image.Configs); diff != "" {
+		t.Errorf("configs (-want +got):\n%s", diff)
+	}
+}
+
+// An image costs one HEAD and one GET of each of its parts, and the next lookup nothing.
+func TestCost(t *testing.T) {
+	w := newWorld(t, httptest.NewServer)
+	i := image("linux", "amd64", "a")
+	digest := w.push("app:1", i)
+	config, err := i.ConfigName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.expect(w.query("app:1"), "a")
+	w.expect(w.query("app:1"), "a")
+	want := []string{"GET /v2/", "HEAD /v2/app/manifests/1", "GET /v2/app/manifests/" + digest, "GET /v2/app/blobs/" + config.String()}
+	if diff := cmp.Diff(want, w.asked); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+}
+
+func respond(status int, header ...string) func(http.ResponseWriter, *http.Request) bool {
+	return func(out http.ResponseWriter, _ *http.Request) bool {
+		for i := 0; i < len(header); i += 2 {
+			out.Header().Set(header[i], header[i+1])
+		}
+		out.WriteHeader(status)
+		return true
+	}
+}
+
+// at has a fault only where the path contains some words.
+func at(words string, fault func(http.ResponseWriter, *http.Request) bool) func(http.ResponseWriter, *http.Request) bool {
+	return func(out http.ResponseWriter, r *http.Request) bool {
+		return strings.Contains(r.Method+" "+r.URL.Path, words) && fault(out, r)
+	}
+}
+
+// body answers with these bytes and headers, in one piece or, chunked, without saying how long they are.
+func body(text, contentType string, chunked bool) func(http.ResponseWriter, *http.Request) bool {
+	return func(out http.ResponseWriter, r *http.Request) bool {
+		out.Header().Set("Content-Type", contentType)
+		if !chunked {
+			out.Header().Set("Content-Length", fmt.Sprint(len(text)))
+		}
+		_, _ = io.WriteString(out, text)
+		return true
+	}
+}
+
+func TestFaults(t *testing.T) {
+	const manifestType = string(types.DockerManifestSchema2)
+	huge := strings.Repeat(" ", maxConfigBlob+1)
+	for name, c := range map[string]struct {
+		fault  func(http.ResponseWriter, *http.Request) bool
+		reason v1alpha1.Reason
+		// back is when the registry is asked again.
+		back time.Duration
+	}{
+		"401 without a challenge":   {respond(401), v1alpha1.ReasonLookupUnauthorized, 30 * time.Second},
+		"403":                       {at("manifests", respond(403)), v1alpha1.ReasonLookupUnauthorized, 30 * time.Second},
+		"404":                       {at("manifests", respond(404)), v1alpha1.ReasonLookupNotFound, 30 * time.Second},
+		"404 of the config":         {at("blobs", respond(404)), v1alpha1.ReasonLookupNotFound, 30 * time.Second},
+		"429 with Retry-After":      {respond(429, "Retry-After", "60"), v1alpha1.ReasonLookupRateLimited, 60 * time.Second},
+		"429 of the manifest":       {at("manifests", respond(429, "Retry-After", "45")), v1alpha1.ReasonLookupRateLimited, 45 * time.Second},
+		"500":                       {respond(500), v1alpha1.ReasonLookupFailed, 5 * time.Second},
+		"503 for the config":        {at("blobs", respond(503)), v1alpha1.ReasonLookupFailed, 5 * time.Second},
+		"a login page":              {at("manifests", body("<html>", "text/html", false)), v1alpha1.ReasonLookupInvalid, 30 * time.Second},
+		"another config":            {at("blobs", body("{}", "application/json", false)), v1alpha1.ReasonLookupInvalid, 30 * time.Second},
+		"another manifest":          {at("GET /v2/app/manifests", body("{}", manifestType, false)), v1alpha1.ReasonLookupInvalid, 30 * time.Second},
+		"a huge manifest":           {at("GET /v2/app/manifests", body(huge, manifestType, false)), v1alpha1.ReasonLookupTooLarge, 30 * time.Second},
+		"a huge manifest in chunks": {at("GET /v2/app/manifests", body(huge, manifestType, true)), v1alpha1.ReasonLookupTooLarge, 30 * time.Second},
+		"a huge config in chunks":   {at("blobs", body(huge, "application/json", true)), v1alpha1.ReasonLookupInvalid, 30 * time.Second},
+		"redirects to itself": {at("manifests", func(out http.ResponseWriter, r *http.Request) bool {
+			http.Redirect(out, r, r.URL.Path, 307)
+			return true
+		}), v1alpha1.ReasonLookupFailed, 5 * time.Second},
+		"redirects to link-local": {at("blobs", func(out http.ResponseWriter, r *http.Request) bool {
+			http.Redirect(out, r, "http://169.254.169.254/latest", 307)
+			return true
+		}), v1alpha1.ReasonLookupForbidden, 30 * time.Second},
+		"token from link-local":    {respond(401, "WWW-Authenticate", `Bearer realm="http://169.254.169.254/token",service="x"`), v1alpha1.ReasonLookupForbidden, 30 * time.Second},
+		"an unknown challenge":     {respond(401, "WWW-Authenticate", `Negotiate`), v1alpha1.ReasonLookupUnauthorized, 30 * time.Second},
+		"token of half a megabyte": {tokenServer(strings.Repeat("x", 512<<10)), v1alpha1.ReasonLookupInvalid, 30 * time.Second},
+		"no token":                 {tokenServer(`{"access_key":"hunter2"}`), v1alpha1.ReasonLookupInvalid, 30 * time.Second},
+		"closes the connection":    {closing, v1alpha1.ReasonLookupUnreachable, 5 * time.Second},
+		"half a manifest":          {at("GET /v2/app/manifests", truncated), v1alpha1.ReasonLookupFailed, 5 * time.Second},
+		"half a config":            {at("blobs", broken), v1alpha1.ReasonLookupFailed, 5 * time.Second},
+		"headers without end":      {at("manifests", respond(200, "X-Long", strings.Repeat("x", 128<<10))), v1alpha1.ReasonLookupUnreachable, 5 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, httptest.NewServer)
+			w.push("app:1", image("linux", "amd64", "a"))
+			w.set(c.fault)
+			got, err := w.look(w.query("app:1"))
+			if got != string(c.reason) {
+				t.Errorf("%s, want %s (%v)", got, c.reason, err)
+			}
+			if strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "<html>") || len(err.Error()) > 600 {
+				t.Errorf("it says too much: %v", err)
+			}
+			// Once it is back and the failure no longer counts, the next Pod is served.
+			w.set(nil)
+			w.now = w.now.Add(c.back - time.Millisecond)
+			w.expect(w.query("app:1"), string(c.reason))
+			w.now = w.now.Add(time.Millisecond)
+			w.expect(w.query("app:1"), "a")
+		})
+	}
+}
+
+func closing(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }
+
+func truncated(out http.ResponseWriter, _ *http.Request) bool {
+	out.Header().Set("Content-Type", string(types.DockerManifestSchema2))
+	out.Header().Set("Content-Length", "1000")
+	_, _ = io.WriteString(out, `{"schemaVersion":2`)
+	out.(http.Flusher).Flush()
+	panic(http.ErrAbortHandler)
+}
+
+// broken does not say how long the answer is, and ends in its middle.
+func broken(out http.ResponseWriter, _ *http.Request) bool {
+	_, _ = io.WriteString(out, `{"os":`)
+	out.(http.Flusher).Flush()
+	panic(http.ErrAbortHandler)
+}
+
+// tokenServer challenges, and gives this text for a token.
+func tokenServer(text string) func(http.ResponseWriter, *http.Request) bool {
+	return func(out http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/token" {
+			_, _ = io.WriteString(out, text)
+			return true
+		}
+		return respond(401, "WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="x"`, r.Host))(out, r)
+	}
+}
+
+func TestDown(t *testing.T) {
+	w := newWorld(t, httptest.NewServer)
+	w.server.Close()
+	w.expect(w.query("app:1"), "lookup-unreachable")
+	w.expect(w.query("//no-such-host.invalid/app:1"), "lookup-unreachable")
+}
+
+// A Pod does not wait for a registry that hangs; one that is only slow serves the next Pod.
+func TestHangingAndSlow(t *testing.T) {
+	w := newWorld(t, httptest.NewServer)
+	w.push("app:1", image("linux", "amd64", "a"))
+	open := make(chan struct{})
+	w.set(func(_ http.ResponseWriter, r *http.Request) bool {
+		select {
+		case <-open:
+		case <-r.Context().Done():
+		}
+		return false
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := w.cache.Lookup(ctx, w.query("app:1"))
+	if f := imageconfig.FailureOf(err); f.Reason != v1alpha1.ReasonLookupTimeout {
+		t.Errorf("%v", err)
+	}
+	close(open)
+	w.expect(w.query("app:1"), "a")
+}
+
+// After some accidents in a row the host is left alone, whatever image is wanted, and tried again later.
+func TestBreaker(t *testing.T) {
+	w := newWorld(t, httptest.NewServer)
+	for i := range 6 {
+		w.push(fmt.Sprintf("app-%d:1", i), image("linux", "amd64", "a"))
+	}
+	w.set(respond(500))
+	for i := range 5 {
+		w.expect(w.query(fmt.Sprintf("app-%d:1", i)), "lookup-failed")
+		if asked := len(w.asked) > 0; asked != (i < maxAccidents) {
+			t.Errorf("lookup %d after %d accidents: asked is %v", i, i, asked)
+		}
+		w.asked = nil
+	}
+	w.set(nil)
+	w.expect(w.query("app-5:1"), "lookup-failed")
+	w.now = w.now.Add(restTime)
+	w.expect(w.query("app-5:1"), "a")
+	w.expect(w.query("app-4:1"), "a")
+}
+
+func TestTLS(t *testing.T) {
+	w := newWorld(t, httptest.NewTLSServer)
+	w.push("app:1", image("linux", "amd64", "a"))
+	ca := filepath.Join(t.TempDir(), "ca.crt")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: w.server.Certificate().Raw})
+	if err := os.WriteFile(ca, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		host   Host
+		reason string
+	}{
+		"unknown authority":      {Host{}, "lookup-tls"},
+		"known authority":        {Host{CAFile: ca}, "a"},
+		"taken without a look":   {Host{SkipVerify: true}, "a"},
+		"another registry's":     {Host{Host: "registry.example", CAFile: ca}, "lookup-tls"},
+		"a pattern, not another": {Host{Host: "*.0.0.1:1", CAFile: ca}, "lookup-tls"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.host.Host == "" {
+				c.host.Host = w.host
+			}
+			w.config.Registries = []Host{c.host}
+			w.restart()
+			w.t = t
+			w.expect(w.query("app:1"), c.reason)
+		})
+	}
+
+	// One that speaks no TLS is not asked without it.
+	plain := newWorld(t, httptest.NewServer)
+	plain.push("app:1", image("linux", "amd64", "a"))
+	plain.users = map[string]string{"alice": "secret"}
+	plain.config.Registries = nil
+	plain.restart()
+	plain.expect(plain.query("app:1"), "lookup-tls")
+	if len(plain.asked) > 0 {
+		t.Errorf("it was asked %q", plain.asked)
+	}
+}
+
+func TestAddressesAreCheckedWhereTheyAreDialled(t *testing.T) {
+	w := newWorld(t, httptest.NewServer)
+	w.push("app:1", image("linux", "amd64", "a"))
+	w.config.PrivateNetworks = nil
+	w.restart()
+	w.expect(w.query("app:1"), "lookup-forbidden-address")
+	w.expect(w.query("//localhost:"+w.server.URL[strings.LastIndex(w.server.URL, ":")+1:]+"/app:1"), "lookup-forbidden-address")
+	w.expect(w.query("//169.254.169.254/app:1"), "lookup-forbidden-address")
+	if len(w.asked) > 0 {
+		t.Errorf("it was asked %q", w.asked)
+	}
+}
+
+// A redirect by name is caught where its address is known, and not before.
+func TestRedirectByName(t *testing.T) {
+	w := newWorld(t, httptest.NewServer)
+	w.push("app:1", image("linux", "amd64", "a"))
+	for _, host := range []string{"no-such-host.invalid", "100.100.100.200"} {
+		w.config.Registries = append(w.config.Registries, Host{Host: host, PlainHTTP: true})
+	}
+	w.restart()
+	w.set(at("blobs", func(out http.ResponseWriter, r *http.Request) bool {
+		http.Redirect(out, r, "http://no-such-host.invalid/", 307)
+		return true
+	}))
+	w.expect(w.query("app:1"), "lookup-unreachable")
+	w.set(at("blobs", func(out http.ResponseWriter, r *http.Request) bool {
+		http.Redirect(out, r, "http://100.100.100.200/latest", 307)
+		return true
+	}))
+	w.now = w.now.Add(time.Hour)
+	w.expect(w.query("app:1"), "lookup-forbidden-address")
+	w.set(at("blobs", func(out http.ResponseWriter, r *http.Request) bool {
+		http.Redirect(out, r, "http://registry.invalid/", 307)
+		return true
+	}))
+	w.now = w.now.Add(time.Hour)
+	w.expect(w.query("app:1"), "lookup-tls") // not without TLS
+}
+
+// Behind a proxy only hosts that are named are asked.
+func TestProxy(t *testing.T) {
+	w := newWorld(t, httptest.NewServer)
+	w.push("app:1", image("linux", "amd64", "a"))
+	var through []string
+	proxy := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		through = append(through, r.URL.Host)
+		r.RequestURI = ""
+		response, err := http.DefaultTransport.RoundTrip(r)
+		if err != nil {
+			out.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		defer response.Body.Close()
+		for key := range response.Header {
+			out.Header().Set(key, response.Header.Get(key))
+		}
+		out.WriteHeader(response.StatusCode)
+		_, _ = io.Copy(out, response.Body)
+	}))
+	defer proxy.Close()
+	at, err := url.Parse(proxy.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	always := func(*http.Request) (*url.URL, error) { return at, nil }
+	config := w.config
+	config.PrivateNetworks = nil
+	ask := func(config Config) error {
+		registries, err := New(config, nil, time.Now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, key := range []string{w.host, ""} {
+			if registries.guards[key], err = newGuarded(Host{}, config.of, nil, always, registries.room); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for candidate, err := range registries.Candidates(t.Context(), w.query("app:1")) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err := candidate.Repository.Digest(t.Context(), w.query("app:1").Reference)
+			return err
+		}
+		return errors.New("no candidate")
+	}
+	if err := ask(config); err != nil {
+		t.Errorf("a host that is named: %v", err)
+	}
+	if len(through) == 0 {
+		t.Error("the proxy was passed by")
+	}
+	through = nil
+	config.Registries = nil
+	var f *imageconfig.Failure
+	if err := ask(config); !errors.As(err, &f) || f.Reason != v1alpha1.ReasonLookupForbidden {
+		t.Errorf("a host that is not named: %v", err)
+	}
+	if len(through) > 0 {
+		t.Errorf("the proxy was sent to %q", through)
+	}
+}
+
+// secret is a pull secret in the new format, or with legacy in the old one.
+func secret(legacy bool, auths map[string]string) *corev1.Secret {
+	entries := map[string]map[string]string{}
+	for place, login := range auths {
+		user, password, _ := strings.Cut(login, ":")
+		entries[place] = map[string]string{"username": user, "password": password}
+	}
+	s := &corev1.Secret{Type: corev1.SecretTypeDockercfg, Data: map[string][]byte{}}
+	if legacy {
+		s.Data[corev1.DockerConfigKey], _ = json.Marshal(entries)
+		return s
+	}
+	s.Type = corev1.SecretTypeDockerConfigJson
+	s.Data[corev1.DockerConfigJsonKey], _ = json.Marshal(map[string]any{"auths": entries})
+	return s
+}
+
+func TestPullSecrets(t *testing.T) {
+	w := newWorld(t, httptest.NewServer)
+	w.push("team/app:1", image("linux", "amd64", "a"))
+	w.users = map[string]string{"alice": "right"}
+	w.secrets = map[string]*corev1.Secret{
+		"team/right":     secret(false, map[string]string{w.host: "alice:right"}),
+		"team/legacy":    secret(true, map[string]string{"http://" + w.host + "/v2/": "alice:right"}),
+		"team/wrong":     secret(false, map[string]string{w.host: "alice:wrong"}),
+		"team/specific":  secret(false, map[string]string{w.host: "alice:wrong", w.host + "/team": "alice:right"}),
+		"team/elsewhere": secret(false, map[string]string{w.host + "/other": "alice:right", "registry.example": "alice:right"}),
+		"team/broken":    {Type: corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(`{"auths":"hunter2`)}},
+		"team/opaque":    {Type: corev1.SecretTypeOpaque, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(`{}`)}},
+		"other/foreign":  secret(false, map[string]string{w.host: "alice:right"}),
+	}
+	for name, c := range map[string]struct {
+		secrets []string
+		want    string
+	}{
+		"right":                       {[]string{"right"}, "a"},
+		"legacy":                      {[]string{"legacy"}, "a"},
+		"wrong":                       {[]string{"wrong"}, "lookup-unauthorized"},
+		"none":                        {nil, "lookup-unauthorized"},
+		"wrong beside right":          {[]string{"wrong", "right"}, "a"},
+		"the most specific":           {[]string{"specific"}, "a"},
+		"for something else":          {[]string{"elsewhere"}, "lookup-unauthorized"},
+		"broken ones beside right":    {[]string{"broken", "opaque", "missing", "right"}, "a"},
+		"of another namespace":        {[]string{"foreign"}, "lookup-unauthorized"},
+		"only broken, which are told": {[]string{"broken", "opaque"}, "lookup-unauthorized"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.restart()
+			got, err := w.look(w.query("team/app:1", c.secrets...))
+			if got != c.want {
+				t.Errorf("%s, want %s (%v)", got, c.want, err)
+			}
+			if err != nil && (strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "wrong")) {
+				t.Errorf("a secret is told: %v", err)
+			}
+			if strings.Contains(name, "told") && (!strings.Contains(err.Error(), "secret broken") || !strings.Contains(err.Error(), "Opaque")) {
+				t.Errorf("what is broken is not told: %v", err)
+			}
+		})
+	}
+
+	// Public images are read by nobody after a credential was refused.
+	w.users = nil
+	w.set(func(out http.ResponseWriter, r *http.Request) bool {
+		if _, _, ok := r.BasicAuth(); ok {
+			out.WriteHeader(http.StatusUnauthorized)
+			return true
+		}
+		if r.URL.Path == "/v2/" {
+			out.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+			out.WriteHeader(http.StatusUnauthorized)
+			return true
+		}
+		return false
+	})
+	w.restart()
+	w.expect(w.query("team/app:1", "wrong"), "a")
+}
+
+func TestMirrors(t *testing.T) {
+	w := newWorld(t, httptest.NewServer)
+	w.push("cache/team/app:1", image("linux", "amd64", "a"))
+	w.config.Registries = append(w.config.Registries, Host{Host: "registry.example", Mirrors: []string{w.host + "/cache"}})
+	w.restart()
+	w.expect(w.query("//registry.example/team/app:1"), "a")
+	// What the mirror does not have is asked for elsewhere.
+	w.config.Registries[1] = Host{Host: "*.invalid", Mirrors: []string{"no-such-mirror.invalid", w.host + "/nothing", w.host + "/cache"}}
+	w.restart()
+	w.expect(w.query("//registry.invalid/team/app:1"), "a")
+}
+
+func TestLookupOff(t *testing.T) {
+	w := newWorld(t, httptest.NewServer)
+	off := false
+	w.config.Registries[0].Lookup = &off
+	w.restart()
+	w.expect(w.query("app:1"), "lookup-off")
+	if len(w.asked) > 0 {
+		t.Errorf("it was asked %q", w.asked)
+	}
+}

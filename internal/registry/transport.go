@@ -1,0 +1,188 @@
+package registry
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+)
+
+const (
+	// maxManifest and maxConfigBlob bound what a registry may send, in bytes. An index is some KiB, a config mostly
+	// history.
+	maxManifest   = 4 << 20
+	maxConfigBlob = 8 << 20
+	// maxAtOnce bounds what all registries together may be sending, in bytes, apart from answers below smallBody.
+	maxAtOnce = 24 << 20
+	smallBody = 64 << 10
+	// maxRedirects is how often a registry may send us elsewhere. Blobs are one redirect away in most.
+	maxRedirects = 5
+
+	dialTime   = 5 * time.Second
+	headerTime = 15 * time.Second
+)
+
+var (
+	errTooLarge  = errors.New("the answer is too large")
+	errPlain     = errors.New("it would be asked without TLS")
+	errUnnamed   = errors.New("it is behind a proxy, where its address cannot be checked")
+	errRedirects = fmt.Errorf("it redirects more than %d times", maxRedirects)
+)
+
+// guarded is the http.RoundTripper that every request to a registry goes through, also those that a redirect or a
+// token challenge has caused.
+type guarded struct {
+	// direct checks every address. proxied is for hosts behind a proxy, whose addresses we do not see.
+	direct, proxied http.RoundTripper
+	// proxy is whom the environment names as the proxy for a request, nil for none.
+	proxy func(*http.Request) (*url.URL, error)
+	// of is what the configuration says about a host, and whether it names it.
+	of func(host string) (Host, bool)
+	// room is shared by all.
+	room *semaphore.Weighted
+}
+
+// newGuarded makes the RoundTripper for a registry.
+func newGuarded(host Host, of func(string) (Host, bool), networks []netip.Prefix, proxy func(*http.Request) (*url.URL, error), room *semaphore.Weighted) (*guarded, error) {
+	config, err := host.tls()
+	if err != nil {
+		return nil, err
+	}
+	checked := &net.Dialer{Timeout: dialTime, Control: control(networks)}
+	return &guarded{
+		direct: newTransport(config, checked, nil), proxied: newTransport(config, &net.Dialer{Timeout: dialTime}, proxy),
+		proxy: proxy, of: of, room: room,
+	}, nil
+}
+
+func newTransport(config *tls.Config, dialer *net.Dialer, proxy func(*http.Request) (*url.URL, error)) *http.Transport {
+	return &http.Transport{
+		Proxy: proxy, DialContext: dialer.DialContext, TLSClientConfig: config.Clone(), ForceAttemptHTTP2: true,
+		TLSHandshakeTimeout: dialTime, ResponseHeaderTimeout: headerTime, MaxResponseHeaderBytes: 64 << 10,
+		MaxIdleConns: 64, MaxIdleConnsPerHost: 2, IdleConnTimeout: time.Minute,
+		// What is compressed may be a thousand times larger than what is read.
+		DisableCompression: true,
+	}
+}
+
+// RoundTrip sends a request if it may be sent.
+func (g *guarded) RoundTrip(request *http.Request) (*http.Response, error) {
+	hops := 0
+	for r := request; r.Response != nil && r.Response.Request != nil; r = r.Response.Request {
+		if hops++; hops > maxRedirects {
+			return nil, errRedirects
+		}
+	}
+	host, named := g.of(request.URL.Host)
+	switch {
+	case host.PlainHTTP && request.URL.Scheme == "https":
+		request = request.Clone(request.Context())
+		request.URL.Scheme = "http"
+	case !host.PlainHTTP && request.URL.Scheme != "https":
+		return nil, fmt.Errorf("%w: %s; plainHTTP in the registry configuration allows it", errPlain, request.URL.Host)
+	}
+	transport := g.direct
+	if through, err := g.proxy(request); err != nil {
+		return nil, fmt.Errorf("reading the proxy's address: %w", err)
+	} else if through != nil {
+		if !named {
+			return nil, fmt.Errorf("%w: name %s in the registry configuration", errUnnamed, request.URL.Host)
+		}
+		transport = g.proxied
+	}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return nil, err
+	}
+	if pause, ok := request.Context().Value(pauseKey{}).(*pause); ok {
+		pause.read(response)
+	}
+	limit := int64(maxConfigBlob)
+	if strings.Contains(request.URL.Path, "/manifests/") {
+		limit = maxManifest
+	}
+	if request.Method != http.MethodHead && response.ContentLength > limit {
+		response.Body.Close()
+		return nil, errTooLarge
+	}
+	body := &limitedBody{body: response.Body, left: limit}
+	if request.Method != http.MethodHead && (response.ContentLength < 0 || response.ContentLength > smallBody) {
+		weight := limit
+		if response.ContentLength >= 0 {
+			weight = response.ContentLength
+		}
+		if err := g.room.Acquire(request.Context(), weight); err != nil {
+			response.Body.Close()
+			return nil, err
+		}
+		body.release = func() { g.room.Release(weight) }
+	}
+	response.Body = body
+	return response, nil
+}
+
+// limitedBody fails where io.LimitReader would silently end.
+type limitedBody struct {
+	body    io.ReadCloser
+	left    int64
+	release func()
+}
+
+func (b *limitedBody) Read(p []byte) (int, error) {
+	if int64(len(p)) > b.left+1 {
+		p = p[:b.left+1]
+	}
+	n, err := b.body.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, errTooLarge
+	}
+	return n, err
+}
+
+func (b *limitedBody) Close() error {
+	if b.release != nil {
+		b.release()
+		b.release = nil
+	}
+	return b.body.Close()
+}
+
+// pause is how long the registry wants to be left alone (Retry-After, RFC 9110 10.2.3), which errors do not tell.
+type pause struct {
+	now   func() time.Time
+	after atomic.Int64 // a time.Duration
+}
+
+type pauseKey struct{}
+
+func withPause(ctx context.Context, p *pause) context.Context {
+	return context.WithValue(ctx, pauseKey{}, p)
+}
+
+func (p *pause) read(response *http.Response) {
+	if response.StatusCode == http.StatusTooManyRequests || response.StatusCode == http.StatusServiceUnavailable {
+		p.after.Store(int64(retryAfter(response.Header.Get("Retry-After"), p.now())))
+	}
+}
+
+// retryAfter reads the header: seconds, or a date.
+func retryAfter(value string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(at.Sub(now), 0)
+	}
+	return 0
+}
