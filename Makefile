@@ -158,10 +158,10 @@ demo: cluster-up cluster-deploy ## the same troubled pods without and with podin
 
 ## Test
 
-GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/test/(e2e|cluster|image)($$|/)')
+GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/test/(e2e|cluster|image|conformance)($$|/)')
 
 .PHONY: test
-test: lint test-race test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real cluster
+test: deps lint test-race test-conformance test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real thing
 
 .PHONY: test-unit
 test-unit: ## the tests that need nothing but Go, in seconds
@@ -170,6 +170,21 @@ test-unit: ## the tests that need nothing but Go, in seconds
 .PHONY: test-race
 test-race:
 	CGO_ENABLED=1 go test -race $(GO_UNIT) ./test/image
+
+# How large the storms are: nothing here is the size for CI, -long the one that the product promises.
+SIZE ?=
+
+.PHONY: test-long
+test-long: ## the same with storms of full size
+	@$(MAKE) test SIZE=-long
+
+.PHONY: test-conformance
+test-conformance: deps build ## the init through every behaviour, in PID namespaces of its own (root)
+	go test -count=1 -timeout 60m -v ./test/conformance -args -init $(abspath $(BIN)/linux/$(ARCH)/init) $(SIZE)
+
+.PHONY: conformance
+conformance: deps build ## which behaviour holds for which init: podinit, tini, dumb-init, catatonit
+	go run ./test/conformance -init podinit=$(BIN)/linux/$(ARCH)/init -init tini=/usr/bin/tini -init dumb-init=/usr/bin/dumb-init -init catatonit=/usr/bin/catatonit
 
 .PHONY: test-cluster
 test-cluster: deps cluster-programs ## the test cluster itself: up, crash, up, down (root)
