@@ -90,7 +90,7 @@ usual/containerd              := 1 to 3 minutes
 usual/containerd-shim-runc-v2 := half a minute
 usual/registry                := 1 minute
 
-KUBERNETES_VERSION := $(shell sed -n 's|^\tk8s.io/kubernetes v|v|p' test/cluster/build/kubernetes/go.mod)
+KUBERNETES_VERSION := $(shell awk '$$1 == "k8s.io/kubernetes" {print $$2}' test/cluster/build/kubernetes/go.mod)
 KUBERNETES_X := k8s.io/component-base/version
 # kubectl compares versions and cannot parse an unstamped one.
 KUBERNETES_LDFLAGS := -X $(KUBERNETES_X).gitVersion=$(KUBERNETES_VERSION) -X $(KUBERNETES_X).gitMajor=1 \
