@@ -35,18 +35,10 @@ var orphanChecks = []Check{
 		probe := c.Exec(dash, "-c", "sleep 2 & sleep 300")
 		t.Must(probe.Start())
 		t.Until("the probe runs", func() bool { return len(c.processes()) == 4 })
-		for _, pid := range c.processes() {
-			if comm(pid) == "dash" {
-				kill(pid, "KILL")
-			}
-		}
+		c.killNamed("dash", "KILL")
 		probe.Wait()
 		t.Cleanup(func() { probe.Process.Kill() })
-		for _, pid := range c.processes() {
-			if comm(pid) == "sleep" {
-				kill(pid, "KILL")
-			}
-		}
+		c.killNamed("sleep", "KILL")
 		t.Until("what it left is reaped", func() bool { return len(c.processes()) == 2 && c.zombies() == 0 })
 	}},
 	{"orphans/many-at-once", "SIGCHLDs that coalesce lose nothing: fifty orphans and the main process end while the init is stopped.", func(t *Trial) {
