@@ -13,6 +13,8 @@ const burst = 20
 // measureSignals takes the time from kill(2) for the init to the main process having the signal. Sender and containers
 // share a processor: on two, most of the time would be that of an idle processor waking up.
 func (b *bench) measureSignals() ([]row, error) {
+	preferred(0, true)
+	defer preferred(0, false)
 	// Ours in its default, auto, and as the others work, main.
 	main := b.podinit
 	main.name, main.flags = "podinit, target main", []string{"--signal-target=main"}

@@ -6,6 +6,8 @@ import "fmt"
 // to start, and subtracts the same without an init.
 func (b *bench) measureStart() ([]row, error) {
 	rounds, repeats := b.rounds(5, 100)
+	preferred(0, true)
+	defer preferred(0, false)
 	var rows []row
 	for _, processors := range [][]int{b.processors[1:], b.processors[:]} {
 		f, err := b.interleave(rounds, repeats, append(b.contenders(), withoutInit), median, func(c contender) (float64, error) {
