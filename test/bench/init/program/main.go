@@ -115,10 +115,7 @@ func catch() {
 // backlog reports 0 when a child holds n zombies, waits for a byte, lets that child end, reports 0 again when they are
 // the init's, and the time when all are gone.
 func backlog(n int) int {
-	holder, errno := kernel.Fork()
-	if errno != 0 {
-		return 3
-	}
+	holder := fork()
 	if holder == 0 {
 		for range n {
 			forkOne()
@@ -137,10 +134,7 @@ func backlog(n int) int {
 func sustained(n int) int {
 	reportTime()
 	for range n {
-		parent, errno := kernel.Fork()
-		if errno != 0 {
-			return 3
-		}
+		parent := fork()
 		if parent == 0 {
 			forkOne()
 			return 0
@@ -154,12 +148,20 @@ func sustained(n int) int {
 
 // forkOne starts a child that ends at once.
 func forkOne() {
-	pid, errno := kernel.Fork()
-	if errno != 0 {
-		kernel.Exit(3)
-	}
-	if pid == 0 {
+	if fork() == 0 {
 		kernel.Exit(0)
+	}
+}
+
+// fork tries until it succeeds: the process IDs of a small machine run out when others fork as much. The benchmark
+// bounds how long.
+func fork() (pid int) {
+	for {
+		pid, errno := kernel.Fork()
+		if errno == 0 {
+			return pid
+		}
+		sleep(10_000_000)
 	}
 }
 
@@ -167,10 +169,14 @@ func forkOne() {
 func awaitNone(limit int) {
 	for pid, self := 2, kernel.Getpid(); pid < limit; pid++ {
 		for pid != self && kernel.Kill(pid, 0) == 0 {
-			pause := syscall.Timespec{Nsec: 100_000}
-			syscall.RawSyscall(syscall.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&pause)), 0, 0)
+			sleep(100_000)
 		}
 	}
+}
+
+func sleep(nanoseconds int64) {
+	t := syscall.Timespec{Nsec: nanoseconds}
+	syscall.RawSyscall(syscall.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&t)), 0, 0)
 }
 
 func reportTime() { report(uint64(kernel.Now())) }
