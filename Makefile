@@ -196,7 +196,25 @@ test-e2e: cluster-up cluster-deploy ## the suites on the real cluster (root)
 	go test -count=1 -timeout 30m -v ./test/e2e/...
 	@$(MAKE) cluster-down
 
+# controller-gen is pinned in a module of its own. $(call generate,directory) writes what is generated below a directory.
+CONTROLLER_GEN := go tool -modfile=build/generate/go.mod controller-gen
+define generate
+	mkdir -p $(1)/api/v1alpha1 $(1)/config/crd $(1)/docs
+	$(CONTROLLER_GEN) object crd paths=./api/... output:object:dir=$(1)/api/v1alpha1 output:crd:dir=$(1)/config/crd
+	go run ./internal/reason/document >$(1)/docs/reasons.md
+endef
+
+.PHONY: generate
+generate: ## write the CustomResourceDefinition, deep copies and docs/reasons.md from the source
+	@$(call generate,.)
+
+.PHONY: verify
+verify: ## is what is generated what the source says?
+	@rm -rf $(BIN)/_verify # Go overlooks directories that begin with _
+	@$(call generate,$(BIN)/_verify)
+	@for file in $$(cd $(BIN)/_verify && find . -type f); do diff -u $$file $(BIN)/_verify/$$file || { echo "run make generate" >&2; exit 1; }; done
+
 .PHONY: lint
-lint: ## gofmt and go vet
+lint: verify ## gofmt, go vet and make verify
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "run gofmt -w on:"; echo "$$bad"; exit 1; }
 	go vet ./...
