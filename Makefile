@@ -197,7 +197,7 @@ test-e2e: cluster-up cluster-deploy ## the suites on the real cluster (root)
 	@$(MAKE) cluster-down
 
 # controller-gen is pinned in a module of its own. $(call generate,directory) writes what is generated below a directory.
-CONTROLLER_GEN := go tool -modfile=build/generate/go.mod controller-gen
+CONTROLLER_GEN := go tool -modfile=api/generate/go.mod controller-gen
 define generate
 	mkdir -p $(1)/api/v1alpha1 $(1)/config/crd $(1)/docs
 	$(CONTROLLER_GEN) object crd paths=./api/... output:object:dir=$(1)/api/v1alpha1 output:crd:dir=$(1)/config/crd
