@@ -166,12 +166,12 @@ func dropNamed(o object, member, name string) {
 	}
 }
 
-// generate makes a pod that an apiserver could have sent, with something unusual in most places sometimes.
+// generate makes a pod that is valid, but for fields of the future, with something unusual in most places sometimes.
 func generate(r *rand.Rand) object {
 	maybe := func(percent int) bool { return r.IntN(100) < percent }
 	metadata := object{"generateName": "pod-"}
 	if maybe(30) {
-		metadata["labels"] = object{"app/kubernetes.io~name": "x", "app": "y"}
+		metadata["labels"] = object{"app.kubernetes.io/name": "x", "app": "y"}
 	}
 	annotations := object{}
 	annotate := func(percent int, key string, value string) {
@@ -180,7 +180,7 @@ func generate(r *rand.Rand) object {
 		}
 	}
 	annotate(30, "note", "<&>\u2028\"\\")
-	annotate(30, "a~b/c", "")
+	annotate(30, "example.com/empty", "")
 	annotate(10, "podinit.dev/inject", one(r, "enabled", "yes"))
 	annotate(10, "podinit.dev/containers", one(r, "app0,setup0", "app1, nobody", ","))
 	annotate(10, "podinit.dev/skip-containers", one(r, "app0", "setup0,app2"))
@@ -206,7 +206,7 @@ func generate(r *rand.Rand) object {
 			sc["runAsUser"] = one(r, 0, 1000)
 		}
 		if maybe(50) {
-			sc["seccompProfile"] = object{"type": one(r, "RuntimeDefault", "Unconfined", "Localhost")}
+			sc["seccompProfile"] = one(r, object{"type": "RuntimeDefault"}, object{"type": "Unconfined"}, object{"type": "Localhost", "localhostProfile": "x"})
 		}
 		if maybe(20) {
 			sc["seLinuxOptions"] = object{"level": "s0:c1,c2"}
@@ -216,13 +216,12 @@ func generate(r *rand.Rand) object {
 		}
 		spec["securityContext"] = sc
 	}
-	if maybe(3) {
+	switch {
+	case maybe(3):
 		spec["hostPID"] = true
-	}
-	if maybe(10) {
+	case maybe(10):
 		spec["shareProcessNamespace"] = true
-	}
-	if maybe(10) {
+	case maybe(10):
 		spec["hostUsers"] = maybe(50)
 	}
 	if maybe(3) {
@@ -235,6 +234,7 @@ func generate(r *rand.Rand) object {
 	if kind == 3 {
 		spec["resources"] = object{"requests": object{"cpu": "2", "memory": "2Gi"}, "limits": object{"cpu": "2", "memory": "2Gi"}}
 	}
+	mounted := false
 	container := func(prefix string, i int) object {
 		c := object{"name": fmt.Sprintf("%s%d", prefix, i), "image": "r/app:1"}
 		if maybe(85) {
@@ -253,7 +253,7 @@ func generate(r *rand.Rand) object {
 			switch {
 			case kind == 0 && (name == "cpu" || name == "memory"), name == "example.com/device" && maybe(10):
 				requests[name], limits[name] = value, value
-			case kind == 1 && maybe(40):
+			case kind == 1 && name != "example.com/device" && maybe(40):
 				requests[name] = value
 				if maybe(40) {
 					limits[name] = value
@@ -272,13 +272,14 @@ func generate(r *rand.Rand) object {
 			c["resources"] = res
 		}
 		if maybe(40) {
+			mounted = true
 			c["volumeMounts"] = []any{object{"name": "data", "mountPath": one(r, "/data", "/", "/podinit", "/podinit/x", "/podinitx")}}
 		}
-		if maybe(20) {
+		if spec["os"] != nil && prefix == "app" && maybe(60) {
 			c["lifecycle"] = object{"stopSignal": one(r, "SIGQUIT", "SIGRTMIN+3", "SIGTERM")}
 		}
-		if maybe(20) {
-			c["livenessProbe"] = object{"terminationGracePeriodSeconds": one(r, 1, 600)}
+		if prefix == "app" && maybe(20) {
+			c["livenessProbe"] = object{"exec": object{"command": []any{"true"}}, "terminationGracePeriodSeconds": one(r, 1, 600)}
 		}
 		if maybe(20) {
 			c["terminationMessagePolicy"] = one(r, "File", "FallbackToLogsOnError")
@@ -287,7 +288,7 @@ func generate(r *rand.Rand) object {
 		if maybe(20) {
 			c["securityContext"] = object{
 				"allowPrivilegeEscalation": false, "capabilities": object{"drop": []any{"ALL"}}, "runAsNonRoot": true,
-				"seccompProfile": object{"type": one(r, "RuntimeDefault", "Localhost")},
+				"seccompProfile": one(r, object{"type": "RuntimeDefault"}, object{"type": "Localhost", "localhostProfile": "x"}),
 			}
 			if maybe(20) {
 				c["securityContext"].(object)["seLinuxOptions"] = object{"level": one(r, "s0:c1,c2", "s0:c3,c4")}
@@ -310,7 +311,7 @@ func generate(r *rand.Rand) object {
 			spec["initContainers"].([]any)[0].(object)["restartPolicy"] = "Always"
 		}
 	}
-	if maybe(60) {
+	if mounted || maybe(30) {
 		spec["volumes"] = []any{object{"name": "data", "emptyDir": object{}}}
 	}
 	return object{"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
