@@ -90,7 +90,7 @@ usual/containerd              := 1 to 3 minutes
 usual/containerd-shim-runc-v2 := half a minute
 usual/registry                := 1 minute
 
-KUBERNETES_VERSION := $(shell sed -n 's|^\tk8s.io/kubernetes v|v|p' test/cluster/build/kubernetes/go.mod)
+KUBERNETES_VERSION := $(shell awk '$$1 == "k8s.io/kubernetes" {print $$2}' test/cluster/build/kubernetes/go.mod)
 KUBERNETES_X := k8s.io/component-base/version
 # kubectl compares versions and cannot parse an unstamped one.
 KUBERNETES_LDFLAGS := -X $(KUBERNETES_X).gitVersion=$(KUBERNETES_VERSION) -X $(KUBERNETES_X).gitMajor=1 \
@@ -158,10 +158,10 @@ demo: cluster-up cluster-deploy ## the same troubled pods without and with podin
 
 ## Test
 
-GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/test/(e2e|cluster|image)($$|/)')
+GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/test/(e2e|cluster|image|conformance)($$|/)')
 
 .PHONY: test
-test: lint test-race test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real cluster
+test: deps lint test-race test-conformance test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real thing
 
 .PHONY: test-unit
 test-unit: ## the tests that need nothing but Go, in seconds
@@ -170,6 +170,21 @@ test-unit: ## the tests that need nothing but Go, in seconds
 .PHONY: test-race
 test-race:
 	CGO_ENABLED=1 go test -race $(GO_UNIT) ./test/image
+
+# How large the storms are: nothing here is the size for CI, -long the one that the product promises.
+SIZE ?=
+
+.PHONY: test-long
+test-long: ## the same with storms of full size
+	@$(MAKE) test SIZE=-long
+
+.PHONY: test-conformance
+test-conformance: deps build ## the init through every behaviour, in PID namespaces of its own (root)
+	go test -count=1 -timeout 60m -v ./test/conformance -args -init $(abspath $(BIN)/linux/$(ARCH)/init) $(SIZE)
+
+.PHONY: conformance
+conformance: deps build ## which behaviour holds for which init: podinit, tini, dumb-init, catatonit
+	go run ./test/conformance -init podinit=$(BIN)/linux/$(ARCH)/init -init tini=/usr/bin/tini -init dumb-init=/usr/bin/dumb-init -init catatonit=/usr/bin/catatonit
 
 .PHONY: test-cluster
 test-cluster: deps cluster-programs ## the test cluster itself: up, crash, up, down (root)
@@ -182,7 +197,7 @@ test-e2e: cluster-up cluster-deploy ## the suites on the real cluster (root)
 	@$(MAKE) cluster-down
 
 # controller-gen is pinned in a module of its own. $(call generate,directory) writes what is generated below a directory.
-CONTROLLER_GEN := go tool -modfile=build/generate/go.mod controller-gen
+CONTROLLER_GEN := go tool -modfile=api/generate/go.mod controller-gen
 define generate
 	mkdir -p $(1)/api/v1alpha1 $(1)/config/crd $(1)/docs
 	$(CONTROLLER_GEN) object crd paths=./api/... output:object:dir=$(1)/api/v1alpha1 output:crd:dir=$(1)/config/crd

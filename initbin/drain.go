@@ -18,12 +18,17 @@ func (c *container) drain() {
 		c.endAll()
 	}
 	now := kernel.Now()
-	if c.alive == 0 && !c.childless && !c.restTold && (c.stopping || !c.options.WaitAll) {
-		c.restTold = true
-		if !c.stopping && !c.ending {
+	if c.alive == 0 && !c.childless && (c.stopping || c.ending || !c.options.WaitAll) {
+		if !c.restTold && !c.stopping && !c.ending {
 			c.begin(now, c.options.Linger)
+			c.stopSignal = uint8(syscall.SIGTERM)
 		}
-		c.tellRest()
+		if !c.restTold || c.reaped && now >= c.nextTell {
+			c.restTold, c.reaped = true, false
+			c.tellRest()
+			// A look at thousands of processes takes its time, and thousands of them may end one by one.
+			c.nextTell = now + 10*(kernel.Now()-now)
+		}
 		if c.deadline == c.since {
 			c.abandoned = true // as tini and dumb-init: they are told, and nobody is waited for
 			return
@@ -32,6 +37,9 @@ func (c *container) drain() {
 	if c.halfway != 0 && now >= c.halfway {
 		c.halfway = 0
 		c.escalate()
+		if c.restTold {
+			c.tellRest()
+		}
 	}
 	if c.deadline == 0 || now < c.deadline || c.alive == 0 && c.childless {
 		return
@@ -41,7 +49,9 @@ func (c *container) drain() {
 		// Only the platform knows when time is really up, and it may have been told to wait longer.
 		if !c.overdue {
 			c.overdue = true
-			c.reportEnd(now)
+			if c.deadline != c.since { // under tini's name there is no deadline to miss
+				c.reportEnd(now)
+			}
 		}
 	case !c.killed:
 		c.overdue, c.killed = true, true
@@ -71,7 +81,7 @@ func (c *container) endAll() {
 // escalate tells those whom a shell keeps waiting: bash runs its trap only when its foreground child has ended (bash(1),
 // "SIGNALS"), so neither would ever end.
 func (c *container) escalate() {
-	if c.alive == 0 || !c.scan() {
+	if !c.scan() {
 		return
 	}
 	c.telling, c.untoldOnly = true, true
@@ -102,6 +112,9 @@ func (c *container) patience() int64 {
 	if c.halfway != 0 {
 		next = min(next, c.halfway)
 	}
+	if c.restTold && c.reaped {
+		next = min(next, c.nextTell)
+	}
 	for i := range c.watches.All() {
 		next = min(next, c.watches.All()[i].next)
 	}
@@ -114,34 +127,24 @@ func (c *container) patience() int64 {
 // over says whether the container has ended.
 func (c *container) over() bool { return c.abandoned || c.alive == 0 && c.childless }
 
-// rounds bounds how often we look for processes that were being forked while we looked.
-const rounds = 8
-
-// tellRest sends SIGTERM to every process that is left and has not been told yet.
+// tellRest sends SIGTERM to the topmost processes that are left and have not been told yet. Who has been told, and
+// lives, is left to end what is below (PostgreSQL its backends, nginx its workers); what the dead leave behind comes to
+// us, and is told then.
 func (c *container) tellRest() {
-	for range rounds {
-		if !c.scan() {
-			c.signalUnseen(uint8(syscall.SIGTERM))
-			return
-		}
-		fresh := false
-		for i := range c.processes.all() {
-			p := &c.processes.all()[i]
-			if !c.isLeft(p) || c.told.has(p) {
-				continue
-			}
-			kernel.Kill(int(p.PID), uint8(syscall.SIGTERM))
-			c.told.add(p)
-			fresh = true
-		}
-		if !fresh {
-			return
-		}
+	if !c.scan() {
+		c.signalUnseen(uint8(syscall.SIGTERM))
+		return
 	}
+	c.telling, c.untoldOnly = true, true
+	c.queue.Clear()
+	c.queueChildren(int32(c.pid), false)
+	c.work(uint8(syscall.SIGTERM))
+	c.telling, c.untoldOnly = false, false
 }
 
 // killRest ends every process that is left.
 func (c *container) killRest() {
+	const rounds = 8 // for processes that were being forked while we looked
 	c.passed = c.passed.With(uint8(syscall.SIGKILL))
 	if c.pid == 1 && c.relay == 0 {
 		kernel.Kill(-1, uint8(syscall.SIGKILL)) // at once, so that nothing can fork away

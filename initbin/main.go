@@ -41,6 +41,8 @@ type container struct {
 	deadline   int64 // when it ends; 0 is never
 	overdue    bool  // the deadline has passed
 	restTold   bool  // the programs have ended and the rest has been told to
+	nextTell   int64 // when to look again for those who have not been, once something has ended
+	reaped     bool  // which it has
 	killed     bool  // the deadline has passed and what was left has been killed
 	abandoned  bool  // and has not even gone then
 

@@ -26,6 +26,10 @@ func (c *container) reap() {
 			if pid == c.main {
 				c.stopToo()
 			}
+			continue
+		}
+		c.reaped = true
+		switch {
 		case pid == c.main:
 			c.main = 0 // the number may be given to another process from here on
 			c.mainHasEnded(status)

@@ -73,7 +73,6 @@ func TestSignalsByHandler(t *testing.T) {
 			for _, up := range tt.ups {
 				c.waitFor(up + "\n")
 			}
-			time.Sleep(50 * time.Millisecond) // the loops of the shells have begun
 			for _, s := range tt.signal {
 				c.signal(s)
 				time.Sleep(200 * time.Millisecond)

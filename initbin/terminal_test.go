@@ -3,7 +3,6 @@ package main
 import (
 	"io"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -96,12 +95,11 @@ func TestTerminal(t *testing.T) {
 			keyboard := c.onTerminal()
 			c.waitForPrompt(1)
 			c.types(keyboard, "sleep 100\n")
-			waitForProcess(t, c.Process.Pid, "sleep")
+			c.waitForForeground(keyboard, "sleep")
 			c.types(keyboard, ctrlZ)
 			c.waitForPrompt(2)
 			c.types(keyboard, "fg\n")
-			c.waitFor("fg\r\n")
-			time.Sleep(100 * time.Millisecond) // bash gives the terminal to sleep
+			c.waitForForeground(keyboard, "sleep")
 			c.types(keyboard, ctrlC)
 			c.waitForPrompt(3)
 			c.types(keyboard, "echo then $((20+2)); exit 9\n")
@@ -121,6 +119,7 @@ func TestTerminal(t *testing.T) {
 		c.waitForPrompt(1)
 		c.types(keyboard, initPath+" -- bash -c 'echo up $((1+1)); read line; echo line: $line; exit 7'\n")
 		c.waitFor("up 2")
+		c.waitForForeground(keyboard, "bash")
 		c.types(keyboard, ctrlZ)
 		c.waitForPrompt(2)
 		c.types(keyboard, "echo shell $((10+1))\n")
@@ -162,15 +161,20 @@ func callAs(t *testing.T, name string) string {
 	return path
 }
 
-// waitForProcess waits until a descendant of a process runs under a name.
-func waitForProcess(t *testing.T, ancestor int, name string) {
-	t.Helper()
-	for range 1000 {
-		out, _ := exec.Command("pgrep", "-x", name, "--ns", strconv.Itoa(ancestor), "--nslist", "pid").Output()
-		if len(out) > 0 {
+// waitForForeground waits until a program of that name runs in the foreground of a terminal.
+func (c *testContainer) waitForForeground(keyboard *os.File, name string) {
+	c.t.Helper()
+	for begin := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		group, err := unix.IoctlGetInt(int(keyboard.Fd()), unix.TIOCGPGRP)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		stat, _ := os.ReadFile("/proc/" + strconv.Itoa(group) + "/stat")
+		if strings.Contains(string(stat), "("+name+") S ") {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
+		if time.Since(begin) > 20*time.Second {
+			c.t.Fatalf("no %s in the foreground, but %s:\n%s", name, stat, c.output)
+		}
 	}
-	t.Fatalf("no process %s", name)
 }

@@ -1,9 +1,6 @@
 package main
 
-import (
-	"os"
-	"time"
-)
+import "time"
 
 const (
 	bash = "/usr/bin/bash"
@@ -152,9 +149,7 @@ os._exit(6)`)})
 		c.Said(1, "child got TERM", "child done")
 	}},
 	{"auto/go", "A Go program catches nearly every signal untold and gets it alone; what it leaves is told when it is gone, once, and finishes.", func(t *Trial) {
-		self, err := os.Executable()
-		t.Must(err)
-		c := t.Start(Spec{Main: append([]string{self}, t.Victim(finishing)...), Stage: Stage{Env: []string{victimVariable + "=1"}}})
+		c := t.Start(Spec{Main: append([]string{t.Self()}, t.Victim(finishing)...), Stage: Stage{Env: []string{victimVariable + "=1"}}})
 		c.Await("main ready", "prog ready")
 		c.Signal("TERM")
 		c.Await("prog done")
@@ -172,10 +167,8 @@ os._exit(6)`)})
 		case "none":
 			return nil
 		case "wrong":
-			self, err := os.Executable()
-			t.Must(err)
-			return []string{self}
+			return []string{t.Self()}
 		}
-		return []string{t.Init.Path, "--"}
+		return []string{t.Publish(t.Init.Path), "--"}
 	})},
 }

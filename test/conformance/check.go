@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -106,9 +107,19 @@ func (t *Trial) Path(name string) string { return filepath.Join(t.Dir, name) }
 // Write puts a file with these contents into the trial's directory and returns its path.
 func (t *Trial) Write(name, contents string, mode os.FileMode) string {
 	path := t.Path(name)
-	t.Must(os.WriteFile(path, []byte(contents), 0o600))
-	t.Must(os.Chmod(path, mode))
+	t.Must(writeFile(path, []byte(contents), mode))
 	return path
+}
+
+// writeFile writes a file that may be executed at once: no child of another trial has it open for writing by then, having
+// been forked meanwhile.
+func writeFile(path string, contents []byte, mode os.FileMode) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if err := os.WriteFile(path, contents, 0o600); err != nil {
+		return err
+	}
+	return os.Chmod(path, mode)
 }
 
 // Read returns a file of the trial's directory; one that does not exist is empty.

@@ -87,6 +87,37 @@ var library = sync.OnceValues(func() (string, error) {
 	return dir, exec.Command(python, "-I", "-S", "-m", "compileall", "-q", dir).Run()
 })
 
+var (
+	published   = map[string]string{}
+	publishedMu sync.Mutex
+)
+
+// Publish copies a binary to where every user may execute it, as a copier does it for a pod, and returns the copy.
+func (t *Trial) Publish(path string) string {
+	publishedMu.Lock()
+	defer publishedMu.Unlock()
+	if done, ok := published[path]; ok {
+		return done
+	}
+	dir, err := library()
+	t.Must(err)
+	b, err := os.ReadFile(path)
+	t.Must(err)
+	dir = filepath.Join(dir, strconv.Itoa(len(published)))
+	t.Must(os.Mkdir(dir, 0o755))
+	done := filepath.Join(dir, filepath.Base(path))
+	t.Must(writeFile(done, b, 0o755))
+	published[path] = done
+	return done
+}
+
+// Self is this program, for what it is started again as.
+func (t *Trial) Self() string {
+	self, err := os.Executable()
+	t.Must(err)
+	return t.Publish(self)
+}
+
 // removeLibrary cleans up after the last trial.
 func removeLibrary() {
 	if dir, err := library(); err == nil {
@@ -120,17 +151,20 @@ func (t *Trial) Start(s Spec) *Container {
 	if missing != "" {
 		panic(failure{NoSuch, "no such option: " + missing})
 	}
-	s.Argv = append(append([]string{init.Path}, args...), s.Main...)
 	switch init.Name {
 	case "none":
 		path, err := exec.LookPath(s.Main[0])
 		t.Must(err)
 		s.Argv = append([]string{path}, s.Main[1:]...)
 	case "wrong":
-		self, err := os.Executable()
-		t.Must(err)
-		s.Argv[0] = self
+		s.Argv = append(append([]string{t.Self()}, args...), s.Main...)
 		s.Env = append(s.Env, wrongVariable+"=1")
+	default:
+		path := init.Path
+		if s.Init == nil {
+			path = t.Publish(path)
+		}
+		s.Argv = append(append([]string{path}, args...), s.Main...)
 	}
 
 	if s.Dir == "" {
@@ -167,8 +201,7 @@ func (t *Trial) Start(s Spec) *Container {
 
 	spec, err := json.Marshal(s.Stage)
 	t.Must(err)
-	self, err := os.Executable()
-	t.Must(err)
+	self := t.Self()
 	executed, sync, err := os.Pipe()
 	t.Must(err)
 	c := &Container{Journal: journal, trial: t, goAhead: goAhead, ended: make(chan struct{})}
@@ -446,6 +479,15 @@ func comm(pid int) string {
 func kill(pid int, name string) {
 	sig, _ := signalNumber(name)
 	unix.Kill(pid, syscall.Signal(sig))
+}
+
+// killNamed signals every process of the container that has this name.
+func (c *Container) killNamed(name, signal string) {
+	for _, pid := range c.processes() {
+		if comm(pid) == name {
+			kill(pid, signal)
+		}
+	}
 }
 
 // Exec runs a command in the container from outside, as "kubectl exec" does: a process without a parent there.

@@ -46,30 +46,27 @@ func ParseInit(s string) (Init, error) {
 	}
 	in := Init{Name: name, Path: path}
 	switch {
+	case name == "none":
+		in.dialect = bare
+		return in, nil
+	case name == "wrong":
+		in.dialect = heedless
+		return in, nil
 	case strings.HasPrefix(name, "tini"), name == "docker-init":
 		in.dialect = tini
 	case name == "dumb-init":
 		in.dialect = dumbInit
 	case name == "catatonit":
 		in.dialect = catatonit
-	case name == "none", name == "wrong":
-		in.dialect, in.Path = bare, path
 	default:
 		in.dialect = podinit
 	}
-	if name == "none" || name == "wrong" {
-		return in, nil
-	}
-	abs, err := filepath.Abs(path)
-	if err != nil {
+	var err error
+	if in.Path, err = filepath.Abs(path); err != nil {
 		return in, fmt.Errorf("init %q: %w", s, err)
 	}
-	in.Path = abs
 	return in, nil
 }
-
-// Is reports whether the init runs by its own defaults under this name, whatever it is in truth.
-func (in Init) under(d dialect, path string) Init { return Init{in.Name, path, d} }
 
 func podinit(o Options) (args []string, missing string) {
 	flag := func(name, value string) {
@@ -192,7 +189,7 @@ func catatonit(o Options) (args []string, missing string) {
 	return append(append(args, o.Raw...), "--"), o.unknown()
 }
 
-// bare has no options at all: no init, or the deliberately wrong one.
+// bare is no init, which has no options.
 func bare(o Options) ([]string, string) {
 	switch {
 	case len(o.Rewrite) > 0:
@@ -203,4 +200,12 @@ func bare(o Options) ([]string, string) {
 		return nil, "signal target group"
 	}
 	return nil, o.unknown()
+}
+
+// heedless is the wrong init's: it takes every option and does nothing with it, but for a file to write nonsense into.
+func heedless(o Options) ([]string, string) {
+	if o.Message != "" {
+		return []string{messageWord + o.Message}, ""
+	}
+	return nil, ""
 }

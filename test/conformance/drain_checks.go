@@ -214,6 +214,18 @@ say("child written")`)
 		c.Ends(0)
 		c.Said(1, "daemon got TERM")
 	}},
+	{"drain/wait-all-signals", "With wait=all every signal goes to what is left when the main process has ended.", func(t *Trial) {
+		c := t.Start(Spec{Options: Options{WaitAll: true}, Main: t.Victim(`orphan(program, "daemon", "HUP", "USR1", "TERM", session=True, TERM=(0, 0))`)})
+		c.Await("daemon ready")
+		t.Until("the main process has ended", func() bool { return len(c.processes()) == 2 })
+		c.Signal("HUP")
+		c.Await("daemon got HUP")
+		c.Signal("USR1")
+		c.Await("daemon got USR1")
+		c.Signal("TERM")
+		c.Ends(0)
+		c.Said(1, "daemon got HUP", "daemon got USR1", "daemon got TERM")
+	}},
 	{"drain/wait-all-ends", "With wait=all the container ends when the last process has, with the main process's code.", func(t *Trial) {
 		c := t.Start(Spec{Options: Options{WaitAll: true}, Main: t.Victim(`
 orphan(lambda: (time.sleep(2), say("daemon done")), session=True)
@@ -222,10 +234,10 @@ os._exit(5)`)})
 		c.Ends(5)
 	}},
 	{"drain/escalate-shells", "Halfway only a shell's children are told: the child of another program that is still stopping is left alone.", func(t *Trial) {
-		c := t.Start(Spec{Options: Options{Grace: 4 * second}, Main: t.Victim(`
+		c := t.Start(Spec{Options: Options{Grace: 12 * second}, Main: t.Victim(`
 fork(program, "child", "TERM", TERM=(0.5, 0))
 catch("TERM")
-serve("main", TERM=(3, 3))`)})
+serve("main", TERM=(7, 3))`)})
 		c.Await("main ready", "child ready")
 		c.Signal("TERM")
 		c.Await("child done")

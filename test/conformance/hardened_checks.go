@@ -173,6 +173,17 @@ serve("main", TERM=(0, 3))`)})
 		c.Ends(3)
 		t.Start(Spec{Options: Options{Verbose: true}, Stdout: full, Stderr: full, Main: dies(9)}).Ends(137)
 	}},
+	{"hardened/hidepid", "Where /proc hides the main process from the init (hidepid, the program as another user) it still gets its signals, each once, and keeps its code.", func(t *Trial) {
+		c := t.Start(Spec{
+			Stage: Stage{Drop: []uintptr{unix.CAP_SYS_PTRACE}, HidePID: true},
+			Main:  append([]string{"/usr/bin/setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"}, t.Victim(`catch("TERM", "USR1", "RT64"); serve("main", TERM=(0, 3))`)...),
+		})
+		c.Await("main ready")
+		c.Probe("main", "USR1")
+		c.Signal("TERM")
+		c.Ends(3)
+		c.Said(1, "main got USR1", "main got TERM")
+	}},
 	{"hardened/no-proc", "Without /proc signals go to the main process's group, with one warning, and what is left is told, be it twice, and finishes.", func(t *Trial) {
 		c := t.Start(Spec{
 			Stage: Stage{NoProc: true, Env: []string{"PROG=" + t.VictimScript("prog", finishing)}},

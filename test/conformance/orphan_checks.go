@@ -32,21 +32,13 @@ var orphanChecks = []Check{
 	{"orphans/exec", `What a killed "kubectl exec" or probe leaves behind is reaped.`, func(t *Trial) {
 		c := t.Start(Spec{Main: t.Victim(`catch("USR1"); serve("main")`)})
 		c.Await("main ready")
-		probe := c.Exec(dash, "-c", "sleep 2 & sleep 300")
+		probe := c.Exec(dash, "-c", "sleep 300 & sleep 300; true")
 		t.Must(probe.Start())
-		t.Until("the probe runs", func() bool { return len(c.processes()) == 4 })
-		for _, pid := range c.processes() {
-			if comm(pid) == "dash" {
-				kill(pid, "KILL")
-			}
-		}
-		probe.Wait()
 		t.Cleanup(func() { probe.Process.Kill() })
-		for _, pid := range c.processes() {
-			if comm(pid) == "sleep" {
-				kill(pid, "KILL")
-			}
-		}
+		t.Until("the probe runs", func() bool { return len(c.processes()) == 5 })
+		c.killNamed("dash", "KILL")
+		probe.Wait()
+		c.killNamed("sleep", "KILL")
 		t.Until("what it left is reaped", func() bool { return len(c.processes()) == 2 && c.zombies() == 0 })
 	}},
 	{"orphans/many-at-once", "SIGCHLDs that coalesce lose nothing: fifty orphans and the main process end while the init is stopped.", func(t *Trial) {

@@ -39,7 +39,7 @@ var procfileChecks = []Check{
 		text, ready := t.programs(0, 0)
 		c := t.procfile(text)
 		c.Await(append(ready, "main ready")...)
-		c.Signal("USR1")
+		c.killNamed("python3", "USR1")
 		c.Ends(4)
 		c.Said(1, "p0 got TERM", "p1 got TERM", "p0 done", "p1 done")
 	}},
@@ -47,11 +47,7 @@ var procfileChecks = []Check{
 		text, ready := t.programs(3, 5)
 		c := t.procfile(text)
 		c.Await(append(ready, "main ready")...)
-		for _, pid := range c.processes() {
-			if comm(pid) == "p0" {
-				kill(pid, "USR1")
-			}
-		}
+		c.killNamed("p0", "USR1")
 		c.Ends(3)
 		c.Said(1, "main got TERM", "p1 got TERM", "p1 done")
 	}},
@@ -59,11 +55,7 @@ var procfileChecks = []Check{
 		text, ready := t.programs(0, 5)
 		c := t.procfile(text)
 		c.Await(append(ready, "main ready")...)
-		for _, pid := range c.processes() {
-			if comm(pid) == "p0" {
-				kill(pid, "USR1")
-			}
-		}
+		c.killNamed("p0", "USR1")
 		c.Ends(5)
 		c.Said(1, "main got TERM", "p1 got TERM")
 	}},
@@ -71,11 +63,7 @@ var procfileChecks = []Check{
 		text, ready := t.programs(0)
 		c := t.procfile(text)
 		c.Await(append(ready, "main ready")...)
-		for _, pid := range c.processes() {
-			if comm(pid) == "p0" {
-				kill(pid, "KILL")
-			}
-		}
+		c.killNamed("p0", "KILL")
 		c.Ends(137)
 	}},
 	{"procfile/shell", "A command is a shell's, and each has a group of its own and the container's environment.", func(t *Trial) {
@@ -154,7 +142,7 @@ serve("%s", TERM=(0, 0))`, n, name, name, name))
 		full := fullPipe(t)
 		chatty := t.VictimScript("chatty", `
 fork(lambda: [os.write(1, b"x" * 4000 + b"\n") for _ in range(1000)])
-catch("TERM")
+catch("TERM", "RT64")
 serve("chatty", TERM=(0, 0))`)
 		c := t.Start(Spec{
 			Options: Options{Procfile: t.Write("Procfile", "chatty: exec "+chatty+"\n", 0o644), Grace: 4 * second},

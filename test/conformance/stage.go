@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"unsafe"
 
@@ -19,9 +20,11 @@ type Stage struct {
 	Dir  string
 	// ProcessOne keeps a process of its own as PID 1 and runs the init as its child.
 	ProcessOne bool
-	// NoProc leaves /proc empty, ReadOnly makes the root mount read-only except below Writable.
+	// NoProc leaves /proc empty; ReadOnly makes the root mount read-only except below Writable.
 	NoProc, ReadOnly bool
 	Writable         string
+	// HidePID hides the processes of other users in /proc.
+	HidePID bool
 	// Cgroups are directories to move into, last of all, since this runtime is bigger than their limits.
 	Cgroups []string
 	// Ignore and Block are the dispositions and the mask; Pend is sent before the init runs, and has to be blocked.
@@ -126,8 +129,14 @@ func (s *Stage) mounts() error {
 		if err := unix.Mount("none", "/proc", "tmpfs", unix.MS_RDONLY, ""); err != nil {
 			return fmt.Errorf("empty /proc: %w", err)
 		}
-	} else if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
-		return fmt.Errorf("/proc: %w", err)
+	} else {
+		options := ""
+		if s.HidePID {
+			options = "hidepid=2"
+		}
+		if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, options); err != nil {
+			return fmt.Errorf("/proc: %w", err)
+		}
 	}
 	if s.ReadOnly {
 		if err := unix.Mount(s.Writable, s.Writable, "", unix.MS_BIND, ""); err != nil {
@@ -207,10 +216,15 @@ func (s *Stage) exec(cgroups []int) error {
 		mask |= 1 << (sig - 1)
 	}
 	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&all)), 0, 8, 0, 0)
-	for _, sig := range s.Ignore {
-		ignore := sigaction{handler: 1}
-		if _, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&ignore)), 0, 8, 0, 0); e != 0 {
-			return fmt.Errorf("ignore %d: %w", sig, e)
+	// What this program was started with, under nohup say, is not the container's.
+	for sig := 1; sig <= 64; sig++ {
+		var action sigaction // SIG_DFL is 0, SIG_IGN is 1
+		if slices.Contains(s.Ignore, sig) {
+			action.handler = 1
+		}
+		_, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0)
+		if e != 0 && sig != int(unix.SIGKILL) && sig != int(unix.SIGSTOP) {
+			return fmt.Errorf("disposition of %d: %w", sig, e)
 		}
 	}
 	for _, sig := range s.Pend {

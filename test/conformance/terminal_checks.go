@@ -26,6 +26,15 @@ serve("main")`)}))
 		c.Probe("main", "RT64")
 		c.Said(1, "main got INT", "child got INT")
 	}},
+	{"terminal/control-c-shell", "Ctrl-C reaches the program that a shell runs, once, though the shell does not pass it on.", func(t *Trial) {
+		term := t.Terminal()
+		c := t.Start(term.on(Spec{Main: []string{bash, "-c", "$PROG; exit 6"}, Stage: Stage{Env: []string{"PROG=" + t.VictimScript("prog", finishing)}}}))
+		c.Await("prog ready")
+		term.Type(controlC)
+		c.Await("prog done")
+		c.Ends(6)
+		c.Said(1, "prog got INT")
+	}},
 	{"terminal/job-control", "In a shell Ctrl-Z stops a program, fg goes on with it, and Ctrl-C then reaches it, once.", func(t *Trial) {
 		term := t.Terminal()
 		prog := t.VictimScript("prog", `say("pid", os.getpid()); catch("INT"); serve("prog", INT=(0.5, 0))`)

@@ -5,13 +5,19 @@ import (
 	"os/exec"
 	"os/signal"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-const wrongVariable = "CONFORMANCE_WRONG_INIT"
+const (
+	wrongVariable = "CONFORMANCE_WRONG_INIT"
+	messageWord   = "--message="
+)
 
 // ballast is what makes the wrong init big.
 var ballast []byte
@@ -43,9 +49,15 @@ func enterWrongInit() {
 	mask := uint64(1) << (syscall.SIGUSR2 - 1)
 	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, uintptr(unsafe.Pointer(&mask)), 0, 8, 0, 0)
 
-	cmd := exec.Command(os.Args[1], os.Args[2:]...)
+	words := os.Args[1:]
+	message, hasMessage := strings.CutPrefix(words[0], messageWord)
+	if hasMessage {
+		words = words[1:]
+	}
+	cmd := exec.Command(words[0], words[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "TINI_") })
 	if cmd.Start() != nil {
 		os.Exit(1)
 	}
@@ -55,16 +67,21 @@ func enterWrongInit() {
 			case syscall.SIGURG: // this runtime's own
 			case syscall.SIGQUIT:
 			case syscall.SIGTERM:
-				syscall.Kill(-1, syscall.SIGINT)
+				syscall.Kill(-1, syscall.SIGQUIT)
 			case syscall.SIGINT:
 				syscall.Kill(-1, syscall.SIGTERM)
 			default:
 				cmd.Process.Signal(s)
-				cmd.Process.Signal(s)
+				time.Sleep(50 * time.Millisecond)
+				syscall.Kill(-cmd.Process.Pid, s.(syscall.Signal))
 			}
 		}
 	}()
-	if cmd.Wait() != nil {
+	failed := cmd.Wait() != nil
+	if hasMessage {
+		os.WriteFile(message, []byte("goodbye"), 0o644)
+	}
+	if failed {
 		os.Exit(1)
 	}
 	os.Exit(0)

@@ -35,8 +35,9 @@ const (
 )
 
 var (
-	config *rest.Config
-	client *kubernetes.Clientset
+	running *cluster.Cluster
+	config  *rest.Config
+	client  *kubernetes.Clientset
 	// shellImage has bash, coreutils and ps, and no entrypoint.
 	shellImage string
 )
@@ -50,8 +51,8 @@ func TestMain(m *testing.M) {
 }
 
 func setUp(ctx context.Context) error {
-	running, err := cluster.Open()
-	if err != nil {
+	var err error
+	if running, err = cluster.Open(); err != nil {
 		return err
 	}
 	if config, err = running.RESTConfig(); err != nil {

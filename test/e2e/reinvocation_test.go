@@ -90,7 +90,6 @@ func lateWebhook(t *testing.T, ns string) {
 		}
 	})
 	// The apiserver takes a moment to know of it.
-	dryRun := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
 	for began := time.Now(); ; {
 		pod, err := client.CoreV1().Pods(ns).Create(t.Context(), shellPod("probe", "true"), dryRun)
 		if err == nil && len(pod.Spec.Containers) == 2 {
@@ -152,7 +151,7 @@ func selfSigned(t *testing.T) (pair tls.Certificate, bundle []byte) {
 // TestDryRun asks for a pod and makes none: what comes back is wrapped, and nothing is stored.
 func TestDryRun(t *testing.T) {
 	ns := namespace(t, optedIn())
-	pod, err := client.CoreV1().Pods(ns).Create(t.Context(), shellPod("dry", "true"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+	pod, err := client.CoreV1().Pods(ns).Create(t.Context(), shellPod("dry", "true"), dryRun)
 	if err != nil {
 		t.Fatal(err)
 	}

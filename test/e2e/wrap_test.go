@@ -193,7 +193,6 @@ func stopAndRead(t *testing.T, pod *corev1.Pod) (code int32, log string) {
 // TestLeftAlone shows who is not wrapped, and that the status says why.
 func TestLeftAlone(t *testing.T) {
 	ns := namespace(t, optedIn())
-	dryRun := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
 	for _, tt := range []struct {
 		name   string
 		edit   func(*corev1.Pod)

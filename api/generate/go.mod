@@ -1,4 +1,4 @@
-module github.com/podinit/podinit/build/generate
+module github.com/podinit/podinit/api/generate
 
 go 1.26.0
 
