@@ -28,6 +28,8 @@ type ContainerStatus struct {
 	Action Action `json:"action"`
 	// Source is where the wrapped command came from.
 	Source Source `json:"source,omitempty"`
+	// Digest of the image that the registry has told the command of: of its index, if it is for several platforms.
+	Digest string `json:"digest,omitempty"`
 	// Reason is why the container was skipped.
 	Reason Reason `json:"reason,omitempty"`
 }
@@ -60,6 +62,8 @@ const (
 	SourceAnnotation Source = "annotation"
 	// SourceProfile is an entrypoint in the InitProfile.
 	SourceProfile Source = "profile"
+	// SourceRegistry is what the image's registry says that it runs.
+	SourceRegistry Source = "registry"
 )
 
 // Reason is why a container or a Pod was left alone, why a wish was ignored, or why a delivery was chosen. Package internal/reason has each one's sentence and way out.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/initbin/options"
+	"github.com/podinit/podinit/internal/imageconfig"
 )
 
 // unwrap is a command without the inits that earlier calls or the author put before it; not ok if it starts with one
@@ -27,21 +28,8 @@ func unwrap(command []string) (rest []string, ok bool) {
 
 // wrap is a command with the init before it.
 func wrap(o options.Options, command []string) []string {
-	wrapped := escaped(append([]string{initPath}, o.Args()...))
+	wrapped := imageconfig.Escape(append([]string{initPath}, o.Args()...))
 	return append(append(wrapped, "--"), command...)
-}
-
-// escaped are words that are meant literally, as the kubelet must find them: it expands $(VAR) in every word of a
-// command and turns $$ into $ (third_party/forked/golang/expansion). What an image says is not expanded.
-func escaped(words []string) []string {
-	if !slices.ContainsFunc(words, func(w string) bool { return strings.Contains(w, "$") }) {
-		return words
-	}
-	words = slices.Clone(words)
-	for i, word := range words {
-		words[i] = strings.ReplaceAll(word, "$", "$$")
-	}
-	return words
 }
 
 // readFlags is o with flags of the init on top; nothing but flags.
@@ -77,9 +65,7 @@ func (p *Plan) initOptions(c *container) (options.Options, error) {
 		}
 		o.Grace = options.Duration(min(max(grace, 0), int64(maxGrace/options.Second))) * options.Second
 	}
-	if s, ok := options.ParseSignal(c.Lifecycle.StopSignal); ok {
-		o.StopSignal = s
-	}
+	o.StopSignal = p.stopSignal(c)
 	if c.TerminationMessagePolicy != "FallbackToLogsOnError" {
 		if o.TerminationMessage = c.TerminationMessagePath; o.TerminationMessage == "" {
 			o.TerminationMessage = "/dev/termination-log"

@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/imageconfig"
 	"github.com/podinit/podinit/internal/inject"
 )
 
@@ -105,6 +106,58 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// A Pod that one replica has wrapped may be sent to another one again, which knows nothing of its images.
+func TestAnotherReplica(t *testing.T) {
+	for _, name := range []string{"image", "image-stop-signals", "image-pinned", "image-platform-chosen"} {
+		dir := filepath.Join("testdata", name)
+		setting := readSetting(t, dir)
+		once, err := mutate(readYAML(t, filepath.Join(dir, "pod.yaml")), setting)
+		if err != nil {
+			t.Fatal(err)
+		}
+		setting.Images = nil
+		twice, err := mutate(once.pod, setting)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if twice.patch != nil {
+			t.Errorf("%s: another replica would change it: %s", name, twice.patch)
+		}
+	}
+}
+
+// What a plan wants to know, and what it only likes to know.
+func TestLookups(t *testing.T) {
+	raw := []byte(`{"metadata":{"annotations":{"podinit.dev/entrypoint.told":"[\"/told\"]"}},"spec":{"nodeSelector":{"kubernetes.io/arch":"arm64"},
+		"imagePullSecrets":[{"name":"a"},{"name":"b"}],"initContainers":[{"name":"init","image":"r/init"}],"containers":[
+		{"name":"app","image":"registry.example/app:1","imagePullPolicy":"Always"},
+		{"name":"own","image":"registry.example/own:1","command":["own"]},
+		{"name":"told","image":"registry.example/told:1"},
+		{"name":"never","image":"registry.example/never:1","imagePullPolicy":"Never"},
+		{"name":"broken","image":"registry.example/BROKEN:1"},
+		{"name":"small","image":"registry.example/small:1","resources":{"limits":{"memory":"1Mi"}}}]}}`)
+	pod, err := inject.Decode(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	setting := selected
+	setting.Architectures = []string{"amd64", "arm64"}
+	query := func(repository string, fresh bool) imageconfig.Query {
+		return imageconfig.Query{
+			Reference: imageconfig.Reference{Registry: "registry.example", Repository: repository, Tag: "1"}, Namespace: "default",
+			PullSecrets: []string{"a", "b"}, Fresh: fresh, Architectures: []string{"arm64"},
+		}
+	}
+	want := []inject.Lookup{
+		{Container: "app", Query: query("app", true), Required: true},
+		{Container: "own", Query: query("own", false)},
+		{Container: "told", Query: query("told", false)},
+	}
+	if diff := cmp.Diff(want, inject.NewPlan(config, setting, pod).Lookups); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // checkPromises holds what a wrapped Pod must never notice, with Kubernetes' own code as the judge where it has any.
 func checkPromises(t *testing.T, raw []byte, setting inject.Setting, once result) {
 	t.Helper()
@@ -171,7 +224,7 @@ func golden(t *testing.T, r result) []byte {
 }
 
 // readSetting reads what the files beside a pod say: namespace.yaml, without which the apiserver has selected the pod;
-// profile.yaml; and cluster.yaml, which is what is known of its nodes.
+// profile.yaml; cluster.yaml, which is what is known of its nodes; and images.yaml, which is what lookups have found.
 func readSetting(t *testing.T, dir string) inject.Setting {
 	t.Helper()
 	setting := selected
@@ -200,6 +253,21 @@ func readSetting(t *testing.T, dir string) inject.Setting {
 		}
 	}
 	read("cluster.yaml", &setting.ImageVolumes)
+	var images map[string]struct {
+		imageconfig.Image
+		Reason v1alpha1.Reason
+		Error  string
+	}
+	if read("images.yaml", &images) {
+		setting.Images = map[string]inject.LookedUp{}
+		for container, i := range images {
+			answer := inject.LookedUp{Image: i.Image}
+			if i.Reason != "" {
+				answer.Failure = &imageconfig.Failure{Reason: i.Reason, Registry: "registry.example", Err: errors.New(i.Error)}
+			}
+			setting.Images[container] = answer
+		}
+	}
 	return setting
 }
 

@@ -251,6 +251,9 @@ func (p *patch) container(d Decision) {
 	if !slices.Equal(c.Command, d.Command) {
 		p.set(d.Command, "spec", d.list, index, "command")
 	}
+	if d.Image != "" {
+		p.replace(d.Image, "spec", d.list, index, "image")
+	}
 	if d.Args != nil {
 		p.set(d.Args, "spec", d.list, index, "args")
 	}

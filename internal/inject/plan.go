@@ -52,14 +52,19 @@ type Plan struct {
 	DeliveryReason v1alpha1.Reason
 	// Ignored are wishes of the Pod or its namespace that are not followed.
 	Ignored []Ignored
+	// Lookups are what the plan would want to know about images, whether Setting.Images says it or not.
+	Lookups []Lookup
 	// Containers has a decision for every container but the copier: first the initContainers, then the regular ones, in
 	// the Pod's order. Each repeats Reason where that is set.
 	Containers []Decision
 
 	config  Config
+	setting Setting
 	profile *Profile
 	choice  choice
 	pod     *Pod
+	// before is the status that the Pod came with, once somebody has asked for it.
+	before *v1alpha1.Status
 }
 
 // Decision is what is to be done to one container.
@@ -72,6 +77,10 @@ type Decision struct {
 	Detail string
 	// Source is where the command that is wrapped came from.
 	Source v1alpha1.Source
+	// Digest of the image, where Source is the registry.
+	Digest string
+	// Image is the container's new image, pinned to Digest; empty if it keeps its own.
+	Image string
 	// Command is the container's whole new command, the init first; nil if it is left alone.
 	Command []string
 	// Args are the container's new args; nil if it keeps its own.
@@ -96,7 +105,7 @@ const maxIgnored = 16
 
 // NewPlan decides about a Pod.
 func NewPlan(config Config, setting Setting, pod *Pod) *Plan {
-	plan := &Plan{config: config, profile: setting.Profile, pod: pod}
+	plan := &Plan{config: config, setting: setting, profile: setting.Profile, pod: pod}
 	if plan.profile == nil {
 		plan.profile, _ = NewProfile("", v1alpha1.InitProfileSpec{}) // defaults are valid
 	}
@@ -143,7 +152,7 @@ func (p *Plan) Status() v1alpha1.Status {
 		if status.Containers == nil {
 			status.Containers = make(map[string]v1alpha1.ContainerStatus, len(p.Containers))
 		}
-		status.Containers[d.Name] = v1alpha1.ContainerStatus{Action: d.Action(), Source: d.Source, Reason: d.Reason}
+		status.Containers[d.Name] = v1alpha1.ContainerStatus{Action: d.Action(), Source: d.Source, Digest: d.Digest, Reason: d.Reason}
 	}
 	return status
 }
@@ -323,6 +332,10 @@ func (p *Plan) decide(d *Decision) {
 	if d.Reason = p.leaveOut(c, kindOf(c, d.list)); d.Reason != "" {
 		return
 	}
+	unfit := p.unfit(c)
+	if unfit == "" {
+		p.lookUp(c)
+	}
 	var program program
 	if program, d.Reason, d.Detail = p.program(c); d.Reason != "" {
 		return
@@ -331,20 +344,30 @@ func (p *Plan) decide(d *Decision) {
 	switch {
 	case err != nil:
 		d.Reason, d.Detail = v1alpha1.ReasonInvalidFlags, err.Error()
-	case mountConflict(c):
-		d.Reason = v1alpha1.ReasonMountConflict
-	case !p.profile.spec.LocalhostProfiles && p.localhostProfile(c):
-		d.Reason = v1alpha1.ReasonLocalhostProfile
-	case p.memoryLimitTooSmall(c):
-		d.Reason = v1alpha1.ReasonMemoryLimitTooSmall
+	case unfit != "":
+		d.Reason = unfit
 	default:
 		d.Reason = leaveProgramAlone(program.first(c))
 	}
 	if d.Reason == "" {
-		d.Source = program.source
+		d.Source, d.Digest = program.source, program.digest
 		d.Command = wrap(options, program.command)
 		d.Args = program.args
+		d.Image = p.pin(d)
 	}
+}
+
+// unfit says why the init cannot be put into a container, whatever that runs, or "".
+func (p *Plan) unfit(c *container) v1alpha1.Reason {
+	switch {
+	case mountConflict(c):
+		return v1alpha1.ReasonMountConflict
+	case !p.profile.spec.LocalhostProfiles && p.localhostProfile(c):
+		return v1alpha1.ReasonLocalhostProfile
+	case p.memoryLimitTooSmall(c):
+		return v1alpha1.ReasonMemoryLimitTooSmall
+	}
+	return ""
 }
 
 // keepSELinuxLevel leaves alone what has another SELinux level than the first container that is wrapped: a runtime
@@ -366,7 +389,7 @@ func (p *Plan) keepSELinuxLevel() {
 	}
 	for i := range p.Containers {
 		if d := &p.Containers[i]; d.Reason == "" && level(d.container) != level(first) {
-			d.Reason, d.Source, d.Command, d.Args = v1alpha1.ReasonSELinuxLevel, "", nil, nil
+			*d = Decision{Name: d.Name, Reason: v1alpha1.ReasonSELinuxLevel, container: d.container, list: d.list, index: d.index}
 		}
 	}
 }

@@ -31,6 +31,7 @@ type spec struct {
 	HostPID                       bool              `json:"hostPID"`
 	HostUsers                     *bool             `json:"hostUsers"`
 	ReadinessGates                []readinessGate   `json:"readinessGates"`
+	ImagePullSecrets              []localReference  `json:"imagePullSecrets"`
 	Resources                     resources         `json:"resources"`
 	TerminationGracePeriodSeconds *int64            `json:"terminationGracePeriodSeconds"`
 	SecurityContext               securityContext   `json:"securityContext"`
@@ -59,6 +60,11 @@ type nodeSelectorRequirement struct {
 
 type readinessGate struct {
 	ConditionType string `json:"conditionType"`
+}
+
+// localReference names something in the Pod's namespace.
+type localReference struct {
+	Name string `json:"name"`
 }
 
 // securityContext is what a Pod's and a container's have in common.
@@ -103,6 +109,7 @@ type emptyDir struct {
 type container struct {
 	Name                     string            `json:"name"`
 	Image                    string            `json:"image"`
+	ImagePullPolicy          string            `json:"imagePullPolicy"`
 	RestartPolicy            string            `json:"restartPolicy"`
 	Command                  []string          `json:"command"`
 	Args                     []json.RawMessage `json:"args"`

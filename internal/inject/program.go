@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/imageconfig"
 )
 
 // program is what a container runs, in the words that its command and args are to have, without the init.
@@ -14,59 +15,56 @@ type program struct {
 	// args are those of the image; nil if the container's own stay.
 	args   []string
 	source v1alpha1.Source
+	// digest of the image, if its registry has said what it runs.
+	digest string
 }
 
-// image is what an image runs.
+// image is what an image runs, and who says so.
 type image struct {
-	entrypoint, cmd []string
-	source          v1alpha1.Source
+	config imageconfig.Config
+	source v1alpha1.Source
+	digest string
 }
 
-// program finds out what a container runs, as container runtimes do (containerd's WithProcessArgs): with a command,
-// what the image says does not count; without, the image's entrypoint is followed by the container's args, or by the
-// image's cmd if there are none.
+// program finds out what a container runs. With a command, what the image says does not count.
 //
-// What an image runs was written into the command by an earlier call, and is recognised by being the same.
+// What an image runs may have been written into the command by an earlier call. A command that is the same as the
+// image's is therefore taken for it, so that the next call says what this one does.
 func (p *Plan) program(c *container) (program, v1alpha1.Reason, string) {
 	command, ok := unwrap(c.Command)
 	if !ok {
 		return program{}, v1alpha1.ReasonBrokenWrap, ""
 	}
 	own := program{command: command, source: v1alpha1.SourceCommand}
-	wrapped := len(c.Command) > 0 && c.Command[0] == initPath
-	if len(c.Command) > 0 && !wrapped {
-		return own, "", ""
-	}
 	image, r, detail := p.image(c)
-	entrypoint := escaped(image.entrypoint)
+	if image.source == "" && r == "" {
+		image, r, detail = p.registryImage(c)
+	}
+	found := program{source: image.source, digest: image.digest}
+	var err error
+	found.command, found.args, err = image.config.Process(len(c.Args) > 0)
 	switch {
-	case wrapped && len(command)+len(c.Args) > 0:
-		if image.source != "" && slices.Equal(command, entrypoint) {
-			own.source = image.source
+	case len(command) > 0, wrapped(c) && len(c.Args) > 0:
+		if before, ok := p.askedBefore(c); ok && image.source == "" {
+			own.source, own.digest = before.Source, before.Digest
+		} else if image.source != "" && slices.Equal(command, found.command) {
+			own.source, own.digest = image.source, image.digest
 		}
 		return own, "", ""
 	case r != "":
 		return program{}, r, detail
-	case image.source == "" || wrapped:
+	case image.source == "" || wrapped(c):
 		return program{}, v1alpha1.ReasonNoCommand, ""
 	case p.replacedInPlace():
 		return program{}, v1alpha1.ReasonInPlaceUpdate, ""
-	}
-	found := program{command: entrypoint, source: image.source}
-	if len(c.Args) == 0 {
-		found.args = escaped(image.cmd)
-	}
-	if len(found.command)+len(found.args)+len(c.Args) == 0 {
-		return program{}, v1alpha1.ReasonNoCommand, ""
+	case err != nil:
+		return program{}, v1alpha1.ReasonNoProgram, ""
 	}
 	return found, "", ""
 }
 
-// image is what is known of a container's image: what the Pod's annotation says, else the profile.
+// image is what the Pod's annotation says about a container's image, else the profile.
 func (p *Plan) image(c *container) (image, v1alpha1.Reason, string) {
-	if c.Image == "" {
-		return image{}, "", "" // no Pod that is valid
-	}
 	if text, ok := p.pod.Metadata.Annotations[v1alpha1.EntrypointAnnotation+c.Name]; ok {
 		var words []string
 		if err := json.Unmarshal([]byte(text), &words); err != nil {
@@ -75,14 +73,32 @@ func (p *Plan) image(c *container) (image, v1alpha1.Reason, string) {
 		if len(words) == 0 || words[0] == "" {
 			return image{}, v1alpha1.ReasonInvalidEntrypoint, "it names no program"
 		}
-		return image{entrypoint: words, source: v1alpha1.SourceAnnotation}, "", ""
+		return image{config: imageconfig.Config{Entrypoint: words}, source: v1alpha1.SourceAnnotation}, "", ""
 	}
 	if e := p.profile.entrypoint(c.Image); e != nil {
-		found := image{entrypoint: e.Entrypoint, cmd: e.Cmd, source: v1alpha1.SourceProfile}
-		if len(found.entrypoint) == 1 && found.entrypoint[0] == "" {
-			found.entrypoint = nil // as containerd does
-		}
-		return found, "", ""
+		return image{config: imageconfig.Config{Entrypoint: e.Entrypoint, Cmd: e.Cmd}, source: v1alpha1.SourceProfile}, "", ""
+	}
+	return image{}, "", ""
+}
+
+// registryImage is what its registry says about a container's image, or why that is not known. In a Pod whose images
+// are replaced in place it does not count.
+func (p *Plan) registryImage(c *container) (image, v1alpha1.Reason, string) {
+	if p.replacedInPlace() {
+		return image{}, v1alpha1.ReasonInPlaceUpdate, ""
+	}
+	if c.ImagePullPolicy == "Never" {
+		return image{}, v1alpha1.ReasonNeverPulled, ""
+	}
+	if _, err := imageconfig.ParseReference(c.Image); err != nil {
+		return image{}, v1alpha1.ReasonInvalidImage, err.Error()
+	}
+	config, digest, failure, ok := p.lookedUp(c)
+	switch {
+	case ok:
+		return image{config: config, source: v1alpha1.SourceRegistry, digest: digest}, "", ""
+	case failure != nil:
+		return image{}, failure.Reason, failure.Error()
 	}
 	return image{}, "", ""
 }

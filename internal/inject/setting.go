@@ -23,6 +23,10 @@ type Setting struct {
 	ImageVolumes ImageVolumes
 	// Ignored are the wishes that were ignored when Profile was chosen.
 	Ignored []Ignored
+	// Architectures of the cluster's Linux nodes, sorted; nil if they are not known.
+	Architectures []string
+	// Images are the answers to a plan's Lookups, by the name of the container. What is not answered is not known.
+	Images map[string]LookedUp
 }
 
 // ImageVolumes says whether a cluster can mount images as volumes. The zero value means that this is not known.
