@@ -55,6 +55,8 @@ type Answer struct {
 	Containers []Container
 	// Ignored are the reasons for which wishes were ignored, for the metrics.
 	Ignored []string
+	// Lookups of images, for the metrics.
+	Lookups []LookedUp
 }
 
 // Container is one decision, for the metrics and the log.

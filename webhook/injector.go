@@ -3,7 +3,9 @@ package webhook
 import (
 	"context"
 	"strings"
+	"time"
 
+	"github.com/podinit/podinit/internal/imageconfig"
 	"github.com/podinit/podinit/internal/inject"
 )
 
@@ -13,6 +15,10 @@ type Injector struct {
 	// Setting says what holds for a Pod without being in it. It returns soon after ctx is done, and never fails: what
 	// it cannot find out has a default. Without it all has.
 	Setting func(ctx context.Context, namespace string, pod *inject.Pod) inject.Setting
+	// Images finds out what containers without a command run; nil if nobody does.
+	Images imageconfig.Source
+	// LookupTime is how long a Pod may wait for that; less if admission has less.
+	LookupTime time.Duration
 }
 
 // Mutate plans and writes the patch. It changes nothing, so a dry run is no different.
@@ -26,7 +32,13 @@ func (i Injector) Mutate(ctx context.Context, request Request) (Answer, error) {
 		setting = i.Setting(ctx, request.Namespace, pod)
 	}
 	plan := inject.NewPlan(i.Config, setting, pod)
-	answer := Answer{Warnings: plan.Warnings()}
+	var answer Answer
+	if i.Images != nil && len(plan.Lookups) > 0 {
+		if setting.Images, answer.Lookups = i.lookUp(ctx, plan.Lookups); len(setting.Images) > 0 {
+			plan = inject.NewPlan(i.Config, setting, pod)
+		}
+	}
+	answer.Warnings = plan.Warnings()
 	for _, d := range plan.Containers {
 		answer.Containers = append(answer.Containers, Container{Name: d.Name, Action: string(d.Action()), Reason: string(d.Reason), Source: string(d.Source)})
 	}

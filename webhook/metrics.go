@@ -24,6 +24,8 @@ type Metrics struct {
 	containers *prometheus.CounterVec
 	ignored    *prometheus.CounterVec
 	duration   prometheus.Histogram
+	lookups    *prometheus.HistogramVec
+	unusable   prometheus.Counter
 }
 
 // NewMetrics registers the metrics; it panics if they are registered already, as a program does that only once.
@@ -46,11 +48,20 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Help:    "Time from a request's headers to the answer, in seconds.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
 		}),
+		lookups: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "podinit_lookup_duration_seconds",
+			Help:    "Time that a pod has waited to know what an image runs, in seconds, by where that was found or the reason why it was not.",
+			Buckets: []float64{.0001, .001, .01, .05, .1, .25, .5, 1, 2.5, 5},
+		}, []string{"outcome"}),
+		unusable: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "podinit_unusable_credentials_total",
+			Help: "Credentials that lookups met and could not use: imagePullSecrets that are missing or broken, credential programs that failed.",
+		}),
 	}
 	for _, outcome := range []string{outcomePatched, outcomeUnchanged, outcomeRefused, outcomeUnreadable, outcomeNotOurs, outcomeFailed, outcomeTimeout, outcomePanic} {
 		m.requests.WithLabelValues(outcome) // so that a rate is there before the first failure
 	}
-	registry.MustRegister(m.requests, m.containers, m.ignored, m.duration)
+	registry.MustRegister(m.requests, m.containers, m.ignored, m.duration, m.lookups, m.unusable)
 	return m
 }
 
@@ -61,6 +72,10 @@ func (m *Metrics) observe(outcome string, answer Answer, took time.Duration) {
 	}
 	for _, r := range answer.Ignored {
 		m.ignored.WithLabelValues(r).Inc()
+	}
+	for _, l := range answer.Lookups {
+		m.lookups.WithLabelValues(l.Outcome).Observe(l.Took.Seconds())
+		m.unusable.Add(float64(l.Ignored))
 	}
 	m.duration.Observe(took.Seconds())
 }

@@ -93,14 +93,21 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 		return nil, err
 	}
 
+	images, err := newImages(o, manager.GetAPIReader())
+	if err != nil {
+		return nil, err
+	}
+
 	manager.GetWebhookServer().Register(mutatePath, &webhook.Handler{
 		Mutator: webhook.Injector{
 			Config: inject.Config{Image: o.InitImage, Version: version.Version, ExcludedNamespaces: o.ExcludedNamespaces},
 			Setting: func(ctx context.Context, namespace string, pod *inject.Pod) inject.Setting {
 				setting := profiles.Setting(ctx, namespace, pod)
 				setting.ImageVolumes = nodes.ImageVolumes()
+				setting.Architectures = nodes.Architectures()
 				return setting
 			},
+			Images: images, LookupTime: o.LookupTime,
 		},
 		Metrics: webhook.NewMetrics(metrics.Registry),
 		Log:     log.WithName("admission"),

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 )
 
 // options are what the command line says.
@@ -39,6 +40,19 @@ type options struct {
 	// ExcludedNamespaces are never touched, whatever their labels say.
 	ExcludedNamespaces []string
 
+	// Lookups has registries asked what the images of containers without a command run.
+	Lookups bool
+
+	// LookupTime is how long the creation of a Pod may wait for that.
+	LookupTime time.Duration
+
+	// PullSecrets has the Pods' imagePullSecrets read for it. Without them only public images are found, and those that
+	// the webhook has credentials of its own for.
+	PullSecrets bool
+
+	// RegistryConfig is the file with the registry configuration; empty for none.
+	RegistryConfig string
+
 	// Verbosity of the log: 0 what is wrong and what changes, 1 every request.
 	Verbosity int
 
@@ -61,6 +75,10 @@ func parse(args []string, getenv func(string) string) (options, error) {
 	f.StringVar(&o.Secret, "secret", "podinit-webhook-certificate", "`name` of the Secret that holds the certificate")
 	f.StringVar(&o.WebhookConfiguration, "webhook-configuration", "zz-podinit", "`name` of the MutatingWebhookConfiguration")
 	f.StringVar(&excluded, "exclude-namespaces", "kube-system,kube-public,kube-node-lease", "`namespaces` that are never touched, besides the webhook's own")
+	f.BoolVar(&o.Lookups, "lookups", true, "ask registries what the images of containers without a command run")
+	f.DurationVar(&o.LookupTime, "lookup-timeout", 3*time.Second, "how long the creation of a pod may wait for that")
+	f.BoolVar(&o.PullSecrets, "pull-secrets", true, "read pods' imagePullSecrets for that, one by one")
+	f.StringVar(&o.RegistryConfig, "registry-config", "", "`file` that says how registries are to be asked; it is read at the start")
 	f.IntVar(&o.Verbosity, "v", 0, "`level` of the log: 1 for every request")
 	f.BoolVar(&o.Version, "version", false, "print the version and exit")
 	if err := f.Parse(args); err != nil {
@@ -77,6 +95,9 @@ func parse(args []string, getenv func(string) string) (options, error) {
 	}
 	if o.Namespace == "" {
 		return options{}, errors.New("in which namespace is this? Say it with -namespace or POD_NAMESPACE")
+	}
+	if o.LookupTime <= 0 {
+		return options{}, errors.New("-lookup-timeout must be longer than nothing; -lookups=false turns lookups off")
 	}
 	o.ExcludedNamespaces = []string{o.Namespace}
 	for _, name := range strings.Split(excluded, ",") {

@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -13,6 +14,7 @@ func defaults(change func(*options)) options {
 		InitImage: "r/init:1", Port: 10250, MetricsAddress: ":8080", HealthAddress: ":8081", Namespace: "podinit-system",
 		Service: "podinit-webhook", Secret: "podinit-webhook-certificate", WebhookConfiguration: "zz-podinit",
 		ExcludedNamespaces: []string{"podinit-system", "kube-system", "kube-public", "kube-node-lease"},
+		Lookups:            true, LookupTime: 3 * time.Second, PullSecrets: true,
 	}
 	change(&o)
 	return o
@@ -28,6 +30,9 @@ func TestParse(t *testing.T) {
 		"environment": {environment: environment, want: defaults(func(*options) {})},
 		"flags win": {args: "-init-image=r/init:2 -namespace=here -port=10260", environment: environment, want: defaults(func(o *options) {
 			o.InitImage, o.Namespace, o.Port, o.ExcludedNamespaces[0] = "r/init:2", "here", 10260, "here"
+		})},
+		"lookups": {args: "-lookups=false -lookup-timeout=1s -pull-secrets=false -registry-config=/c", environment: environment, want: defaults(func(o *options) {
+			o.Lookups, o.LookupTime, o.PullSecrets, o.RegistryConfig = false, time.Second, false, "/c"
 		})},
 		"its own namespace stays excluded": {args: "-exclude-namespaces=", environment: environment, want: defaults(func(o *options) {
 			o.ExcludedNamespaces = []string{"podinit-system"}
@@ -51,11 +56,12 @@ func TestParse(t *testing.T) {
 
 func TestParseProblems(t *testing.T) {
 	for args, want := range map[string]string{
-		"":                        "-init-image or PODINIT_INIT_IMAGE",
-		"-init-image=i":           "-namespace or POD_NAMESPACE",
-		"-init-image=i serve":     `"serve" is no flag`,
-		"-port=eleven":            "invalid value",
-		"-there-is-no-such-thing": "not defined",
+		"":                    "-init-image or PODINIT_INIT_IMAGE",
+		"-init-image=i":       "-namespace or POD_NAMESPACE",
+		"-init-image=i serve": `"serve" is no flag`,
+		"-port=eleven":        "invalid value",
+		"-init-image=i -namespace=n -lookup-timeout=0s": "-lookups=false",
+		"-there-is-no-such-thing":                       "not defined",
 	} {
 		if _, err := parse(strings.Fields(args), func(string) string { return "" }); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: error %v; want one that says %q", args, err, want)

@@ -1,10 +1,11 @@
 // Package delivery finds out whether a cluster can mount images as volumes (KEP-4639), for profiles that leave the
-// delivery open.
+// delivery open, and on which architectures it runs.
 //
 // All Linux nodes count, also those that are cordoned: Pods of DaemonSets go there.
 package delivery
 
 import (
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -86,6 +87,8 @@ type Nodes struct {
 	byName map[string]verdicts
 	// count of nodes by verdict, so that a change of one node does not take a look at all.
 	count map[verdicts]int
+	// architectures of the nodes, by name.
+	architectures map[string]string
 }
 
 // Set takes a node in, or what has become of it.
@@ -95,22 +98,39 @@ func (n *Nodes) Set(name string, info *corev1.NodeSystemInfo) {
 		return // no Pod of ours goes there
 	}
 	if n.byName == nil {
-		n.byName, n.count = map[string]verdicts{}, map[verdicts]int{}
+		n.byName, n.count, n.architectures = map[string]verdicts{}, map[verdicts]int{}, map[string]string{}
 	}
 	var v verdicts
 	v.plain, v.inUserNamespaces = Node(info)
 	n.byName[name] = v
 	n.count[v]++
+	n.architectures[name] = info.Architecture
 }
 
 // Remove forgets a node.
 func (n *Nodes) Remove(name string) {
 	if v, ok := n.byName[name]; ok {
 		delete(n.byName, name)
+		delete(n.architectures, name)
 		if n.count[v]--; n.count[v] == 0 {
 			delete(n.count, v)
 		}
 	}
+}
+
+// Architectures of the nodes, sorted, each once; nil if one has not said it yet, or there are none.
+func (n *Nodes) Architectures() []string {
+	var all []string
+	for _, a := range n.architectures {
+		if a == "" {
+			return nil
+		}
+		if !slices.Contains(all, a) {
+			all = append(all, a)
+		}
+	}
+	slices.Sort(all)
+	return all
 }
 
 // ImageVolumes is the verdict on a cluster whose apiserver says that version of itself, "" if it is not known.

@@ -76,7 +76,19 @@ func TestNodes(t *testing.T) {
 	nodes.Remove("middle")
 	expect("all upgraded", "v1.36.0", both(v1alpha1.ReasonEveryNodeCan))
 	nodes.Remove("old")
+	if got := nodes.Architectures(); got != nil {
+		t.Errorf("architectures %q, though no node has said its own", got)
+	}
 	nodes.Remove("new")
+	for name, architecture := range map[string]string{"a": "arm64", "b": "amd64", "c": "arm64"} {
+		set(name, corev1.NodeSystemInfo{OperatingSystem: "linux", Architecture: architecture})
+	}
+	if diff := cmp.Diff([]string{"amd64", "arm64"}, nodes.Architectures()); diff != "" {
+		t.Errorf("architectures (-want +got):\n%s", diff)
+	}
+	for _, name := range []string{"a", "b", "c"} {
+		nodes.Remove(name)
+	}
 	expect("all gone", "v1.36.0", both(v1alpha1.ReasonClusterUnknown))
 }
 

@@ -31,11 +31,13 @@ type Watcher struct {
 	Discovery discovery.ServerVersionInterface
 	Log       logr.Logger
 
-	mu        sync.Mutex
-	nodes     Nodes
-	informer  cache.Informer
-	apiserver string
-	last      inject.ImageVolumes
+	mu    sync.Mutex
+	nodes Nodes
+	// architectures is what nodes say, until one of them changes.
+	architectures []string
+	informer      cache.Informer
+	apiserver     string
+	last          inject.ImageVolumes
 }
 
 // ImageVolumes is the verdict at the moment. It does no I/O.
@@ -51,6 +53,20 @@ func (w *Watcher) ImageVolumes() inject.ImageVolumes {
 		w.last = verdict
 	}
 	return verdict
+}
+
+// Architectures of the Linux nodes at the moment, sorted; nil if they are not known. It does no I/O. The slice is not to
+// be changed.
+func (w *Watcher) Architectures() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.informer == nil || !w.informer.HasSynced() {
+		return nil
+	}
+	if w.architectures == nil {
+		w.architectures = w.nodes.Architectures()
+	}
+	return w.architectures
 }
 
 // Start watches until ctx is done. Nothing waits for it.
@@ -108,6 +124,7 @@ func (w *Watcher) set(object any) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.nodes.Set(node.Name, &node.Status.NodeInfo)
+		w.architectures = nil
 	}
 }
 
@@ -119,6 +136,7 @@ func (w *Watcher) remove(object any) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.nodes.Remove(node.Name)
+		w.architectures = nil
 	}
 }
 

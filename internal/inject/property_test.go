@@ -3,11 +3,13 @@ package inject_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/imageconfig"
 	"github.com/podinit/podinit/internal/inject"
 )
 
@@ -61,7 +64,7 @@ func checkGenerated(t *testing.T, seed uint64) (wrapped bool) {
 		t.Errorf("something that is not ours changed (-before +after):\n%s", diff)
 	}
 	if t.Failed() {
-		t.Fatalf("pod %d: %s\nprofile %q, image volumes %v\nbecame: %s", seed, raw, setting.Profile.Name(), setting.ImageVolumes, once.pod)
+		t.Fatalf("pod %d: %s\nprofile %q, image volumes %v, images %v\nbecame: %s", seed, raw, setting.Profile.Name(), setting.ImageVolumes, setting.Images, once.pod)
 	}
 	return bytes.Contains(once.patch, []byte(`"/podinit/init"`))
 }
@@ -71,6 +74,16 @@ func generateSetting(t *testing.T, r *rand.Rand) inject.Setting {
 	setting := selected
 	setting.ImageVolumes = one(r, inject.ImageVolumes{},
 		inject.ImageVolumes{Verdict: v1alpha1.ReasonEveryNodeCan, VerdictInUserNamespaces: v1alpha1.ReasonUserNamespaceTooOld})
+	if r.IntN(2) == 0 {
+		image := imageconfig.Image{Digest: "sha256:" + strings.Repeat("0a", 32), Configs: []imageconfig.Config{{
+			Platform:   imageconfig.Platform{OS: one(r, "linux", "windows"), Architecture: "amd64"},
+			Entrypoint: one(r, nil, []string{"/entry", "$(X)"}, []string{"app"}, []string{""}, []string{"/init"}),
+			Cmd:        one(r, nil, []string{"$$", "<&>"}), StopSignal: one(r, "", "SIGQUIT", "15"),
+		}}}
+		setting.Images = map[string]inject.LookedUp{
+			"app0": {Image: image}, "app1": {Failure: &imageconfig.Failure{Reason: v1alpha1.ReasonLookupTimeout, Err: errors.New("none")}}, "setup0": {Image: image},
+		}
+	}
 	if r.IntN(3) == 0 {
 		return setting
 	}

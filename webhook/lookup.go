@@ -1,0 +1,96 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/imageconfig"
+	"github.com/podinit/podinit/internal/inject"
+)
+
+const (
+	// planTime is what is left, of the time that admission has, for what comes after the lookups.
+	planTime = 250 * time.Millisecond
+	// maxLookups of one Pod are under way at once.
+	maxLookups = 8
+)
+
+// LookedUp is one lookup, for the metrics.
+type LookedUp struct {
+	// Outcome is where the image was found, or the reason why it was not.
+	Outcome string
+	Took    time.Duration
+	// Ignored is how many of the Pod's credentials could not be used.
+	Ignored int
+}
+
+// lookUp finds the answers to a plan's questions, by the name of the container. What is only nice to have and not known
+// already is left out, and so is nothing else.
+func (i Injector) lookUp(ctx context.Context, lookups []inject.Lookup) (map[string]inject.LookedUp, []LookedUp) {
+	ctx, cancel := context.WithTimeout(ctx, i.lookupTime(ctx))
+	defer cancel()
+	var (
+		mu      sync.Mutex
+		answers map[string]inject.LookedUp
+		told    []LookedUp
+		all     sync.WaitGroup
+		slots   = make(chan struct{}, maxLookups)
+	)
+	answer := func(container string, a inject.LookedUp) {
+		if answers == nil {
+			answers = map[string]inject.LookedUp{}
+		}
+		answers[container] = a
+	}
+	for _, lookup := range lookups {
+		if !lookup.Required {
+			if found, ok := i.Images.Known(ctx, lookup.Query); ok {
+				mu.Lock()
+				answer(lookup.Container, inject.LookedUp{Image: found.Image})
+				mu.Unlock()
+			}
+			continue
+		}
+		slots <- struct{}{} // each is free again when ctx is done, at the latest
+		all.Go(func() {
+			defer func() { <-slots }()
+			start := time.Now()
+			found, failure := i.lookUpOne(ctx, lookup.Query)
+			outcome := string(found.From)
+			if failure != nil {
+				outcome = string(failure.Reason)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			answer(lookup.Container, inject.LookedUp{Image: found.Image, Failure: failure})
+			told = append(told, LookedUp{Outcome: outcome, Took: time.Since(start), Ignored: len(found.Ignored)})
+		})
+	}
+	all.Wait()
+	return answers, told
+}
+
+// lookUpOne survives a panic, which in a goroutine would end the webhook.
+func (i Injector) lookUpOne(ctx context.Context, q imageconfig.Query) (found imageconfig.Found, failure *imageconfig.Failure) {
+	defer func() {
+		if p := recover(); p != nil {
+			failure = &imageconfig.Failure{Reason: v1alpha1.ReasonLookupFailed, Err: fmt.Errorf("a bug in podinit, please report it: panic: %v", p)}
+		}
+	}()
+	found, err := i.Images.Lookup(ctx, q)
+	if err != nil {
+		return found, imageconfig.FailureOf(err)
+	}
+	return found, nil
+}
+
+// lookupTime is how long a Pod may wait for its images.
+func (i Injector) lookupTime(ctx context.Context) time.Duration {
+	if deadline, ok := ctx.Deadline(); ok {
+		return min(i.LookupTime, time.Until(deadline)-planTime)
+	}
+	return i.LookupTime
+}
