@@ -14,7 +14,10 @@ const killPatience = 500e6
 // drain moves on with the end of the container. While programs live they are left alone, and at most the children of
 // shells are told what those were told; once they have ended the rest is told, awaited, and at the deadline killed.
 func (c *container) drain() {
-	if c.oneEnded && c.alive > 0 && !c.stopping && !c.ending {
+	if !c.oneEnded && !c.stopping {
+		return
+	}
+	if c.alive > 0 && !c.stopping && !c.ending {
 		c.endAll()
 	}
 	now := kernel.Now()

@@ -25,8 +25,9 @@ func (c *container) hasProc() bool {
 	const yes, no = 1, 2
 	if c.proc == 0 {
 		c.proc = no
-		var memory [40]byte
-		if self, ok := readStatFile(kernel.Path(memory[:], "/proc/self/stat")); ok && int(self.PID) == c.pid {
+		var memory, link [40]byte
+		n, _ := kernel.Readlink(kernel.Path(memory[:], "/proc/self"), link[:])
+		if self, ok := number(kernel.AsString(link[:n])); ok && self == c.pid {
 			c.proc = yes
 		} else {
 			sayNoProc()
@@ -115,11 +116,7 @@ func (p *processes) below(process *proc.Process, ancestor int32) bool {
 // readStat reads /proc/PID/stat.
 func readStat(pid int) (process proc.Process, ok bool) {
 	var memory [40]byte
-	return readStatFile(processFile(&memory, pid, "/stat"))
-}
-
-func readStatFile(name []byte) (process proc.Process, ok bool) {
-	fd, errno := kernel.Open(name, syscall.O_RDONLY, 0)
+	fd, errno := kernel.Open(processFile(&memory, pid, "/stat"), syscall.O_RDONLY, 0)
 	if errno != 0 {
 		return process, false
 	}
@@ -137,7 +134,7 @@ func readStatus(pid int) (status proc.Status, ok bool) {
 		return status, false
 	}
 	var text [2048]byte
-	for {
+	for !status.Complete() {
 		n, errno := kernel.Read(fd, text[:])
 		if errno != 0 || n == 0 {
 			break

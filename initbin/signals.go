@@ -265,6 +265,9 @@ func (c *container) watch(p *proc.Process, signal uint8) {
 
 // look looks at the watched processes: at a time of their own, and whenever anything has ended.
 func (c *container) look() {
+	if len(c.watches.All()) == 0 {
+		return
+	}
 	now := kernel.Now()
 	for i := 0; i < len(c.watches.All()); {
 		w := &c.watches.All()[i]

@@ -220,6 +220,17 @@ func Open(path []byte, flags int, mode uint32) (fd int, errno Errno) {
 	return int(r), e
 }
 
+// Readlink says what a symbolic link holds.
+func Readlink(path, into []byte) (n int, errno Errno) {
+	at := atFdcwd
+	r, _, e := syscall.RawSyscall6(syscall.SYS_READLINKAT, uintptr(at), uintptr(unsafe.Pointer(unsafe.SliceData(path))),
+		uintptr(unsafe.Pointer(unsafe.SliceData(into))), uintptr(len(into)), 0, 0)
+	if e != 0 {
+		return 0, e
+	}
+	return int(r), 0
+}
+
 // Close is close(2).
 func Close(fd int) {
 	syscall.RawSyscall(syscall.SYS_CLOSE, uintptr(fd), 0, 0)
