@@ -89,8 +89,9 @@ func (c *container) escalate() {
 	}
 	c.telling, c.untoldOnly = true, true
 	c.queue.Clear()
-	for i := range c.processes.all() {
-		p := &c.processes.all()[i]
+	all := c.processes.all()
+	for i := range all {
+		p := &all[i]
 		switch {
 		case !c.isLeft(p):
 		case c.options.EscalateAll:
@@ -159,8 +160,9 @@ func (c *container) killRest() {
 			return
 		}
 		alive := false
-		for i := range c.processes.all() {
-			p := &c.processes.all()[i]
+		all := c.processes.all()
+		for i := range all {
+			p := &all[i]
 			if c.isLeft(p) {
 				kernel.Kill(int(p.PID), uint8(syscall.SIGKILL))
 				alive = true

@@ -20,15 +20,16 @@ type container struct {
 	terminal     bool // standard input is our terminal, and we are in its foreground
 	childIgnored bool // SIGCHLD was ignored when we came
 
-	main      int    // the main process, 0 once it has been reaped
-	group     int    // its process group
-	mainName  string // its name on the command line
-	alive     int    // how many programs live: the main process and those beside it
-	failed    bool   // one of them has failed
-	status    int    // how the main process ended, or of several programs the first to fail, as a shell reports it
-	diedOf    uint8  // the signal that ended the main process, 0 if it exited
-	dumped    bool   // it left a core dump
-	childless bool   // there is nothing left to reap
+	main       int    // the main process, 0 once it has been reaped
+	group      int    // its process group
+	statusFile int    // its /proc/PID/status, 0 before the first signal
+	mainName   string // its name on the command line
+	alive      int    // how many programs live: the main process and those beside it
+	failed     bool   // one of them has failed
+	status     int    // how the main process ended, or of several programs the first to fail, as a shell reports it
+	diedOf     uint8  // the signal that ended the main process, 0 if it exited
+	dumped     bool   // it left a core dump
+	childless  bool   // there is nothing left to reap
 
 	passed proc.Set // the signals that have been passed on to it
 

@@ -260,6 +260,12 @@ func SeekEnd(fd int) (size int, errno Errno) {
 	return int(r), e
 }
 
+// Rewind goes back to the beginning of a file.
+func Rewind(fd int) Errno {
+	_, _, e := syscall.RawSyscall(syscall.SYS_LSEEK, uintptr(fd), 0, 0)
+	return e
+}
+
 // Dirents reads entries of a directory (getdents64(2)).
 func Dirents(fd int, into []byte) (n int, errno Errno) {
 	r, _, e := syscall.RawSyscall(syscall.SYS_GETDENTS64, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(into))), uintptr(len(into)))
