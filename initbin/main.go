@@ -91,6 +91,7 @@ func start(block *kernel.Block) {
 	for i := 0; block.Env(i) != ""; i++ {
 		o = o.Environ(name, block.Env(i))
 	}
+	holdStreams()
 	c := container{options: o, pid: kernel.Getpid()}
 	program := 1 + n
 	hasMain := program < block.Count()

@@ -231,6 +231,12 @@ func Readlink(path, into []byte) (n int, errno Errno) {
 	return int(r), 0
 }
 
+// IsOpen says whether a descriptor is open.
+func IsOpen(fd int) bool {
+	_, _, e := syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_GETFD, 0)
+	return e == 0
+}
+
 // Close is close(2).
 func Close(fd int) {
 	syscall.RawSyscall(syscall.SYS_CLOSE, uintptr(fd), 0, 0)
