@@ -90,7 +90,7 @@ usual/containerd              := 1 to 3 minutes
 usual/containerd-shim-runc-v2 := half a minute
 usual/registry                := 1 minute
 
-KUBERNETES_VERSION := $(shell sed -n 's|^\tk8s.io/kubernetes v|v|p' test/cluster/build/kubernetes/go.mod)
+KUBERNETES_VERSION := $(shell awk '$$1 == "k8s.io/kubernetes" {print $$2}' test/cluster/build/kubernetes/go.mod)
 KUBERNETES_X := k8s.io/component-base/version
 # kubectl compares versions and cannot parse an unstamped one.
 KUBERNETES_LDFLAGS := -X $(KUBERNETES_X).gitVersion=$(KUBERNETES_VERSION) -X $(KUBERNETES_X).gitMajor=1 \
@@ -121,16 +121,18 @@ cluster-programs: $(CLUSTER_PROGRAMS) ## build what the test cluster runs (5 to 
 	@$(GO_BUILD) -ldflags "-s -w" -o $(CLUSTER_BIN)/pause ./test/cluster/pause
 	@$(GO_BUILD) -o $(CLUSTER) ./test/cluster/cmd/podinit-cluster
 
-# program-or-file:package of what tests need from the distribution; the last two are for the race detector.
-DEBIAN_PACKAGES := runc:runc ip:iproute2 nft:nftables /usr/lib/cni/bridge:containernetworking-plugins buildah:buildah \
-	gcc:gcc /usr/include/stdio.h:libc6-dev
+# gcc is for the race detector.
+DEBIAN_PACKAGES = gcc libc6-dev $(shell sed 's/#.*//' test/*/packages.txt)
 
+# Elsewhere than on Debian and Ubuntu the tests themselves say what they miss.
 .PHONY: deps
-deps: ## install what tests need from the distribution (Debian and Ubuntu, as root)
-	@missing=; for pair in $(DEBIAN_PACKAGES); do command -v $${pair%%:*} >/dev/null || [ -e $${pair%%:*} ] || missing="$$missing $${pair#*:}"; done; \
+deps: ## install what the tests need from the distribution (Debian and Ubuntu, as root)
+	@command -v dpkg-query >/dev/null || exit 0; missing=; \
+	for package in $(DEBIAN_PACKAGES); do \
+		[ "$$(dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null)" = installed ] || missing="$$missing $$package"; \
+	done; \
 	[ -n "$$missing" ] || exit 0; \
-	if [ $$(id -u) != 0 ] || ! command -v apt-get >/dev/null; then \
-		echo "these programs are missing; install the packages that hold them (Debian's names):$$missing" >&2; exit 1; fi; \
+	[ $$(id -u) = 0 ] || { echo "these packages are missing: run 'sudo apt-get install$$missing'" >&2; exit 1; }; \
 	echo "installing$$missing"; export DEBIAN_FRONTEND=noninteractive; \
 	apt-get install -y -qq --no-install-recommends $$missing >/dev/null 2>&1 || \
 		{ apt-get update -qq; apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
@@ -156,10 +158,10 @@ demo: cluster-up cluster-deploy ## the same troubled pods without and with podin
 
 ## Test
 
-GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/test/(e2e|cluster)($$|/)')
+GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/test/(e2e|cluster|image|conformance)($$|/)')
 
 .PHONY: test
-test: lint test-race test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real cluster
+test: deps lint test-race test-conformance test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real thing
 
 .PHONY: test-unit
 test-unit: ## the tests that need nothing but Go, in seconds
@@ -167,7 +169,22 @@ test-unit: ## the tests that need nothing but Go, in seconds
 
 .PHONY: test-race
 test-race:
-	CGO_ENABLED=1 go test -race $(GO_UNIT)
+	CGO_ENABLED=1 go test -race $(GO_UNIT) ./test/image
+
+# How large the storms are: nothing here is the size for CI, -long the one that the product promises.
+SIZE ?=
+
+.PHONY: test-long
+test-long: ## the same with storms of full size
+	@$(MAKE) test SIZE=-long
+
+.PHONY: test-conformance
+test-conformance: deps build ## the init through every behaviour, in PID namespaces of its own (root)
+	go test -count=1 -timeout 60m -v ./test/conformance -args -init $(abspath $(BIN)/linux/$(ARCH)/init) $(SIZE)
+
+.PHONY: conformance
+conformance: deps build ## which behaviour holds for which init: podinit, tini, dumb-init, catatonit
+	go run ./test/conformance -init podinit=$(BIN)/linux/$(ARCH)/init -init tini=/usr/bin/tini -init dumb-init=/usr/bin/dumb-init -init catatonit=/usr/bin/catatonit
 
 .PHONY: test-cluster
 test-cluster: deps cluster-programs ## the test cluster itself: up, crash, up, down (root)
@@ -179,7 +196,25 @@ test-e2e: cluster-up cluster-deploy ## the suites on the real cluster (root)
 	go test -count=1 -timeout 30m -v ./test/e2e/...
 	@$(MAKE) cluster-down
 
+# controller-gen is pinned in a module of its own. $(call generate,directory) writes what is generated below a directory.
+CONTROLLER_GEN := go tool -modfile=api/generate/go.mod controller-gen
+define generate
+	mkdir -p $(1)/api/v1alpha1 $(1)/config/crd $(1)/docs
+	$(CONTROLLER_GEN) object crd paths=./api/... output:object:dir=$(1)/api/v1alpha1 output:crd:dir=$(1)/config/crd
+	go run ./internal/reason/document >$(1)/docs/reasons.md
+endef
+
+.PHONY: generate
+generate: ## write the CustomResourceDefinition, deep copies and docs/reasons.md from the source
+	@$(call generate,.)
+
+.PHONY: verify
+verify: ## is what is generated what the source says?
+	@rm -rf $(BIN)/_verify # Go overlooks directories that begin with _
+	@$(call generate,$(BIN)/_verify)
+	@for file in $$(cd $(BIN)/_verify && find . -type f); do diff -u $$file $(BIN)/_verify/$$file || { echo "run make generate" >&2; exit 1; }; done
+
 .PHONY: lint
-lint: ## gofmt and go vet
+lint: verify ## gofmt, go vet and make verify
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "run gofmt -w on:"; echo "$$bad"; exit 1; }
 	go vet ./...

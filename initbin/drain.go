@@ -4,97 +4,161 @@ import (
 	"syscall"
 
 	"github.com/podinit/podinit/initbin/kernel"
+	"github.com/podinit/podinit/initbin/options"
+	"github.com/podinit/podinit/initbin/policy"
 )
 
 // killPatience is how long killed processes may take to go. One that hangs in the kernel does not keep the container.
 const killPatience = 500e6
 
-// drain moves on with the end of the container: once the main process has ended the rest is told, awaited, and at the
-// deadline killed.
+// drain moves on with the end of the container. While programs live they are left alone, and at most the children of
+// shells are told what those were told; once they have ended the rest is told, awaited, and at the deadline killed.
 func (c *container) drain() {
-	if !c.mainEnded || c.childless {
-		return
+	if c.oneEnded && c.alive > 0 && !c.stopping && !c.ending {
+		c.endAll()
 	}
 	now := kernel.Now()
-	if !c.restTold && (c.stopping || !c.options.WaitAll) {
-		c.restTold = true
-		limit := c.options.Grace
-		if !c.stopping {
-			limit = c.options.Linger
-			c.since = now
-			c.deadline = now + int64(limit)
+	if c.alive == 0 && !c.childless && (c.stopping || c.ending || !c.options.WaitAll) {
+		if !c.restTold && !c.stopping && !c.ending {
+			c.begin(now, c.options.Linger)
+			c.stopSignal = uint8(syscall.SIGTERM)
 		}
-		c.tellRest()
-		if limit == 0 {
+		if !c.restTold || c.reaped && now >= c.nextTell {
+			c.restTold, c.reaped = true, false
+			c.tellRest()
+			// A look at thousands of processes takes its time, and thousands of them may end one by one.
+			c.nextTell = now + 10*(kernel.Now()-now)
+		}
+		if c.deadline == c.since {
 			c.abandoned = true // as tini and dumb-init: they are told, and nobody is waited for
 			return
 		}
 	}
-	if c.deadline == 0 || now < c.deadline {
+	if c.halfway != 0 && now >= c.halfway {
+		c.halfway = 0
+		c.escalate()
+		if c.restTold {
+			c.tellRest()
+		}
+	}
+	if c.deadline == 0 || now < c.deadline || c.alive == 0 && c.childless {
 		return
 	}
-	if c.killed {
+	switch {
+	case c.alive > 0 && !c.ending:
+		// Only the platform knows when time is really up, and it may have been told to wait longer.
+		if !c.overdue {
+			c.overdue = true
+			if c.deadline != c.since { // under tini's name there is no deadline to miss
+				c.reportEnd(now)
+			}
+		}
+	case !c.killed:
+		c.overdue, c.killed = true, true
+		c.reportEnd(now)
+		c.killRest()
+		c.deadline = now + killPatience
+	default:
 		c.abandoned = true
+	}
+}
+
+// begin sets the times of a drain that may last so long.
+func (c *container) begin(now int64, limit options.Duration) {
+	c.since = now
+	c.deadline = now + int64(limit)
+	c.halfway = now + int64(limit)/2
+}
+
+// endAll stops all programs because one of them has ended by itself.
+func (c *container) endAll() {
+	c.ending = true
+	c.begin(kernel.Now(), c.options.Linger)
+	c.stopSignal = uint8(syscall.SIGTERM)
+	c.tell(c.stopSignal)
+}
+
+// escalate tells those whom a shell keeps waiting: bash runs its trap only when its foreground child has ended (bash(1),
+// "SIGNALS"), so neither would ever end.
+func (c *container) escalate() {
+	if !c.scan() {
 		return
 	}
-	c.killed = true
-	c.reportEnd(now)
-	c.killRest()
-	c.deadline = now + killPatience
+	c.telling, c.untoldOnly = true, true
+	c.queue.Clear()
+	for i := range c.processes.all() {
+		p := &c.processes.all()[i]
+		switch {
+		case !c.isLeft(p):
+		case c.options.EscalateAll:
+			if !c.told.has(p) {
+				c.hand(p.PID, c.stopSignal)
+			}
+		case policy.IsShell(p.Name()) && c.told.has(p):
+			c.queueChildren(p.PID, false)
+		}
+	}
+	c.work(c.stopSignal)
+	c.telling, c.untoldOnly = false, false
 }
 
 // patience is how long to wait for the next signal, in nanoseconds; negative is for ever.
 func (c *container) patience() int64 {
-	if !c.mainEnded || c.deadline == 0 {
+	const never = 1<<63 - 1
+	next := int64(never)
+	if c.deadline != 0 && (c.alive == 0 || !c.overdue || c.killed) {
+		next = c.deadline
+	}
+	if c.halfway != 0 {
+		next = min(next, c.halfway)
+	}
+	if c.restTold && c.reaped {
+		next = min(next, c.nextTell)
+	}
+	for i := range c.watches.All() {
+		next = min(next, c.watches.All()[i].next)
+	}
+	if next == never {
 		return -1
 	}
-	return max(0, c.deadline-kernel.Now())
+	return max(0, next-kernel.Now())
 }
 
 // over says whether the container has ended.
-func (c *container) over() bool { return c.mainEnded && (c.childless || c.abandoned) }
+func (c *container) over() bool { return c.abandoned || c.alive == 0 && c.childless }
 
-// rounds bounds how often we look for processes that were being forked while we looked.
-const rounds = 8
-
-// tellRest sends SIGTERM to every process that is left and has not been told yet.
+// tellRest sends SIGTERM to the topmost processes that are left and have not been told yet. Who has been told, and
+// lives, is left to end what is below (PostgreSQL its backends, nginx its workers); what the dead leave behind comes to
+// us, and is told then.
 func (c *container) tellRest() {
-	for range rounds {
-		if !c.processes.scan() {
-			c.signalUnseen(syscall.SIGTERM)
-			return
-		}
-		fresh := false
-		for i := range c.processes.all() {
-			p := &c.processes.all()[i]
-			if p.Gone() || !c.processes.below(p, int32(c.pid)) || c.told.has(p) {
-				continue
-			}
-			kernel.Kill(int(p.PID), uint8(syscall.SIGTERM))
-			c.told.add(p)
-			fresh = true
-		}
-		if !fresh {
-			return
-		}
+	if !c.scan() {
+		c.signalUnseen(uint8(syscall.SIGTERM))
+		return
 	}
+	c.telling, c.untoldOnly = true, true
+	c.queue.Clear()
+	c.queueChildren(int32(c.pid), false)
+	c.work(uint8(syscall.SIGTERM))
+	c.telling, c.untoldOnly = false, false
 }
 
 // killRest ends every process that is left.
 func (c *container) killRest() {
-	if c.pid == 1 {
+	const rounds = 8 // for processes that were being forked while we looked
+	c.passed = c.passed.With(uint8(syscall.SIGKILL))
+	if c.pid == 1 && c.relay == 0 {
 		kernel.Kill(-1, uint8(syscall.SIGKILL)) // at once, so that nothing can fork away
 		return
 	}
 	for range rounds {
-		if !c.processes.scan() {
-			c.signalUnseen(syscall.SIGKILL)
+		if !c.scan() {
+			c.signalUnseen(uint8(syscall.SIGKILL))
 			return
 		}
 		alive := false
 		for i := range c.processes.all() {
 			p := &c.processes.all()[i]
-			if !p.Gone() && c.processes.below(p, int32(c.pid)) {
+			if c.isLeft(p) {
 				kernel.Kill(int(p.PID), uint8(syscall.SIGKILL))
 				alive = true
 			}
@@ -107,10 +171,10 @@ func (c *container) killRest() {
 
 // signalUnseen signals what can be reached without /proc. kill(-1) is for PID 1 alone: in a shared PID namespace it
 // reaches other containers, and outside one the whole machine.
-func (c *container) signalUnseen(signal syscall.Signal) {
+func (c *container) signalUnseen(signal uint8) {
 	if c.pid == 1 {
-		kernel.Kill(-1, uint8(signal))
+		kernel.Kill(-1, signal)
 		return
 	}
-	kernel.Kill(-c.group, uint8(signal))
+	c.passToGroups(signal)
 }

@@ -77,11 +77,13 @@ func TestReachesNoRuntime(t *testing.T) {
 
 // isOurs says whether a symbol is code or constant data that needs no runtime.
 func isOurs(symbol string) bool {
-	switch {
-	case strings.HasSuffix(symbol, "..inittask"):
+	if strings.HasSuffix(symbol, "..inittask") {
 		return false
-	case strings.HasSuffix(symbol, ".arginfo1"):
-		return true
+	}
+	for _, suffix := range []string{".arginfo1", ".argliveinfo", ".stkobj"} { // for tracebacks and the collector
+		if strings.HasSuffix(symbol, suffix) {
+			return true
+		}
 	}
 	for _, prefix := range []string{"main.", "github.com/podinit/podinit/", "go:string.", "$", "syscall.RawSyscall",
 		"internal/runtime/syscall/linux.Syscall6",

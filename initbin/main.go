@@ -23,23 +23,41 @@ type container struct {
 	main      int    // the main process, 0 once it has been reaped
 	group     int    // its process group
 	mainName  string // its name on the command line
-	mainEnded bool
-	status    int   // how it ended, as a shell reports it
-	diedOf    uint8 // the signal that ended it, 0 if it exited
-	dumped    bool  // it left a core dump
-	childless bool  // there is nothing left to reap
+	alive     int    // how many programs live: the main process and those beside it
+	failed    bool   // one of them has failed
+	status    int    // how the main process ended, or of several programs the first to fail, as a shell reports it
+	diedOf    uint8  // the signal that ended the main process, 0 if it exited
+	dumped    bool   // it left a core dump
+	childless bool   // there is nothing left to reap
 
 	passed proc.Set // the signals that have been passed on to it
 
-	stopping  bool  // a stop signal has come
-	since     int64 // when the drain began: at the stop signal, or when the main process ended by itself
-	deadline  int64 // when it ends, on the clock of kernel.Now; 0 is never
-	restTold  bool  // the main process has ended and the rest has been told to
-	killed    bool  // the deadline has passed and what was left has been killed
-	abandoned bool  // and has not even gone then
+	stopping   bool  // a stop signal has come
+	oneEnded   bool  // a program has ended
+	ending     bool  // and, as there are several, they are all stopped for that
+	stopSignal uint8 // what was passed on for it
+	since      int64 // when the drain began: at the stop signal, or when the main process ended by itself
+	halfway    int64 // when to escalate, on the clock of kernel.Now; 0 is never
+	deadline   int64 // when it ends; 0 is never
+	overdue    bool  // the deadline has passed
+	restTold   bool  // the programs have ended and the rest has been told to
+	nextTell   int64 // when to look again for those who have not been, once something has ended
+	reaped     bool  // which it has
+	killed     bool  // the deadline has passed and what was left has been killed
+	abandoned  bool  // and has not even gone then
 
-	told      told
-	processes processes
+	beside    kernel.List[beside] // the programs of the Procfile
+	procfile  kernel.Mapping      // its text
+	relay     int                 // the process that prefixes their output, 0 if there is none
+	endedLast int                 // 1 + which of them has ended last by itself; 0 is none
+
+	told       told
+	telling    bool // who is signalled now is told to end
+	processes  processes
+	queue      kernel.List[int32] // the processes to be asked about the signal at hand
+	untoldOnly bool               // ask only those that have not been told
+	watches    kernel.List[watched]
+	proc       uint8 // whether /proc can be used: see hasProc
 }
 
 // start is the life of the container, and of the commands that only run once. It does not return.
@@ -72,17 +90,25 @@ func start(block *kernel.Block) {
 	for i := 0; block.Env(i) != ""; i++ {
 		o = o.Environ(name, block.Env(i))
 	}
-	if n == len(words) {
+	c := container{options: o, pid: kernel.Getpid()}
+	program := 1 + n
+	hasMain := program < block.Count()
+	if hasMain {
+		c.mainName = block.Arg(program)
+	} else if o.Procfile == "" {
 		sayUsage(options.Problem{Flag: name, Want: "no program to run; usage: init [flags] -- program [argument...]"})
 		kernel.Exit(exitUsage)
 	}
-
-	c := container{options: o, pid: kernel.Getpid(), mainName: block.Arg(1 + n)}
+	c.readProcfile()
 	c.adopt()
-	c.spawn(block, 1+n)
+	c.spawnBeside(block)
+	if hasMain {
+		c.spawn(block, program)
+	}
 	c.settle()
 	for !c.over() {
 		info, errno := kernel.NextSignal(c.patience())
+		c.reap() // first, so that nothing is sent to a process that has gone
 		switch errno {
 		case 0:
 			c.receive(info)
@@ -91,11 +117,12 @@ func start(block *kernel.Block) {
 			sayCannotWait(errno)
 			kernel.Exit(exitCannotRun)
 		}
-		c.reap()
+		c.look()
 		c.drain()
 	}
 	if !c.killed {
 		c.reportEnd(0)
 	}
+	c.returnTerminal()
 	kernel.Exit(c.exitCode())
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/podinit/podinit/initbin/kernel"
 	"github.com/podinit/podinit/initbin/line"
 	"github.com/podinit/podinit/initbin/options"
+	"github.com/podinit/podinit/initbin/proc"
 )
 
 // The exit codes that are our own; all others are the main process's. They are what shells and tini use.
@@ -78,9 +79,80 @@ func sayCannotWait(errno kernel.Errno) {
 }
 
 //go:noinline
-func (c *container) reportCannotFork(errno kernel.Errno) {
+func sayNoProc() {
 	var l line.Line
-	l.Text("podinit: cannot start \"").Text(c.mainName).Text("\": fork: ").Text(reason(errno))
+	say(l.Text("podinit: /proc is missing or not of this PID namespace: signals go to the main process's group; mount it"))
+}
+
+//go:noinline
+func sayHanded(pid int, signal uint8, errno kernel.Errno) {
+	var l line.Line
+	l.Text("podinit: passing ")
+	signalName(&l, signal)
+	l.Text(" to pid ").Number(int64(pid))
+	if errno != 0 {
+		l.Text(": ").Text(reason(errno))
+	}
+	say(&l)
+}
+
+//go:noinline
+func (c *container) sayProcfile(lineNumber int, problem, name string) {
+	var l line.Line
+	l.Text("podinit: --procfile: ").Text(c.options.Procfile)
+	if lineNumber > 0 {
+		l.Text(", line ").Number(int64(lineNumber))
+	}
+	l.Text(": ").Text(problem)
+	if name != "" {
+		l.Text(" \"").Text(name).Text("\"")
+	}
+	c.reportAndSay(&l)
+}
+
+//go:noinline
+func (c *container) sayBesideEnded(name string, status syscall.WaitStatus, stopping bool) {
+	var l line.Line
+	l.Text("podinit: \"").Text(name).Text("\" ")
+	if status.Signaled() {
+		l.Text("was killed by ")
+		signalName(&l, uint8(status.Signal()))
+	} else {
+		l.Text("has ended with ").Number(int64(status.ExitStatus()))
+	}
+	if stopping {
+		l.Text(": stopping the others")
+	}
+	say(&l)
+}
+
+//go:noinline
+func (c *container) sayStarted() {
+	var l line.Line
+	say(l.Text("podinit: started \"").Text(c.mainName).Text("\" as pid ").Number(int64(c.main)))
+}
+
+//go:noinline
+func (c *container) sayEnded() {
+	var l line.Line
+	say(l.Text("podinit: \"").Text(c.mainName).Text("\" has ended with ").Number(int64(c.status)))
+}
+
+//go:noinline
+func sayReaped(pid int, status syscall.WaitStatus) {
+	var l line.Line
+	l.Text("podinit: reaped orphan pid ").Number(int64(pid))
+	if status.Signaled() {
+		l.Text(", killed by ")
+		signalName(&l, uint8(status.Signal()))
+	}
+	say(&l)
+}
+
+//go:noinline
+func (c *container) reportCannotFork(name string, errno kernel.Errno) {
+	var l line.Line
+	l.Text("podinit: cannot start \"").Text(name).Text("\": fork: ").Text(reason(errno))
 	if errno == syscall.EAGAIN {
 		l.Text("; the container's limit of processes (pids.max, RLIMIT_NPROC) must leave room for two")
 	}
@@ -88,12 +160,12 @@ func (c *container) reportCannotFork(errno kernel.Errno) {
 }
 
 //go:noinline
-func (c *container) reportCannotRun(errno kernel.Errno) {
+func (c *container) reportCannotRun(name string, errno kernel.Errno) {
 	var l line.Line
-	l.Text("podinit: cannot run \"").Text(c.mainName).Text("\": ")
+	l.Text("podinit: cannot run \"").Text(name).Text("\": ")
 	switch errno {
 	case syscall.ENOENT:
-		if contains(c.mainName, '/') {
+		if contains(name, '/') {
 			l.Text("no such file, or the interpreter that it names does not exist")
 		} else {
 			l.Text("not found in PATH")
@@ -128,9 +200,16 @@ func (c *container) reportEnd(now int64) {
 		if c.dumped {
 			l.Text(", core dumped")
 		}
+		if c.diedOf == uint8(syscall.SIGKILL) && !c.passed.Has(c.diedOf) {
+			outOfMemory(&l)
+		}
 	}
-	if c.killed {
-		c.nameKilled(&l, now)
+	if now != 0 && c.anyLeft() {
+		if c.killed {
+			c.nameRest(&l, now, "killed, ")
+		} else {
+			c.nameRest(&l, now, "")
+		}
 	}
 	switch {
 	case l.Empty() || c.writeTerminationMessage(&l):
@@ -141,39 +220,42 @@ func (c *container) reportEnd(now int64) {
 	}
 }
 
-func (c *container) nameKilled(l *line.Line, now int64) {
+// outOfMemory says so if the container's memory limit has killed a process: Kubernetes shows that as OOMKilled only
+// when it hits PID 1. The file is the container's own cgroup's, of version 2 or 1 of cgroups(7).
+func outOfMemory(l *line.Line) {
+	var memory [64]byte
+	fd, errno := kernel.Open(kernel.Path(memory[:], "/sys/fs/cgroup/memory.events"), syscall.O_RDONLY, 0)
+	if errno != 0 {
+		fd, errno = kernel.Open(kernel.Path(memory[:], "/sys/fs/cgroup/memory/memory.oom_control"), syscall.O_RDONLY, 0)
+	}
+	if errno != 0 {
+		return
+	}
+	var text [512]byte
+	n, _ := kernel.Read(fd, text[:])
+	kernel.Close(fd)
+	if proc.OutOfMemory(text[:n]) {
+		l.Text(", as the container ran out of memory")
+	}
+}
+
+// nameRest names the processes that are left.
+func (c *container) nameRest(l *line.Line, now int64, verb string) {
 	if l.Empty() {
 		l.Text("podinit: ")
 	} else {
 		l.Text("; ")
 	}
-	left := 0
-	if c.processes.scan() {
-		for i := range c.processes.all() {
-			if p := &c.processes.all()[i]; !p.Gone() && c.processes.below(p, int32(c.pid)) {
-				left++
-			}
-		}
-	}
-	l.Text("killed ")
-	switch left {
-	case 0:
-		l.Text("what was")
-	case 1:
-		l.Text("1 process that was")
-	default:
-		l.Number(int64(left)).Text(" processes that were")
-	}
-	l.Text(" still running ").Seconds(now - c.since).Text(" after ")
+	l.Text(verb).Text("still running ").Seconds(now - c.since).Text(" after ")
 	if c.stopping {
 		l.Text("the stop signal")
 	} else {
-		l.Text("\"").Text(c.mainName).Text("\" had ended")
+		c.nameEnded(l).Text(" had ended")
 	}
 	named := 0
 	for i := range c.processes.all() {
 		p := &c.processes.all()[i]
-		if p.Gone() || !c.processes.below(p, int32(c.pid)) {
+		if !c.isLeft(p) {
 			continue
 		}
 		switch {
@@ -188,6 +270,33 @@ func (c *container) nameKilled(l *line.Line, now int64) {
 		l.Text(p.Name()).Text(" (pid ").Number(int64(p.PID)).Text(")")
 		named++
 	}
+}
+
+// nameEnded names what has ended by itself: the main process, or one of the programs beside it.
+func (c *container) nameEnded(l *line.Line) *line.Line {
+	if name := c.besideEnded(); name != "" {
+		return l.Text("\"").Text(name).Text("\"")
+	}
+	return l.Text("\"").Text(c.mainName).Text("\"")
+}
+
+// anyLeft says whether any process is left, with a new snapshot. Without /proc there may be.
+func (c *container) anyLeft() bool {
+	if !c.scan() {
+		c.processes.list.Clear()
+		return true
+	}
+	for i := range c.processes.all() {
+		if c.isLeft(&c.processes.all()[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+// isLeft says whether a process of the snapshot is ours to wait for and still runs.
+func (c *container) isLeft(p *proc.Process) bool {
+	return !p.Gone() && int(p.PID) != c.relay && c.processes.below(p, int32(c.pid))
 }
 
 func signalName(l *line.Line, signal uint8) {
@@ -209,6 +318,8 @@ func reason(errno kernel.Errno) string {
 	switch errno {
 	case syscall.EPERM:
 		return "operation not permitted"
+	case syscall.ESRCH:
+		return "no such process"
 	case syscall.EAGAIN:
 		return "resource temporarily unavailable"
 	case syscall.ENOMEM:

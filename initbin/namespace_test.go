@@ -9,12 +9,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/podinit/podinit/initbin/kernel"
 	"golang.org/x/sys/unix"
 )
 
@@ -62,15 +64,25 @@ func becomePID1() error {
 		}
 	}
 	os.Unsetenv(mountProc)
+	// Whatever this test was started with (nohup ignores SIGHUP), a container begins with defaults.
+	for s := uint8(1); s <= 64; s++ {
+		kernel.SetIgnored(s, false)
+	}
 	return syscall.Exec(os.Args[1], os.Args[1:], os.Environ())
 }
 
-// container is a process under test in a PID namespace of its own, as its PID 1 unless a test says otherwise.
+// testContainer is a process under test in a PID namespace of its own, as its PID 1 unless a test says otherwise.
 type testContainer struct {
 	*exec.Cmd
-	t      *testing.T
-	output *buffer
+	t         *testing.T
+	output    *buffer
+	directory string // $D
+	finished  func() // what is to be done when it has ended
 }
+
+// await is a script that waits until its arguments exist as files in $D, where processes of a test tell each other by
+// "touch" how far they are.
+const await = `for f; do until [ -e $D/$f ]; do sleep 0.01; done; done`
 
 // newContainer prepares "init arguments..." as PID 1 of a new PID namespace with its own /proc.
 func newContainer(t *testing.T, arguments ...string) *testContainer {
@@ -78,9 +90,13 @@ func newContainer(t *testing.T, arguments ...string) *testContainer {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, os.Args[0], append([]string{initPath}, arguments...)...)
-	cmd.Env = append(os.Environ(), mountProc+"=yes")
+	directory := t.TempDir()
+	if err := os.WriteFile(filepath.Join(directory, "await"), []byte(await), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = append(os.Environ(), mountProc+"=yes", "D="+directory)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS}
-	c := &testContainer{Cmd: cmd, t: t, output: &buffer{}}
+	c := &testContainer{Cmd: cmd, t: t, output: &buffer{}, directory: directory}
 	cmd.Stdout, cmd.Stderr = c.output, c.output
 	cmd.WaitDelay = 10 * time.Second
 	return c
@@ -124,6 +140,9 @@ func (c *testContainer) signal(s syscall.Signal) *testContainer {
 func (c *testContainer) wait() int {
 	c.t.Helper()
 	err := c.Cmd.Wait()
+	if c.finished != nil {
+		c.finished()
+	}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		c.t.Fatalf("%v\n%s", err, c.output)
@@ -152,4 +171,16 @@ func (b *buffer) String() string {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()
 	return b.bytes.String()
+}
+
+// sortedLines are the lines of a text in order, but for some.
+func sortedLines(text string, without ...string) string {
+	var lines []string
+	for line := range strings.Lines(text) {
+		if !slices.Contains(without, strings.TrimSuffix(line, "\n")) {
+			lines = append(lines, line)
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "")
 }

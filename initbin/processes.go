@@ -9,21 +9,38 @@ import (
 	"github.com/podinit/podinit/initbin/proc"
 )
 
-// processes is a snapshot of /proc, sorted by process ID, in mapped memory that is used again for the next one.
+// processes is a snapshot of /proc, sorted by process ID. Its memory is used again for the next one.
 //
 // Children are found by their parent's number and not in /proc/PID/task/*/children, which many kernels do not have
-// (CONFIG_PROC_CHILDREN), and which says nothing of processes that hang below other threads' children.
+// (CONFIG_PROC_CHILDREN).
 type processes struct {
-	memory kernel.Mapping
-	n      int
+	list kernel.List[proc.Process]
 }
 
 // all is the snapshot.
-func (p *processes) all() []proc.Process { return kernel.View[proc.Process](p.memory)[:p.n] }
+func (p *processes) all() []proc.Process { return p.list.All() }
+
+// hasProc says whether there is a /proc and it is that of our PID namespace: another's numbers mean other processes.
+func (c *container) hasProc() bool {
+	const yes, no = 1, 2
+	if c.proc == 0 {
+		c.proc = no
+		var memory [40]byte
+		if self, ok := readStatFile(kernel.Path(memory[:], "/proc/self/stat")); ok && int(self.PID) == c.pid {
+			c.proc = yes
+		} else {
+			sayNoProc()
+		}
+	}
+	return c.proc == yes
+}
+
+// scan takes a new snapshot of the processes, if it can.
+func (c *container) scan() bool { return c.hasProc() && c.processes.scan() }
 
 // scan takes a new snapshot. It is false if there is no /proc, or no memory for it.
 func (p *processes) scan() bool {
-	p.n = 0
+	p.list.Clear()
 	path := [...]byte{'/', 'p', 'r', 'o', 'c', 0}
 	directory, errno := kernel.Open(path[:], syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if errno != 0 {
@@ -43,7 +60,9 @@ func (p *processes) scan() bool {
 			}
 			if pid, isProcess := number(kernel.Text(&rest[direntName])); isProcess {
 				if process, exists := readStat(pid); exists {
-					ok = p.add(process) || ok
+					if added := p.list.Add(); added != nil {
+						*added, ok = process, true
+					}
 				}
 			}
 			rest = rest[length:]
@@ -58,23 +77,6 @@ const (
 	direntLength = 16
 	direntName   = 19
 )
-
-func (p *processes) add(process proc.Process) bool {
-	table := kernel.View[proc.Process](p.memory)
-	if p.n == len(table) {
-		bigger, errno := kernel.Map(max(1, 2*len(table)*int(unsafe.Sizeof(process))))
-		if errno != 0 {
-			return false
-		}
-		copy(kernel.View[proc.Process](bigger), table)
-		p.memory.Unmap()
-		p.memory = bigger
-		table = kernel.View[proc.Process](bigger)
-	}
-	table[p.n] = process
-	p.n++
-	return true
-}
 
 // find is the process with that number.
 func (p *processes) find(pid int32) *proc.Process {
@@ -97,7 +99,7 @@ func (p *processes) find(pid int32) *proc.Process {
 // below says whether a process is a descendant of the process ancestor. Sessions of "kubectl exec" are not below PID 1:
 // their parent is outside the PID namespace.
 func (p *processes) below(process *proc.Process, ancestor int32) bool {
-	for range p.n {
+	for range p.all() {
 		if process.Parent == ancestor {
 			return true
 		}
@@ -112,7 +114,12 @@ func (p *processes) below(process *proc.Process, ancestor int32) bool {
 
 // readStat reads /proc/PID/stat.
 func readStat(pid int) (process proc.Process, ok bool) {
-	fd, errno := openProcess(pid, "/stat")
+	var memory [40]byte
+	return readStatFile(processFile(&memory, pid, "/stat"))
+}
+
+func readStatFile(name []byte) (process proc.Process, ok bool) {
+	fd, errno := kernel.Open(name, syscall.O_RDONLY, 0)
 	if errno != 0 {
 		return process, false
 	}
@@ -124,7 +131,8 @@ func readStat(pid int) (process proc.Process, ok bool) {
 
 // readStatus reads /proc/PID/status.
 func readStatus(pid int) (status proc.Status, ok bool) {
-	fd, errno := openProcess(pid, "/status")
+	var memory [40]byte
+	fd, errno := kernel.Open(processFile(&memory, pid, "/status"), syscall.O_RDONLY, 0)
 	if errno != 0 {
 		return status, false
 	}
@@ -140,11 +148,11 @@ func readStatus(pid int) (status proc.Status, ok bool) {
 	return status, status.Complete()
 }
 
-func openProcess(pid int, file string) (fd int, errno kernel.Errno) {
-	var memory [40]byte
+// processFile is the name of a file of a process in /proc.
+func processFile(memory *[40]byte, pid int, file string) []byte {
 	var digits [20]byte
 	n := putNumber(digits[:], pid)
-	return kernel.Open(kernel.Path(memory[:], "/proc/", kernel.AsString(digits[:n]), file), syscall.O_RDONLY, 0)
+	return kernel.Path(memory[:], "/proc/", kernel.AsString(digits[:n]), file)
 }
 
 // number reads a decimal number.

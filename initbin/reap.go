@@ -7,29 +7,67 @@ import (
 )
 
 // reap collects every child that has ended. SIGCHLD is one bit, however many children it stands for (signal(7)), so it
-// sweeps until there are no more, and only then is the main process's end acted upon.
+// sweeps until there are no more, and only then is the end of a program acted upon.
 func (c *container) reap() {
 	c.childless = false
+	options := 0
+	if c.terminal && c.pid != 1 {
+		options = syscall.WUNTRACED // a shell above us waits for us to stop
+	}
 	for {
-		pid, status, errno := kernel.Wait(0)
+		pid, status, errno := kernel.Wait(options)
 		switch {
 		case errno == syscall.ECHILD:
 			c.childless = true
 			return
 		case errno != 0 || pid == 0:
 			return
-		case pid != c.main:
-			continue
-		case status.Exited():
-			c.status = status.ExitStatus()
-		case status.Signaled():
-			c.status = 128 + int(status.Signal())
-			c.diedOf, c.dumped = uint8(status.Signal()), status.CoreDump()
-		default:
+		case status.Stopped():
+			if pid == c.main {
+				c.stopToo()
+			}
 			continue
 		}
-		c.main, c.mainEnded = 0, true // the number may be given to another process from here on
+		c.reaped = true
+		switch {
+		case pid == c.main:
+			c.main = 0 // the number may be given to another process from here on
+			c.mainHasEnded(status)
+		case c.besideHasEnded(pid, status):
+		case c.options.WarnOnReap || c.options.Verbosity > 1:
+			sayReaped(pid, status)
+		}
 	}
+}
+
+func (c *container) mainHasEnded(status syscall.WaitStatus) {
+	c.alive--
+	c.oneEnded = true
+	if status.Signaled() {
+		c.diedOf, c.dumped = uint8(status.Signal()), status.CoreDump()
+	}
+	if alone := len(c.beside.All()) == 0; alone || c.isFailure(status) && !c.failed {
+		c.failed, c.status = true, exitStatus(status)
+	}
+	if c.options.Verbosity > 0 {
+		c.sayEnded()
+	}
+}
+
+// exitStatus is how a shell reports the end of a process.
+func exitStatus(status syscall.WaitStatus) int {
+	if status.Signaled() {
+		return 128 + int(status.Signal())
+	}
+	return status.ExitStatus()
+}
+
+// isFailure says whether a program has failed, and not only ended by a signal that it was sent.
+func (c *container) isFailure(status syscall.WaitStatus) bool {
+	if status.Signaled() {
+		return !c.passed.Has(uint8(status.Signal()))
+	}
+	return status.ExitStatus() != 0
 }
 
 // exitCode is what the container ends with: the main process's code, as a shell reports it, after remapping.

@@ -22,37 +22,24 @@ func (c *container) adopt() {
 	if c.childIgnored {
 		kernel.SetIgnored(uint8(syscall.SIGCHLD), false)
 	}
-	// A process outside the foreground group, as we are about to be, may neither take the terminal back nor read from it.
-	if pgid, errno := kernel.Foreground(0); errno == 0 && pgid == kernel.Getpgrp() {
-		c.terminal = true
-	}
-	if c.terminal && c.options.OwnSession {
-		c.leaveTerminal()
-	}
-}
-
-// leaveTerminal lets the main process's new session take the terminal. If we lead the old session the kernel sends its
-// foreground group, us included, SIGHUP and SIGCONT (tty_ioctl(4), TIOCNOTTY): they are nobody's wish and are not kept.
-func (c *container) leaveTerminal() {
-	if kernel.LeaveTerminal(0) != 0 {
-		return
-	}
-	for _, s := range [...]syscall.Signal{syscall.SIGHUP, syscall.SIGCONT} {
-		kernel.Discard(uint8(s))
-	}
+	c.findTerminal()
 }
 
 // spawn starts the main process.
 func (c *container) spawn(block *kernel.Block, program int) {
 	pid, errno := kernel.Fork()
 	if errno != 0 {
-		c.reportCannotFork(errno)
+		c.reportCannotFork(c.mainName, errno)
 		kernel.Exit(exitCannotRun)
 	}
 	if pid == 0 {
 		c.become(block, program)
 	}
 	c.main, c.group = pid, pid
+	c.alive++
+	if c.options.Verbosity > 0 {
+		c.sayStarted()
+	}
 	if !c.options.OwnSession {
 		kernel.Setpgid(pid, pid) // here too: a signal for the group may have to be sent before the child has run
 	}
@@ -72,20 +59,25 @@ func (c *container) become(block *kernel.Block, program int) {
 			kernel.SetForeground(0, kernel.Getpid())
 		}
 	}
-	if c.childIgnored {
-		kernel.SetIgnored(uint8(syscall.SIGCHLD), true)
-	}
 	var pidEntry [len("LISTEN_PID=") + 20]byte
 	passListenPID(block, &pidEntry, c.pid)
-	kernel.SetMask(inheritedMask)
+	c.restore()
 
 	errno := c.exec(block, program)
 	code := exitCannotRun
 	if errno == syscall.ENOENT {
 		code = exitNotFound
 	}
-	c.reportCannotRun(errno)
+	c.reportCannotRun(c.mainName, errno)
 	kernel.Exit(code)
+}
+
+// restore gives a child what we were given and have changed for ourselves.
+func (c *container) restore() {
+	if c.childIgnored {
+		kernel.SetIgnored(uint8(syscall.SIGCHLD), true)
+	}
+	kernel.SetMask(inheritedMask)
 }
 
 // passListenPID moves systemd's socket activation on: descriptors are meant for the process whose number LISTEN_PID is

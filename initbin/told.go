@@ -22,6 +22,8 @@ type identity struct {
 	_     int32
 }
 
+func identify(p *proc.Process) identity { return identity{start: p.Start, pid: p.PID} }
+
 func (t *told) has(p *proc.Process) bool {
 	slots := kernel.View[identity](t.memory)
 	if len(slots) == 0 {
@@ -49,7 +51,7 @@ func (t *told) add(p *proc.Process) {
 	}
 	i := place(slots, p.PID, p.Start)
 	if slots[i].pid == 0 {
-		slots[i] = identity{start: p.Start, pid: p.PID}
+		slots[i] = identify(p)
 		t.n++
 	}
 }

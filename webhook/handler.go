@@ -49,8 +49,12 @@ type Answer struct {
 	Patch []byte
 	// Warnings are shown to whoever made the request.
 	Warnings []string
+	// Refusal is why the Pod is not admitted; empty if it is. Only a profile with onProblem Reject asks for that.
+	Refusal string
 	// Containers that were decided about, for the metrics.
 	Containers []Container
+	// Ignored are the reasons for which wishes were ignored, for the metrics.
+	Ignored []string
 }
 
 // Container is one decision, for the metrics.
@@ -124,7 +128,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	h.Metrics.observe(outcome, answer, time.Since(start))
 
-	response := &admissionv1.AdmissionResponse{UID: in.Request.UID, Allowed: true, Warnings: answer.Warnings}
+	response := &admissionv1.AdmissionResponse{UID: in.Request.UID, Allowed: answer.Refusal == "", Warnings: answer.Warnings}
+	if !response.Allowed {
+		response.Result = &metav1.Status{Status: metav1.StatusFailure, Reason: metav1.StatusReasonForbidden, Code: http.StatusForbidden, Message: answer.Refusal}
+	}
 	if answer.Patch != nil {
 		patchType := admissionv1.PatchTypeJSONPatch
 		response.Patch, response.PatchType = answer.Patch, &patchType
@@ -192,6 +199,8 @@ func (h *Handler) answer(ctx context.Context, in *reviewRequest) (answer Answer,
 	switch {
 	case err != nil:
 		return Answer{}, outcomeFailed, err
+	case answer.Refusal != "":
+		return answer, outcomeRefused, nil
 	case answer.Patch == nil:
 		return answer, outcomeUnchanged, nil
 	}

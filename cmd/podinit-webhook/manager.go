@@ -14,16 +14,21 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	ctrlmanager "sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
+	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/delivery"
 	"github.com/podinit/podinit/internal/inject"
+	"github.com/podinit/podinit/internal/profile"
 	"github.com/podinit/podinit/internal/version"
 	"github.com/podinit/podinit/webhook"
 )
@@ -38,8 +43,10 @@ const shutdownTime = 15 * time.Second
 // every replica serves, and every replica may renew the certificate.
 func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log logr.Logger) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
-	if err := corev1.AddToScheme(scheme); err != nil {
-		return nil, err
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
 	}
 	secret := types.NamespacedName{Namespace: o.Namespace, Name: o.Secret}
 	certificate := &servingCertificate{secret: secret, log: log.WithName("certificate")}
@@ -56,11 +63,19 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 		Metrics:                 metricsserver.Options{BindAddress: o.MetricsAddress},
 		HealthProbeBindAddress:  o.HealthAddress,
 		GracefulShutdownTimeout: &wait,
-		Cache: cache.Options{ByObject: map[client.Object]cache.ByObject{
-			&corev1.Secret{}: {Namespaces: map[string]cache.Config{
-				secret.Namespace: {FieldSelector: fields.OneTermEqualSelector("metadata.name", secret.Name)},
-			}},
-		}},
+		Cache: cache.Options{
+			// A read of what is not watched fails at once instead of waiting for a list that may never come.
+			ReaderFailOnMissingInformer: true,
+			DefaultTransform:            cache.TransformStripManagedFields(),
+			// InitProfiles must not be named here: the cache would want to know them before it starts.
+			ByObject: map[client.Object]cache.ByObject{
+				&corev1.Secret{}: {Namespaces: map[string]cache.Config{
+					secret.Namespace: {FieldSelector: fields.OneTermEqualSelector("metadata.name", secret.Name)},
+				}},
+				&corev1.Namespace{}: {Transform: profile.Trim},
+				&corev1.Node{}:      {Transform: delivery.Trim},
+			},
+		},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("setting up the manager: %w", err)
@@ -73,10 +88,20 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 		return nil, err
 	}
 
+	profiles, nodes, err := addWatchers(manager, log)
+	if err != nil {
+		return nil, err
+	}
+
 	manager.GetWebhookServer().Register(mutatePath, &webhook.Handler{
-		Mutator: webhook.Injector{Config: inject.Config{
-			Image: o.InitImage, Version: version.Version, ExcludedNamespaces: o.ExcludedNamespaces,
-		}},
+		Mutator: webhook.Injector{
+			Config: inject.Config{Image: o.InitImage, Version: version.Version, ExcludedNamespaces: o.ExcludedNamespaces},
+			Setting: func(ctx context.Context, namespace string, pod *inject.Pod) inject.Setting {
+				setting := profiles.Setting(ctx, namespace, pod)
+				setting.ImageVolumes = nodes.ImageVolumes()
+				return setting
+			},
+		},
 		Metrics: webhook.NewMetrics(metrics.Registry),
 		Log:     log.WithName("admission"),
 	})
@@ -85,6 +110,7 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 		"certificate": certificate.loaded,
 		"listener":    server.StartedChecker(),
 		"ca-bundle":   injected,
+		"profiles":    profiles.Ready,
 	} {
 		if err := manager.AddReadyzCheck(name, check); err != nil {
 			return nil, fmt.Errorf("setting up readyz: %w", err)
@@ -94,6 +120,23 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 		return nil, fmt.Errorf("setting up healthz: %w", err)
 	}
 	return manager, nil
+}
+
+// addWatchers has the manager watch what admission goes by. They begin after its cache has started, so that a list that
+// fails keeps nothing else from starting.
+func addWatchers(manager ctrl.Manager, log logr.Logger) (*profile.Watcher, *delivery.Watcher, error) {
+	discovered, err := discovery.NewDiscoveryClientForConfigAndClient(manager.GetConfig(), manager.GetHTTPClient())
+	if err != nil {
+		return nil, nil, fmt.Errorf("setting up a client: %w", err)
+	}
+	profiles := &profile.Watcher{Cache: manager.GetCache(), Live: manager.GetAPIReader(), Log: log.WithName("profile")}
+	nodes := &delivery.Watcher{Cache: manager.GetCache(), Discovery: discovered, Log: log.WithName("delivery")}
+	for _, watcher := range []ctrlmanager.Runnable{profiles, nodes} {
+		if err := manager.Add(watcher); err != nil {
+			return nil, nil, fmt.Errorf("setting up the manager: %w", err)
+		}
+	}
+	return profiles, nodes, nil
 }
 
 // addRotator has the manager make and renew the certificate in the Secret, and write its CA into the

@@ -74,3 +74,8 @@ func Bytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) 
 
 // AsString is the same memory as a string: nobody may write to it while the string is used.
 func AsString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+
+// Terminate puts a NUL byte behind a text. There must be memory of ours.
+func Terminate(text []byte) {
+	*(*byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(text)), len(text))) = 0
+}

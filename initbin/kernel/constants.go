@@ -9,13 +9,9 @@ const (
 	prSetChildSubreaper = 36
 	atFdcwd             = -100
 	seekEnd             = 2
+	pollIn              = 1
 	pollOut             = 4
 )
 
 // NoExec is the flag of Statfs for a file system that nothing can be executed from.
 const NoExec = 8
-
-type pollFd struct {
-	fd              int32
-	events, revents int16
-}

@@ -15,9 +15,10 @@ func TestConstants(t *testing.T) {
 		"PR_SET_CHILD_SUBREAPER": {prSetChildSubreaper, unix.PR_SET_CHILD_SUBREAPER},
 		"AT_FDCWD":               {atFdcwd, unix.AT_FDCWD},
 		"SEEK_END":               {seekEnd, unix.SEEK_END},
+		"POLLIN":                 {pollIn, unix.POLLIN},
 		"POLLOUT":                {pollOut, unix.POLLOUT},
 		"ST_NOEXEC":              {NoExec, unix.ST_NOEXEC},
-		"struct pollfd":          {int(unsafe.Sizeof(pollFd{})), int(unsafe.Sizeof(unix.PollFd{}))},
+		"struct pollfd":          {int(unsafe.Sizeof(PollFd{})), int(unsafe.Sizeof(unix.PollFd{}))},
 	} {
 		if c[0] != c[1] {
 			t.Errorf("%s is %d, want %d", name, c[0], c[1])

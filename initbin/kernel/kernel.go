@@ -260,10 +260,10 @@ func Dirents(fd int, into []byte) (n int, errno Errno) {
 
 // Writable says whether a write to fd takes at least a line now, instead of blocking or raising SIGPIPE.
 func Writable(fd int) bool {
-	p := pollFd{fd: int32(fd), events: pollOut}
+	p := PollFd{FD: int32(fd), Events: PollOut}
 	t := syscall.Timespec{}
 	n, _, e := syscall.RawSyscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(unsafe.Pointer(&t)), 0, 0, 0)
-	return e == 0 && n == 1 && p.revents == pollOut
+	return e == 0 && n == 1 && p.Revents == PollOut
 }
 
 // Fsync is fsync(2).
@@ -325,4 +325,49 @@ func Path(into []byte, parts ...string) []byte {
 	}
 	into[n] = 0
 	return into[:n+1]
+}
+
+// Pipe is pipe2(2) with O_CLOEXEC: what is written to the second comes out of the first.
+func Pipe() (read, write int, errno Errno) {
+	var fds [2]int32
+	_, _, e := syscall.RawSyscall(syscall.SYS_PIPE2, uintptr(unsafe.Pointer(&fds)), syscall.O_CLOEXEC, 0)
+	return int(fds[0]), int(fds[1]), e
+}
+
+// Dup makes a descriptor known under another number too, where a program that is executed finds it.
+func Dup(from, to int) Errno {
+	_, _, e := syscall.RawSyscall(syscall.SYS_DUP3, uintptr(from), uintptr(to), 0)
+	return e
+}
+
+// WriteBoth writes two pieces at once, which lines of other writers cannot come between (pipe(7), PIPE_BUF).
+func WriteBoth(fd int, first, second []byte) (n int, errno Errno) {
+	vector := [2]syscall.Iovec{}
+	*(*uintptr)(unsafe.Pointer(&vector[0].Base)) = uintptr(unsafe.Pointer(unsafe.SliceData(first)))
+	*(*uintptr)(unsafe.Pointer(&vector[1].Base)) = uintptr(unsafe.Pointer(unsafe.SliceData(second)))
+	vector[0].SetLen(len(first))
+	vector[1].SetLen(len(second))
+	r, _, e := syscall.RawSyscall(syscall.SYS_WRITEV, uintptr(fd), uintptr(unsafe.Pointer(&vector)), 2)
+	if e != 0 {
+		return 0, e
+	}
+	return int(r), 0
+}
+
+// PollFd is struct pollfd.
+type PollFd struct {
+	FD              int32
+	Events, Revents int16
+}
+
+// The events of PollFd: something to read, room to write.
+const (
+	PollIn  = pollIn
+	PollOut = pollOut
+)
+
+// Poll waits until something happens on one of the descriptors; negative ones are left out.
+func Poll(fds []PollFd) Errno {
+	_, _, e := syscall.RawSyscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(unsafe.SliceData(fds))), uintptr(len(fds)), 0, 0, 0, 0)
+	return e
 }

@@ -48,3 +48,56 @@ func View[T any](m Mapping) []T {
 // pointer is an address outside the Go heap as a pointer. The detour keeps go vet quiet, which cannot know that no
 // garbage collector moves or frees this memory.
 func pointer(address uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&address)) }
+
+// Reserve makes the mapping hold at least size bytes, and keeps what is in it.
+func (m *Mapping) Reserve(size int) bool {
+	if size <= m.size {
+		return true
+	}
+	bigger, errno := Map(max(size, 2*m.size))
+	if errno != 0 {
+		return false
+	}
+	copy(View[byte](bigger), View[byte](*m))
+	m.Unmap()
+	*m = bigger
+	return true
+}
+
+// List is a list that grows in mapped memory. Its elements hold no pointers. The zero value is empty.
+//
+// Its methods are small enough to be inlined: a generic function that is called takes descriptions of its types along,
+// which weigh more than the init can bear.
+type List[T any] struct{ list }
+
+type list struct {
+	memory Mapping
+	n      int
+}
+
+// All is the list. It is good until the next Add.
+func (l *List[T]) All() []T { return View[T](l.memory)[:l.n] }
+
+// Add appends an element, for the caller to fill. It is nil if there is no memory for it.
+func (l *List[T]) Add() *T {
+	var element T
+	return (*T)(l.add(int(unsafe.Sizeof(element))))
+}
+
+func (l *list) add(size int) unsafe.Pointer {
+	if !l.memory.Reserve((l.n + 1) * size) {
+		return nil
+	}
+	l.n++
+	return pointer(l.memory.address + uintptr((l.n-1)*size))
+}
+
+// Clear empties the list and keeps its memory.
+func (l *list) Clear() { l.n = 0 }
+
+// Remove takes the i-th element out and puts the last in its place.
+func (l *List[T]) Remove(i int) {
+	l.n--
+	elements := View[T](l.memory)
+	elements[i] = elements[l.n]
+}

@@ -112,6 +112,17 @@ func (o Options) Deadline() Duration {
 	return o.Grace - min(o.Grace/10, Second)
 }
 
+// Outgoing is what a signal becomes on its way, 0 if it is dropped. A session of its own has no shell that could
+// continue it, so there the stop signals of a terminal would be lost: as dumb-init does, they become SIGSTOP.
+func (o *Options) Outgoing(s Signal) Signal {
+	const sigstop, sigtstp, sigttou = 19, 20, 22
+	to := o.Rewrites.Of(s)
+	if o.OwnSession && to == s && sigtstp <= s && s <= sigttou {
+		return sigstop
+	}
+	return to
+}
+
 // Environ is o after one NAME=value entry of the environment. Only tini's and dumb-init's variables count, and only
 // under their names: in a wrapped pod they belong to the image.
 func (o Options) Environ(name, entry string) Options {

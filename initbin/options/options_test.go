@@ -154,6 +154,19 @@ func TestRewrites(t *testing.T) {
 	}
 }
 
+func TestOutgoing(t *testing.T) {
+	plain := Options{Rewrites: Rewrites{}.With(15, 3)}
+	session := Options{Rewrites: Rewrites{}.With(21, 21).With(22, 0), OwnSession: true}
+	for _, tt := range []struct {
+		o        *Options
+		from, to Signal
+	}{{&plain, 15, 3}, {&plain, 20, 20}, {&session, 20, 19}, {&session, 22, 0}, {&session, 15, 15}} {
+		if got := tt.o.Outgoing(tt.from); got != tt.to {
+			t.Errorf("%v becomes %v, want %v", tt.from, got, tt.to)
+		}
+	}
+}
+
 // FuzzParse: what is accepted prints as flags that mean the same; what is refused names the flag.
 func FuzzParse(f *testing.F) {
 	f.Add("--grace=45s", "--stop-signal", "SIGQUIT", "--")

@@ -17,14 +17,15 @@ type Process struct {
 	name    [15]byte // TASK_COMM_LEN without the NUL
 }
 
-// flagExiting is PF_EXITING (linux/sched.h): the process is past the point where it could handle anything.
-const flagExiting = 0x4
+// PF_EXITING and PF_SIGNALED (linux/sched.h): the process is past the point where it could handle anything, though it
+// may still be writing a core dump or giving memory back.
+const flagsDying = 0x4 | 0x400
 
 // Name is the command name, which the process itself can change to anything. The string is p's own memory.
 func (p *Process) Name() string { return unsafe.String(&p.name[0], p.length) }
 
 // Gone says whether the process has ended or is about to: a zombie can neither get a signal nor be waited for.
-func (p *Process) Gone() bool { return p.State == 'Z' || p.State == 'X' || p.Flags&flagExiting != 0 }
+func (p *Process) Gone() bool { return p.State == 'Z' || p.State == 'X' || p.Flags&flagsDying != 0 }
 
 // Stopped says whether the process is stopped by a signal.
 func (p *Process) Stopped() bool { return p.State == 'T' }

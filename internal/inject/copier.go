@@ -4,12 +4,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// copierCommand is also how a copier of an earlier call is recognised.
 var copierCommand = []string{"/init", "copy", initPath}
+
+// isCopier says whether an initContainer is a copier of an earlier call.
+func isCopier(c *container) bool {
+	return c.Name == copierName && slices.Equal(c.Command, copierCommand)
+}
 
 // nonRoot is the copier's user where the Pod's own default is root. It is the one that the init's image names.
 const nonRoot = 65532
@@ -29,21 +34,23 @@ type copier struct {
 
 // copierSecurityContext satisfies Pod Security's restricted level.
 type copierSecurityContext struct {
-	AllowPrivilegeEscalation bool         `json:"allowPrivilegeEscalation"`
-	Capabilities             capabilities `json:"capabilities"`
-	ReadOnlyRootFilesystem   bool         `json:"readOnlyRootFilesystem"`
-	RunAsNonRoot             bool         `json:"runAsNonRoot"`
-	RunAsUser                *int64       `json:"runAsUser,omitempty"`
-	RunAsGroup               *int64       `json:"runAsGroup,omitempty"`
-	SeccompProfile           *profile     `json:"seccompProfile,omitempty"`
-	AppArmorProfile          *profile     `json:"appArmorProfile,omitempty"`
+	AllowPrivilegeEscalation bool             `json:"allowPrivilegeEscalation"`
+	Capabilities             capabilities     `json:"capabilities"`
+	ReadOnlyRootFilesystem   bool             `json:"readOnlyRootFilesystem"`
+	RunAsNonRoot             bool             `json:"runAsNonRoot"`
+	RunAsUser                *int64           `json:"runAsUser,omitempty"`
+	RunAsGroup               *int64           `json:"runAsGroup,omitempty"`
+	SELinuxOptions           *seLinuxOptions  `json:"seLinuxOptions,omitempty"`
+	SeccompProfile           *securityProfile `json:"seccompProfile,omitempty"`
+	AppArmorProfile          *securityProfile `json:"appArmorProfile,omitempty"`
 }
 
 type capabilities struct {
 	Drop []string `json:"drop"`
 }
 
-func newCopier(config Config, pod *Pod) copier {
+// newCopier is the copier of a Pod for the containers that are wrapped, of which first is the first.
+func newCopier(config Config, pod *Pod, first *container) copier {
 	return copier{
 		Name:    copierName,
 		Image:   config.Image,
@@ -54,17 +61,19 @@ func newCopier(config Config, pod *Pod) copier {
 		VolumeMounts:             []volumeMount{{Name: volumeName, MountPath: mountPath}},
 		TerminationMessagePolicy: "FallbackToLogsOnError",
 		ImagePullPolicy:          "IfNotPresent",
-		SecurityContext:          newCopierSecurityContext(&pod.Spec.SecurityContext),
+		SecurityContext:          newCopierSecurityContext(&pod.Spec.SecurityContext, &first.SecurityContext),
 	}
 }
 
 // newCopierSecurityContext names no user, since OpenShift's restricted SCC assigns one from the namespace's range;
-// only where the Pod says root it must, or the kubelet refuses runAsNonRoot.
-func newCopierSecurityContext(pods *securityContext) copierSecurityContext {
+// only where the Pod says root it must, or the kubelet refuses runAsNonRoot. Its SELinux options are those of the first
+// container that is wrapped: the volume gets the label of who mounts it.
+func newCopierSecurityContext(pods, first *securityContext) copierSecurityContext {
 	sc := copierSecurityContext{
 		Capabilities:           capabilities{Drop: []string{"ALL"}},
 		ReadOnlyRootFilesystem: true,
 		RunAsNonRoot:           true,
+		SELinuxOptions:         first.SELinuxOptions,
 	}
 	if u := pods.RunAsUser; u != nil && *u == 0 {
 		id := int64(nonRoot)
@@ -72,10 +81,10 @@ func newCopierSecurityContext(pods *securityContext) copierSecurityContext {
 	}
 	// The Pod's profiles are inherited, but one that was recorded for its program is not for the copier.
 	if p := pods.SeccompProfile; p == nil || p.Type == "Localhost" {
-		sc.SeccompProfile = &profile{Type: "RuntimeDefault"}
+		sc.SeccompProfile = &securityProfile{Type: "RuntimeDefault"}
 	}
 	if p := pods.AppArmorProfile; p != nil && p.Type == "Localhost" {
-		sc.AppArmorProfile = &profile{Type: "RuntimeDefault"}
+		sc.AppArmorProfile = &securityProfile{Type: "RuntimeDefault"}
 	}
 	return sc
 }
@@ -202,6 +211,9 @@ func (sc copierSecurityContext) merge(existing json.RawMessage) (json.RawMessage
 	}
 	for _, name := range []string{"privileged", "seccompProfile"} {
 		delete(merged, name)
+	}
+	if string(merged["runAsUser"]) == "0" {
+		delete(merged, "runAsUser") // with runAsNonRoot the kubelet would refuse it
 	}
 	ours, err := fields(sc)
 	if err != nil {

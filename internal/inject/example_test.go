@@ -18,7 +18,7 @@ func ExampleNewPlan() {
 		fmt.Println(err)
 		return
 	}
-	plan := inject.NewPlan(inject.Config{Image: "init:1", Version: "v1"}, "default", pod)
+	plan := inject.NewPlan(inject.Config{Image: "init:1", Version: "v1"}, inject.Setting{Namespace: "default", NamespaceInject: "enabled"}, pod)
 	for _, c := range plan.Containers {
 		fmt.Println(c.Name, c.Reason, c.Command)
 	}

@@ -1,10 +1,11 @@
 package inject
 
 import (
+	"fmt"
 	"slices"
 	"strings"
-	"time"
 
+	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/initbin/options"
 )
 
@@ -14,7 +15,7 @@ func unwrap(command []string) (rest []string, ok bool) {
 	for len(command) > 0 && command[0] == initPath {
 		words := command[1:]
 		_, n, problem := options.Parse(options.Default(), words)
-		if problem.Err() != nil {
+		if problem.Any() {
 			if n = slices.Index(words, "--") + 1; n == 0 {
 				return nil, false
 			}
@@ -24,32 +25,58 @@ func unwrap(command []string) (rest []string, ok bool) {
 	return command, true
 }
 
-// wrap is the command of a container with the init before it.
-func wrap(pod *Pod, c *container, command []string) []string {
-	wrapped := append([]string{initPath}, initOptions(pod, c).Args()...)
-	for i, word := range wrapped {
-		// The kubelet expands $(VAR) in every word of a command and turns $$ into $ (third_party/forked/golang/expansion).
-		wrapped[i] = strings.ReplaceAll(word, "$", "$$")
-	}
+// wrap is a command with the init before it.
+func wrap(o options.Options, command []string) []string {
+	wrapped := escaped(append([]string{initPath}, o.Args()...))
 	return append(append(wrapped, "--"), command...)
 }
 
-// initOptions are the init's options for one container.
+// escaped are words that are meant literally, as the kubelet must find them: it expands $(VAR) in every word of a
+// command and turns $$ into $ (third_party/forked/golang/expansion). What an image says is not expanded.
+func escaped(words []string) []string {
+	if !slices.ContainsFunc(words, func(w string) bool { return strings.Contains(w, "$") }) {
+		return words
+	}
+	words = slices.Clone(words)
+	for i, word := range words {
+		words[i] = strings.ReplaceAll(word, "$", "$$")
+	}
+	return words
+}
+
+// readFlags is o with flags of the init on top; nothing but flags.
+func readFlags(o options.Options, words []string) (options.Options, error) {
+	o, n, problem := options.Parse(o, words)
+	switch {
+	case problem.Any():
+		return o, problem
+	case n < len(words):
+		return o, fmt.Errorf("%q is no flag", words[n])
+	case o.Show != options.ShowNothing:
+		return o, fmt.Errorf("a flag asks for a text instead of the program")
+	}
+	return o, nil
+}
+
+// initOptions are the init's options for one container: the profile's, then what the Pod's own fields say, then the
+// Pod's annotation with flags for it.
 //
 // The grace period is the longest that the kubelet may give: the Pod's, or a probe's where that is longer
 // (terminationGracePeriodSeconds of a liveness or startup probe, KEP-2238). The apiserver's default is 30 s.
-func initOptions(pod *Pod, c *container) options.Options {
-	o := options.Default()
-	grace := int64(30)
-	if g := pod.Spec.TerminationGracePeriodSeconds; g != nil {
-		grace = *g
-	}
-	for _, p := range []probe{c.LivenessProbe, c.StartupProbe} {
-		if g := p.TerminationGracePeriodSeconds; g != nil {
-			grace = max(grace, *g)
+func (p *Plan) initOptions(c *container) (options.Options, error) {
+	o := p.profile.init
+	if p.profile.graceFromPod {
+		grace := int64(30)
+		if g := p.pod.Spec.TerminationGracePeriodSeconds; g != nil {
+			grace = *g
 		}
+		for _, probe := range []probe{c.LivenessProbe, c.StartupProbe} {
+			if g := probe.TerminationGracePeriodSeconds; g != nil {
+				grace = max(grace, *g)
+			}
+		}
+		o.Grace = options.Duration(min(max(grace, 0), int64(maxGrace/options.Second))) * options.Second
 	}
-	o.Grace = time.Duration(min(max(grace, 0), int64(maxGrace/time.Second))) * time.Second
 	if s, ok := options.ParseSignal(c.Lifecycle.StopSignal); ok {
 		o.StopSignal = s
 	}
@@ -58,8 +85,11 @@ func initOptions(pod *Pod, c *container) options.Options {
 			o.TerminationMessage = "/dev/termination-log"
 		}
 	}
-	return o
+	if flags, ok := p.pod.Metadata.Annotations[v1alpha1.FlagsAnnotation+c.Name]; ok {
+		return readFlags(o, strings.Fields(flags))
+	}
+	return o, nil
 }
 
-// maxGrace keeps absurd grace periods from overflowing a time.Duration.
-const maxGrace = 365 * 24 * time.Hour
+// maxGrace keeps absurd grace periods from overflowing a duration.
+const maxGrace = 365 * 24 * options.Hour

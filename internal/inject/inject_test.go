@@ -2,8 +2,10 @@ package inject_test
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,21 +39,29 @@ type result struct {
 	pod      []byte
 	patch    []byte
 	warnings []string
+	refused  bool
 }
 
+// selected is a Pod that the apiserver has sent, where nothing else is set.
+var selected = inject.Setting{Namespace: "default", Selected: true}
+
 // mutate does to a Pod what an apiserver with our webhook does, with the library that the apiserver uses.
-func mutate(raw []byte) (result, error) {
+func mutate(raw []byte, setting inject.Setting) (result, error) {
 	pod, err := inject.Decode(raw)
 	if err != nil {
 		return result{}, err
 	}
-	plan := inject.NewPlan(config, "default", pod)
+	plan := inject.NewPlan(config, setting, pod)
 	patch, err := plan.Patch()
 	if err != nil {
 		return result{}, err
 	}
+	warnings := plan.Warnings()
+	if plan.Rejects() && len(warnings) > 0 {
+		return result{pod: raw, warnings: warnings, refused: true}, nil
+	}
 	if patch == nil {
-		return result{pod: raw, warnings: plan.Warnings()}, nil
+		return result{pod: raw, warnings: warnings}, nil
 	}
 	decoded, err := jsonpatch.DecodePatch(patch)
 	if err != nil {
@@ -61,7 +71,7 @@ func mutate(raw []byte) (result, error) {
 	if err != nil {
 		return result{}, fmt.Errorf("applying our patch: %w", err)
 	}
-	return result{pod: patched, patch: patch, warnings: plan.Warnings()}, nil
+	return result{pod: patched, patch: patch, warnings: warnings}, nil
 }
 
 func TestGolden(t *testing.T) {
@@ -73,7 +83,8 @@ func TestGolden(t *testing.T) {
 		dir := filepath.Dir(file)
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			raw := readYAML(t, file)
-			once, err := mutate(raw)
+			setting := readSetting(t, dir)
+			once, err := mutate(raw, setting)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -90,22 +101,22 @@ func TestGolden(t *testing.T) {
 			if diff := cmp.Diff(string(want), string(got)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			checkPromises(t, raw, once)
+			checkPromises(t, raw, setting, once)
 		})
 	}
 }
 
 // checkPromises holds what a wrapped Pod must never notice, with Kubernetes' own code as the judge where it has any.
-func checkPromises(t *testing.T, raw []byte, once result) {
+func checkPromises(t *testing.T, raw []byte, setting inject.Setting, once result) {
 	t.Helper()
-	again, err := mutate(raw)
+	again, err := mutate(raw, setting)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(once.patch), string(again.patch)); diff != "" {
 		t.Errorf("the same pod gave another patch (-first +second):\n%s", diff)
 	}
-	twice, err := mutate(once.pod)
+	twice, err := mutate(once.pod, setting)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,10 +162,46 @@ func golden(t *testing.T, r result) []byte {
 		t.Fatal(err)
 	}
 	var b strings.Builder
+	if r.refused {
+		b.WriteString("# refused\n")
+	}
 	for _, w := range r.warnings {
 		fmt.Fprintf(&b, "# warning: %s\n", w)
 	}
 	return append([]byte(b.String()), out...)
+}
+
+// readSetting reads what the files beside a pod say: namespace.yaml, without which the apiserver has selected the pod;
+// profile.yaml; and cluster.yaml, which is what is known of its nodes.
+func readSetting(t *testing.T, dir string) inject.Setting {
+	t.Helper()
+	setting := selected
+	read := func(name string, into any) bool {
+		in, err := os.ReadFile(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			return false
+		}
+		if err == nil {
+			err = yaml.UnmarshalStrict(in, into)
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		return true
+	}
+	var namespace corev1.Namespace
+	if read("namespace.yaml", &namespace) {
+		setting = inject.Setting{Namespace: namespace.Name, NamespaceInject: namespace.Labels[v1alpha1.Inject]}
+	}
+	var profile v1alpha1.InitProfile
+	if read("profile.yaml", &profile) {
+		var err error
+		if setting.Profile, err = inject.NewProfile(profile.Name, profile.Spec); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read("cluster.yaml", &setting.ImageVolumes)
+	return setting
 }
 
 func readYAML(t *testing.T, file string) []byte {
@@ -257,7 +304,7 @@ func TestExcludedNamespace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan := inject.NewPlan(config, "kube-system", pod)
+	plan := inject.NewPlan(config, inject.Setting{Namespace: "kube-system", Selected: true}, pod)
 	if diff := cmp.Diff(v1alpha1.ReasonExcludedNamespace, plan.Reason); diff != "" {
 		t.Errorf("reason (-want +got):\n%s", diff)
 	}
@@ -281,7 +328,7 @@ func TestNoPatch(t *testing.T) {
 			var patch []byte
 			pod, err := inject.Decode([]byte(c.pod))
 			if err == nil {
-				patch, err = inject.NewPlan(inject.Config{Image: "i", Version: c.version}, "default", pod).Patch()
+				patch, err = inject.NewPlan(inject.Config{Image: "i", Version: c.version}, selected, pod).Patch()
 			}
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("patch %s, error %v; want an error that says %q", patch, err, c.want)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -96,12 +97,17 @@ func (p *Plan) Patch() ([]byte, error) {
 	ops.merge(p.pod.Metadata.Annotations, annotations, "metadata", "annotations")
 	if p.Wraps() {
 		ops.merge(p.pod.Metadata.Labels, labels, "metadata", "labels")
-		ops.volume(p.pod.Spec.Volumes)
-		ops.copier(newCopier(p.config, p.pod), p.pod)
-		for i, d := range p.Containers {
+		for _, d := range p.Containers {
 			if d.Reason == "" {
-				ops.container(&p.pod.Spec.Containers[i], d.Command, strconv.Itoa(i))
+				ops.container(d)
 			}
+		}
+		ops.volume(p.pod.Spec.Volumes, p.volume())
+		// Last, since it moves the other initContainers.
+		if p.Delivery == v1alpha1.DeliveryInitContainer {
+			ops.copier(newCopier(p.config, p.pod, p.first()), p.pod)
+		} else {
+			ops.noCopier(p.pod)
 		}
 	}
 	if ops.err != nil {
@@ -120,8 +126,10 @@ func (p *Plan) metadata() (annotations, labels map[string]string, err error) {
 		return nil, nil, fmt.Errorf("writing the status annotation: %w", err)
 	}
 	annotations = map[string]string{v1alpha1.StatusAnnotation: string(status)}
-	if p.Wraps() {
-		annotations[safeToEvictVolumes] = listed(p.pod.Metadata.Annotations[safeToEvictVolumes], volumeName)
+	if list := p.pod.Metadata.Annotations[safeToEvictVolumes]; p.Wraps() && p.Delivery == v1alpha1.DeliveryInitContainer {
+		annotations[safeToEvictVolumes] = listed(list, volumeName)
+	} else if p.Wraps() && list != "" {
+		annotations[safeToEvictVolumes] = unlisted(list, volumeName)
 	}
 	size := 0
 	for _, m := range []map[string]string{p.pod.Metadata.Annotations, annotations} {
@@ -150,7 +158,12 @@ func listed(list, name string) string {
 	return list + "," + name
 }
 
-// merge sets the members of want that differ from what is there.
+// unlisted is a comma-separated list without name.
+func unlisted(list, name string) string {
+	return strings.Join(slices.DeleteFunc(strings.Split(list, ","), func(word string) bool { return word == name }), ",")
+}
+
+// merge sets the members of want that differ from what is there, and removes what is to be empty.
 func (p *patch) merge(have, want map[string]string, path ...string) {
 	if len(have) == 0 {
 		p.set(want, path...)
@@ -162,22 +175,40 @@ func (p *patch) merge(have, want map[string]string, path ...string) {
 	}
 	slices.Sort(keys)
 	for _, key := range keys {
-		if value, ok := have[key]; !ok || value != want[key] {
+		switch value, ok := have[key]; {
+		case ok && value == want[key]:
+		case ok && want[key] == "":
+			p.remove(append(slices.Clip(path), key)...)
+		default:
 			p.set(want[key], append(slices.Clip(path), key)...)
 		}
 	}
 }
 
-func (p *patch) volume(volumes []volume) {
-	ours := volume{Name: volumeName, EmptyDir: &emptyDir{SizeLimit: json.RawMessage(emptyDirLimit)}}
+// volume is the volume that holds the init.
+func (p *Plan) volume() volume {
+	if p.Delivery == v1alpha1.DeliveryImageVolume {
+		return volume{Name: volumeName, Image: &imageVolume{Reference: p.config.Image, PullPolicy: "IfNotPresent"}}
+	}
+	return volume{Name: volumeName, EmptyDir: &emptyDir{SizeLimit: json.RawMessage(emptyDirLimit)}}
+}
+
+func (p *patch) volume(volumes []volume, ours volume) {
 	i := slices.IndexFunc(volumes, func(v volume) bool { return v.Name == volumeName })
 	switch {
 	case len(volumes) == 0:
 		p.set([]volume{ours}, "spec", "volumes")
 	case i < 0:
 		p.set(ours, "spec", "volumes", "-")
-	case volumes[i].EmptyDir.Medium != "" || string(volumes[i].EmptyDir.SizeLimit) != emptyDirLimit:
+	case !reflect.DeepEqual(volumes[i], ours):
 		p.replace(ours, "spec", "volumes", strconv.Itoa(i))
+	}
+}
+
+// noCopier removes a copier of an earlier call.
+func (p *patch) noCopier(pod *Pod) {
+	if i := slices.IndexFunc(pod.Spec.InitContainers, func(c container) bool { return c.Name == copierName }); i >= 0 {
+		p.remove("spec", "initContainers", strconv.Itoa(i))
 	}
 }
 
@@ -215,18 +246,22 @@ func (p *patch) copier(ours copier, pod *Pod) {
 	}
 }
 
-func (p *patch) container(c *container, command []string, index string) {
-	if !slices.Equal(c.Command, command) {
-		p.replace(command, "spec", "containers", index, "command")
+func (p *patch) container(d Decision) {
+	c, index := d.container, strconv.Itoa(d.index)
+	if !slices.Equal(c.Command, d.Command) {
+		p.set(d.Command, "spec", d.list, index, "command")
+	}
+	if d.Args != nil {
+		p.set(d.Args, "spec", d.list, index, "args")
 	}
 	ours := volumeMount{Name: volumeName, MountPath: mountPath, ReadOnly: true}
 	i := slices.IndexFunc(c.VolumeMounts, func(m volumeMount) bool { return m.Name == volumeName })
 	switch {
 	case len(c.VolumeMounts) == 0:
-		p.set([]volumeMount{ours}, "spec", "containers", index, "volumeMounts")
+		p.set([]volumeMount{ours}, "spec", d.list, index, "volumeMounts")
 	case i < 0:
-		p.set(ours, "spec", "containers", index, "volumeMounts", "-")
+		p.set(ours, "spec", d.list, index, "volumeMounts", "-")
 	case c.VolumeMounts[i] != ours:
-		p.replace(ours, "spec", "containers", index, "volumeMounts", strconv.Itoa(i))
+		p.replace(ours, "spec", d.list, index, "volumeMounts", strconv.Itoa(i))
 	}
 }

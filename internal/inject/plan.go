@@ -46,11 +46,20 @@ type Config struct {
 type Plan struct {
 	// Reason is why the Pod as a whole is left alone; empty if its containers are looked at.
 	Reason v1alpha1.Reason
-	// Containers has a decision for every regular container, in the Pod's order; each repeats Reason where that is set.
+	// Delivery is how the init reaches the containers that are wrapped, and DeliveryReason why it is that one, where the
+	// profile leaves it open.
+	Delivery       v1alpha1.Delivery
+	DeliveryReason v1alpha1.Reason
+	// Ignored are wishes of the Pod or its namespace that are not followed.
+	Ignored []Ignored
+	// Containers has a decision for every container but the copier: first the initContainers, then the regular ones, in
+	// the Pod's order. Each repeats Reason where that is set.
 	Containers []Decision
 
-	config Config
-	pod    *Pod
+	config  Config
+	profile *Profile
+	choice  choice
+	pod     *Pod
 }
 
 // Decision is what is to be done to one container.
@@ -59,109 +68,198 @@ type Decision struct {
 	Name string
 	// Reason is why it is left alone; empty if it is wrapped.
 	Reason v1alpha1.Reason
+	// Detail of Reason; may be empty.
+	Detail string
 	// Source is where the command that is wrapped came from.
 	Source v1alpha1.Source
 	// Command is the container's whole new command, the init first; nil if it is left alone.
 	Command []string
+	// Args are the container's new args; nil if it keeps its own.
+	Args []string
+
+	container *container
+	// list and index are where the container is in the Pod's spec.
+	list  string
+	index int
 }
 
-// NewPlan decides about a Pod of the given namespace, which is the request's: the Pod's own may still be empty.
-func NewPlan(config Config, namespace string, pod *Pod) *Plan {
-	plan := &Plan{config: config, pod: pod}
-	plan.Reason = plan.leavePodAlone(namespace)
-	for i := range pod.Spec.Containers {
-		c := &pod.Spec.Containers[i]
-		d := Decision{Name: c.Name, Reason: plan.Reason}
-		if plan.Reason == "" {
-			d = plan.decide(c)
-		}
-		plan.Containers = append(plan.Containers, d)
+// Action is what is done to the container.
+func (d Decision) Action() v1alpha1.Action {
+	if d.Reason != "" {
+		return v1alpha1.ActionSkipped
 	}
+	return v1alpha1.ActionWrapped
+}
+
+// NewPlan decides about a Pod.
+func NewPlan(config Config, setting Setting, pod *Pod) *Plan {
+	plan := &Plan{config: config, profile: setting.Profile, pod: pod}
+	if plan.profile == nil {
+		plan.profile, _ = NewProfile("", v1alpha1.InitProfileSpec{}) // defaults are valid
+	}
+	plan.Reason = plan.leavePodAlone(setting)
+	var ignored []Ignored
+	plan.choice, ignored = newChoice(pod)
+	plan.Ignored = slices.Concat(setting.Ignored, unknownValues(setting, pod), ignored)
+	plan.Delivery, plan.DeliveryReason = plan.deliver(setting)
+	plan.decideAll("initContainers", pod.Spec.InitContainers)
+	plan.decideAll("containers", pod.Spec.Containers)
+	plan.keepSELinuxLevel()
 	return plan
 }
 
 // Wraps says whether any container is to be wrapped.
-func (p *Plan) Wraps() bool {
-	return slices.ContainsFunc(p.Containers, func(d Decision) bool { return d.Reason == "" })
+func (p *Plan) Wraps() bool { return p.first() != nil }
+
+// first is the first container that is wrapped, nil if none is.
+func (p *Plan) first() *container {
+	for i := range p.Containers {
+		if p.Containers[i].Reason == "" {
+			return p.Containers[i].container
+		}
+	}
+	return nil
 }
 
 // Status is what the status annotation says.
 func (p *Plan) Status() v1alpha1.Status {
-	status := v1alpha1.Status{V: v1alpha1.StatusVersion, Version: p.config.Version, Reason: p.Reason}
+	status := v1alpha1.Status{V: v1alpha1.StatusVersion, Version: p.config.Version, Reason: p.Reason, Profile: p.profile.name}
+	for _, i := range p.Ignored {
+		status.Ignored = append(status.Ignored, i.Reason)
+	}
 	if p.Reason != "" {
 		return status
 	}
 	if p.Wraps() {
-		status.Delivery = v1alpha1.DeliveryInitContainer
+		status.Delivery, status.DeliveryReason = p.Delivery, p.DeliveryReason
 	}
 	for _, d := range p.Containers {
 		if status.Containers == nil {
 			status.Containers = make(map[string]v1alpha1.ContainerStatus, len(p.Containers))
 		}
-		action := v1alpha1.ActionWrapped
-		if d.Reason != "" {
-			action = v1alpha1.ActionSkipped
-		}
-		status.Containers[d.Name] = v1alpha1.ContainerStatus{Action: action, Source: d.Source, Reason: d.Reason}
+		status.Containers[d.Name] = v1alpha1.ContainerStatus{Action: d.Action(), Source: d.Source, Reason: d.Reason}
 	}
 	return status
 }
 
-// Warnings are sentences for whoever creates the Pod: what was left alone although it need not be.
+// Warnings are sentences for whoever creates the Pod: what was ignored, and what was left alone although it need not
+// be.
 func (p *Plan) Warnings() []string {
 	var warnings []string
-	warn := func(what string, r v1alpha1.Reason) {
-		if e := reason.Of(r); r != "" && !e.Routine {
-			warnings = append(warnings, strings.TrimSpace(fmt.Sprintf("podinit: %s left alone because %s. %s", what, e.Because, e.Remedy)))
+	for _, i := range p.Ignored {
+		warnings = append(warnings, i.Warning())
+	}
+	warn := func(what string, r v1alpha1.Reason, detail string) {
+		if r != "" && !reason.Of(r).Routine {
+			warnings = append(warnings, warning(what+" left alone", r, detail))
 		}
 	}
-	if mode, ok := p.unknownMode(); ok {
-		warnings = append(warnings, fmt.Sprintf("podinit: %s: %q is not known and ignored. Use %s or %s.",
-			v1alpha1.Inject, mode, v1alpha1.InjectEnabled, v1alpha1.InjectDisabled))
-	}
 	if p.Reason != "" {
-		warn("pod", p.Reason)
+		warn("pod", p.Reason, "")
 		return warnings
 	}
 	for _, d := range p.Containers {
-		warn(fmt.Sprintf("container %q", d.Name), d.Reason)
+		warn(fmt.Sprintf("container %q", d.Name), d.Reason, d.Detail)
 	}
 	return warnings
 }
 
-func (p *Plan) unknownMode() (string, bool) {
-	for _, m := range []map[string]string{p.pod.Metadata.Labels, p.pod.Metadata.Annotations} {
-		if mode, ok := m[v1alpha1.Inject]; ok && mode != v1alpha1.InjectEnabled && mode != v1alpha1.InjectDisabled {
-			return mode, true
+// Rejects says whether the Pod is to be refused if there is a warning, or no patch: the profile wants it so. What is
+// none of ours is never refused.
+func (p *Plan) Rejects() bool {
+	return p.profile.spec.OnProblem == v1alpha1.ProblemReject && !slices.Contains(unseen, p.Reason)
+}
+
+// unknownValues are values of podinit.dev/inject that mean nothing.
+func unknownValues(setting Setting, pod *Pod) (ignored []Ignored) {
+	for _, at := range []struct{ where, value string }{
+		{"the namespace's label", setting.NamespaceInject},
+		{"the pod's label", pod.Metadata.Labels[v1alpha1.Inject]},
+		{"the pod's annotation", pod.Metadata.Annotations[v1alpha1.Inject]},
+	} {
+		if at.value != "" && at.value != v1alpha1.InjectEnabled && at.value != v1alpha1.InjectDisabled {
+			ignored = append(ignored, Ignored{
+				Wish: fmt.Sprintf("%s %s: %q", at.where, v1alpha1.Inject, at.value), Reason: v1alpha1.ReasonUnknownValue,
+			})
 		}
 	}
-	return "", false
+	return ignored
+}
+
+// deliver chooses how the init reaches the containers.
+func (p *Plan) deliver(setting Setting) (v1alpha1.Delivery, v1alpha1.Reason) {
+	switch p.profile.spec.Delivery {
+	case v1alpha1.DeliverByImageVolume:
+		return v1alpha1.DeliveryImageVolume, ""
+	case v1alpha1.DeliverAuto:
+		verdict := setting.ImageVolumes.For(p.pod)
+		if verdict == v1alpha1.ReasonEveryNodeCan {
+			return v1alpha1.DeliveryImageVolume, verdict
+		}
+		return v1alpha1.DeliveryInitContainer, verdict
+	}
+	return v1alpha1.DeliveryInitContainer, ""
 }
 
 // unseen are the reasons for which not even a status is written: such a Pod is none of ours.
 var unseen = []v1alpha1.Reason{
-	v1alpha1.ReasonMirrorPod, v1alpha1.ReasonOptedOut, v1alpha1.ReasonExcludedNamespace, v1alpha1.ReasonWindows,
+	v1alpha1.ReasonExcludedNamespace, v1alpha1.ReasonMirrorPod, v1alpha1.ReasonOptedOut, v1alpha1.ReasonNamespaceDisabled,
+	v1alpha1.ReasonNotOptedIn, v1alpha1.ReasonWindows,
 }
 
 // leavePodAlone says why the Pod as a whole is left alone, in the order of precedence, or "".
 // The webhook's configuration keeps most of these from being sent at all; here they hold for every caller.
-func (p *Plan) leavePodAlone(namespace string) v1alpha1.Reason {
+func (p *Plan) leavePodAlone(setting Setting) v1alpha1.Reason {
 	meta, spec := p.pod.Metadata, p.pod.Spec
+	says := func(value string) bool {
+		return meta.Labels[v1alpha1.Inject] == value || meta.Annotations[v1alpha1.Inject] == value
+	}
 	switch {
-	case slices.Contains(p.config.ExcludedNamespaces, namespace):
+	case slices.Contains(p.config.ExcludedNamespaces, setting.Namespace):
 		return v1alpha1.ReasonExcludedNamespace
 	case has(meta.Annotations, "kubernetes.io/config.mirror"):
 		return v1alpha1.ReasonMirrorPod
-	case meta.Labels[v1alpha1.Inject] == v1alpha1.InjectDisabled, meta.Annotations[v1alpha1.Inject] == v1alpha1.InjectDisabled:
+	case says(v1alpha1.InjectDisabled):
 		return v1alpha1.ReasonOptedOut
-	case spec.OS.Name == "windows", spec.NodeSelector["kubernetes.io/os"] == "windows", spec.SecurityContext.WindowsOptions != nil:
+	case setting.NamespaceInject == v1alpha1.InjectDisabled:
+		return v1alpha1.ReasonNamespaceDisabled
+	case !setting.Selected && setting.NamespaceInject != v1alpha1.InjectEnabled && !says(v1alpha1.InjectEnabled):
+		return v1alpha1.ReasonNotOptedIn
+	case p.windows():
 		return v1alpha1.ReasonWindows
+	case wasm(spec.RuntimeClassName):
+		return v1alpha1.ReasonWasm
 	case spec.HostPID:
 		return v1alpha1.ReasonHostPID
 	case p.nameConflict():
 		return v1alpha1.ReasonNameConflict
 	}
 	return ""
+}
+
+// windows says whether the Pod can only run on Windows. Its os says so for certain; older Pods say it to the scheduler.
+func (p *Plan) windows() bool {
+	spec := p.pod.Spec
+	onlyWindows := func(r nodeSelectorRequirement) bool {
+		return r.Key == "kubernetes.io/os" && r.Operator == "In" && len(r.Values) == 1 && r.Values[0] == "windows"
+	}
+	terms := spec.Affinity.NodeAffinity.Required.Terms
+	return spec.OS.Name == "windows" || spec.NodeSelector["kubernetes.io/os"] == "windows" ||
+		spec.SecurityContext.WindowsOptions != nil ||
+		slices.ContainsFunc(spec.Containers, func(c container) bool { return c.SecurityContext.WindowsOptions != nil }) ||
+		// Terms are alternatives, the expressions of one are not.
+		len(terms) > 0 && !slices.ContainsFunc(terms, func(t nodeSelectorTerm) bool { return !slices.ContainsFunc(t.MatchExpressions, onlyWindows) })
+}
+
+// wasm says whether a runtime class runs WebAssembly, by the names that such classes have (runwasi's shims).
+func wasm(runtimeClass string) bool {
+	return slices.ContainsFunc(strings.FieldsFunc(runtimeClass, func(r rune) bool { return r == '-' || r == '.' }), func(word string) bool {
+		switch word {
+		case "spin", "slight", "wws", "lunatic":
+			return true
+		}
+		return strings.HasPrefix(word, "wasm")
+	})
 }
 
 func has(m map[string]string, key string) bool {
@@ -176,14 +274,14 @@ func (p *Plan) nameConflict() bool {
 	for i := range spec.InitContainers {
 		c := &spec.InitContainers[i]
 		if c.Name == copierName {
-			if copiers++; !slices.Equal(c.Command, copierCommand) || copiers > 1 {
+			if copiers++; !isCopier(c) || copiers > 1 {
 				return true
 			}
 		}
 	}
 	for _, v := range spec.Volumes {
 		if v.Name == volumeName {
-			if volumes++; v.EmptyDir == nil || volumes > 1 {
+			if volumes++; v.EmptyDir == nil && v.Image == nil || volumes > 1 {
 				return true
 			}
 		}
@@ -200,28 +298,71 @@ func (p *Plan) nameConflict() bool {
 	return slices.ContainsFunc(spec.Containers, func(c container) bool { return c.Name == copierName })
 }
 
-func (p *Plan) decide(c *container) Decision {
-	d := Decision{Name: c.Name}
-	command, ok := unwrap(c.Command)
+func (p *Plan) decideAll(list string, containers []container) {
+	for i := range containers {
+		c := &containers[i]
+		if list == "initContainers" && isCopier(c) {
+			continue
+		}
+		d := Decision{Name: c.Name, Reason: p.Reason, container: c, list: list, index: i}
+		if p.Reason == "" {
+			p.decide(&d)
+		}
+		p.Containers = append(p.Containers, d)
+	}
+}
+
+func (p *Plan) decide(d *Decision) {
+	c := d.container
+	if d.Reason = p.leaveOut(c, kindOf(c, d.list)); d.Reason != "" {
+		return
+	}
+	var program program
+	if program, d.Reason, d.Detail = p.program(c); d.Reason != "" {
+		return
+	}
+	options, err := p.initOptions(c)
 	switch {
-	case !ok:
-		d.Reason = v1alpha1.ReasonBrokenWrap
-	case len(c.Command) == 0, len(command)+len(c.Args) == 0:
-		d.Reason = v1alpha1.ReasonNoCommand
+	case err != nil:
+		d.Reason, d.Detail = v1alpha1.ReasonInvalidFlags, err.Error()
 	case mountConflict(c):
 		d.Reason = v1alpha1.ReasonMountConflict
-	case p.localhostProfile(c):
+	case !p.profile.spec.LocalhostProfiles && p.localhostProfile(c):
 		d.Reason = v1alpha1.ReasonLocalhostProfile
-	case memoryLimitTooSmall(c):
+	case p.memoryLimitTooSmall(c):
 		d.Reason = v1alpha1.ReasonMemoryLimitTooSmall
-	case len(command) > 0:
-		d.Reason = leaveProgramAlone(command[0])
+	default:
+		d.Reason = leaveProgramAlone(program.first(c))
 	}
 	if d.Reason == "" {
-		d.Source = v1alpha1.SourceCommand
-		d.Command = wrap(p.pod, c, command)
+		d.Source = program.source
+		d.Command = wrap(options, program.command)
+		d.Args = program.args
 	}
-	return d
+}
+
+// keepSELinuxLevel leaves alone what has another SELinux level than the first container that is wrapped: a runtime
+// relabels a volume for each container that mounts it, and the last one wins. An image is not relabelled.
+func (p *Plan) keepSELinuxLevel() {
+	first := p.first()
+	if first == nil || p.Delivery == v1alpha1.DeliveryImageVolume {
+		return
+	}
+	level := func(c *container) string {
+		own := c.SecurityContext.SELinuxOptions
+		if own == nil {
+			own = p.pod.Spec.SecurityContext.SELinuxOptions
+		}
+		if own == nil {
+			return ""
+		}
+		return own.Level
+	}
+	for i := range p.Containers {
+		if d := &p.Containers[i]; d.Reason == "" && level(d.container) != level(first) {
+			d.Reason, d.Source, d.Command, d.Args = v1alpha1.ReasonSELinuxLevel, "", nil, nil
+		}
+	}
 }
 
 // mountConflict says whether something of the container's own is mounted at, above or below our path. A volume
@@ -238,7 +379,7 @@ func mountConflict(c *container) bool {
 // localhostProfile says whether the container runs under a seccomp or AppArmor profile that was recorded for its
 // program alone: it may deny the exec of the init, its clone or its rt_sigtimedwait.
 func (p *Plan) localhostProfile(c *container) bool {
-	localhost := func(own, pods *profile) bool {
+	localhost := func(own, pods *securityProfile) bool {
 		if own == nil {
 			own = pods
 		}
@@ -250,19 +391,11 @@ func (p *Plan) localhostProfile(c *container) bool {
 		strings.HasPrefix(p.pod.Metadata.Annotations["container.apparmor.security.beta.kubernetes.io/"+c.Name], "localhost/")
 }
 
-func memoryLimitTooSmall(c *container) bool {
+// memoryLimitTooSmall says whether the container's limit, or the Pod's where it has none, is below the floor.
+func (p *Plan) memoryLimitTooSmall(c *container) bool {
 	limit, ok := quantity(c.Resources.Limits["memory"])
-	return ok && limit.Cmp(memoryFloor) < 0
-}
-
-// leaveProgramAlone says why a program that is started with this first word is no business of ours, or "".
-func leaveProgramAlone(program string) v1alpha1.Reason {
-	switch path.Base(program) {
-	case "tini", "tini-static", "dumb-init", "catatonit", "docker-init", "pid1", "podinit":
-		return v1alpha1.ReasonAlreadyInit
-	case "systemd", "init", "openrc-init", "runit", "runit-init", "my_init", "s6-svscan", "upstart":
-		// /init is s6-overlay's, which refuses to run as anything but PID 1 (just-containers/s6-overlay#630).
-		return v1alpha1.ReasonRequiresPID1
+	if !ok {
+		limit, ok = quantity(p.pod.Spec.Resources.Limits["memory"])
 	}
-	return ""
+	return ok && limit.Cmp(memoryFloor) < 0
 }

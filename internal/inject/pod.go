@@ -26,7 +26,12 @@ type spec struct {
 		Name string `json:"name"`
 	} `json:"os"`
 	NodeSelector                  map[string]string `json:"nodeSelector"`
+	Affinity                      affinity          `json:"affinity"`
+	RuntimeClassName              string            `json:"runtimeClassName"`
 	HostPID                       bool              `json:"hostPID"`
+	HostUsers                     *bool             `json:"hostUsers"`
+	ReadinessGates                []readinessGate   `json:"readinessGates"`
+	Resources                     resources         `json:"resources"`
 	TerminationGracePeriodSeconds *int64            `json:"terminationGracePeriodSeconds"`
 	SecurityContext               securityContext   `json:"securityContext"`
 	Volumes                       []volume          `json:"volumes"`
@@ -34,24 +39,60 @@ type spec struct {
 	Containers                    []container       `json:"containers"`
 }
 
-// securityContext is what a Pod's and a container's have in common.
-type securityContext struct {
-	RunAsUser       *int64       `json:"runAsUser"`
-	SeccompProfile  *profile     `json:"seccompProfile"`
-	AppArmorProfile *profile     `json:"appArmorProfile"`
-	WindowsOptions  *presentOnly `json:"windowsOptions"`
+type affinity struct {
+	NodeAffinity struct {
+		Required struct {
+			Terms []nodeSelectorTerm `json:"nodeSelectorTerms"`
+		} `json:"requiredDuringSchedulingIgnoredDuringExecution"`
+	} `json:"nodeAffinity"`
 }
 
-type profile struct {
+type nodeSelectorTerm struct {
+	MatchExpressions []nodeSelectorRequirement `json:"matchExpressions"`
+}
+
+type nodeSelectorRequirement struct {
+	Key      string   `json:"key"`
+	Operator string   `json:"operator"`
+	Values   []string `json:"values"`
+}
+
+type readinessGate struct {
+	ConditionType string `json:"conditionType"`
+}
+
+// securityContext is what a Pod's and a container's have in common.
+type securityContext struct {
+	RunAsUser       *int64           `json:"runAsUser"`
+	SELinuxOptions  *seLinuxOptions  `json:"seLinuxOptions"`
+	SeccompProfile  *securityProfile `json:"seccompProfile"`
+	AppArmorProfile *securityProfile `json:"appArmorProfile"`
+	WindowsOptions  *presentOnly     `json:"windowsOptions"`
+}
+
+type securityProfile struct {
 	Type string `json:"type"`
+}
+
+type seLinuxOptions struct {
+	User  string `json:"user,omitempty"`
+	Role  string `json:"role,omitempty"`
+	Type  string `json:"type,omitempty"`
+	Level string `json:"level,omitempty"`
 }
 
 // presentOnly is an object of which only the presence matters.
 type presentOnly struct{}
 
 type volume struct {
-	Name     string    `json:"name"`
-	EmptyDir *emptyDir `json:"emptyDir"`
+	Name     string       `json:"name"`
+	EmptyDir *emptyDir    `json:"emptyDir,omitempty"`
+	Image    *imageVolume `json:"image,omitempty"`
+}
+
+type imageVolume struct {
+	Reference  string `json:"reference,omitempty"`
+	PullPolicy string `json:"pullPolicy,omitempty"`
 }
 
 type emptyDir struct {
@@ -61,6 +102,8 @@ type emptyDir struct {
 
 type container struct {
 	Name                     string            `json:"name"`
+	Image                    string            `json:"image"`
+	RestartPolicy            string            `json:"restartPolicy"`
 	Command                  []string          `json:"command"`
 	Args                     []json.RawMessage `json:"args"`
 	Resources                resources         `json:"resources"`

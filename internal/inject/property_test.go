@@ -23,14 +23,14 @@ func TestProperties(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		once, err := mutate(raw)
+		once, err := mutate(raw, selected)
 		if err != nil {
 			t.Fatalf("pod %d: %v\n%s", seed, err, raw)
 		}
 		if bytes.Contains(once.patch, []byte(`"/podinit/init"`)) {
 			wrapped++
 		}
-		checkPromises(t, raw, once)
+		checkPromises(t, raw, selected, once)
 		if diff := cmp.Diff(decode(t, raw), stripped(decode(t, once.pod))); diff != "" {
 			t.Errorf("something that is not ours changed (-before +after):\n%s", diff)
 		}

@@ -89,8 +89,10 @@ func namespace(t *testing.T, labels map[string]string) string {
 	}
 	name := created.Name
 	t.Cleanup(func() {
+		ctx, cancel := cleanupContext()
+		defer cancel()
 		now := int64(0)
-		err := client.CoreV1().Namespaces().Delete(context.Background(), name, metav1.DeleteOptions{GracePeriodSeconds: &now})
+		err := client.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: &now})
 		if err != nil {
 			t.Error(err)
 		}
@@ -103,6 +105,11 @@ func namespace(t *testing.T, labels map[string]string) string {
 		return err == nil, err
 	})
 	return name
+}
+
+// cleanupContext is for what is done when a test's own context is over.
+func cleanupContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), patience)
 }
 
 // optedIn are the labels of a namespace that asks for the init.

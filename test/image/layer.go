@@ -15,7 +15,7 @@ import (
 // mergedDirectories are links into /usr, as on every current Debian. Packages may still name files by the old path.
 var mergedDirectories = []string{"bin", "lib", "lib64", "sbin"}
 
-// left out of every image: what only people read.
+// unread is what only people read; no image has it.
 var unread = []string{
 	"usr/share/bug", "usr/share/doc", "usr/share/doc-base", "usr/share/info", "usr/share/lintian",
 	"usr/share/locale", "usr/share/man",

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Under the names of tini and dumb-init the init does as they do.
+func TestNames(t *testing.T) {
+	const family = `trap 'echo main USR1' USR1; trap 'echo main TERM; exit 4' TERM;
+		bash -c "exec 2>&-; trap 'echo child USR1' USR1; trap 'echo child TERM; exit' TERM; echo up child; while :; do sleep 0.03; done" &
+		echo session $(($(cut -d' ' -f6 /proc/self/stat) == $$)); echo up main; while :; do sleep 0.03; done`
+	for name, tt := range map[string]struct {
+		name  string
+		flags []string
+		env   []string
+		want  string // what comes of SIGUSR1, sorted
+	}{
+		"tini: main alone":                   {"tini", []string{"--"}, nil, "main USR1\nsession 0\n"},
+		"docker-init: main alone":            {"docker-init", []string{"--"}, nil, "main USR1\nsession 0\n"},
+		"tini -g: the group":                 {"tini", []string{"-g"}, nil, "child USR1\nmain USR1\nsession 0\n"},
+		"TINI_KILL_PROCESS_GROUP":            {"tini", nil, []string{"TINI_KILL_PROCESS_GROUP="}, "child USR1\nmain USR1\nsession 0\n"},
+		"dumb-init: the session":             {"dumb-init", nil, nil, "child USR1\nmain USR1\nsession 1\n"},
+		"dumb-init -c: main alone":           {"dumb-init", []string{"-c"}, nil, "main USR1\nsession 0\n"},
+		"DUMB_INIT_SETSID=0":                 {"dumb-init", nil, []string{"DUMB_INIT_SETSID=0"}, "main USR1\nsession 0\n"},
+		"their variables mean nothing to us": {"init", []string{"--"}, []string{"TINI_KILL_PROCESS_GROUP=1", "DUMB_INIT_SETSID=1"}, "main USR1\nsession 0\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newContainer(t, append(tt.flags, "bash", "-c", family)...)
+			c.Args[1] = callAs(t, tt.name)
+			c.Env = append(c.Env, tt.env...)
+			c.start().waitFor("up main").waitFor("up child")
+			c.signal(syscall.SIGUSR1).waitFor("USR1")
+			time.Sleep(200 * time.Millisecond)
+			if diff := cmp.Diff(tt.want, sortedLines(c.output.String(), "up main", "up child", "User defined signal 1")); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if code := c.signal(syscall.SIGTERM).wait(); code != 4 {
+				t.Errorf("exit code %d, want 4", code)
+			}
+		})
+	}
+
+	t.Run("a script without #!", func(t *testing.T) {
+		c := script(t, `echo 'echo "$0 $1"; exit 5' > /tmp/podinit-script-$$; chmod 755 /tmp/podinit-script-$$;
+			`+callAs(t, "tini")+` -- /tmp/podinit-script-$$ word; echo $?; rm /tmp/podinit-script-$$`)
+		c.run()
+		if got := c.output.String(); !strings.HasPrefix(got, "/tmp/podinit-script-") || !strings.HasSuffix(got, " word\n5\n") {
+			t.Errorf("output %q", got)
+		}
+	})
+	t.Run("nobody is waited for", func(t *testing.T) {
+		c := newContainer(t, "sh", "-c", deaf+await1+"exit 6")
+		c.Args[1] = callAs(t, "tini")
+		if code := c.run(); code != 6 || c.output.String() != "" {
+			t.Errorf("code %d, want 6, and silence: %s", code, c.output)
+		}
+	})
+	t.Run("no commands", func(t *testing.T) {
+		c := newContainer(t, "version")
+		c.Args[1] = callAs(t, "tini")
+		if code := c.run(); code != 127 {
+			t.Errorf("exit code %d, want 127: %s", code, c.output)
+		}
+	})
+	t.Run("-p", func(t *testing.T) {
+		c := script(t, `sh -c '`+callAs(t, "tini")+` -s -p SIGUSR1 -- bash -c "trap \"echo parent died; touch $D/told; exit\" USR1; echo up; touch $D/up; while :; do sleep 0.03; done" & sh $D/await up'; sh $D/await told`)
+		c.run()
+		if diff := cmp.Diff("up\nparent died\n", c.output.String()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+}
+
+func TestTalk(t *testing.T) {
+	for name, tt := range map[string]struct {
+		flags []string
+		want  string
+	}{
+		"nothing by default": {nil, ""},
+		"-v":                 {[]string{"-v"}, "podinit: \"/bin/sh\" has ended with 3\npodinit: started \"/bin/sh\" as pid N\n"},
+		"-w":                 {[]string{"-w"}, "podinit: reaped orphan pid N\n"},
+		"-vv":                {[]string{"-vv"}, "podinit: \"/bin/sh\" has ended with 3\npodinit: reaped orphan pid N\npodinit: started \"/bin/sh\" as pid N\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := script(t, "(true &); exit 3", tt.flags...)
+			c.run()
+			// The orphan may still have been there to be told.
+			got := sortedLines(withoutNumbers(c.output.String()), "podinit: passing SIGTERM to pid N")
+			if diff := cmp.Diff(tt.want, strings.ReplaceAll(got, ", killed by SIGTERM", "")); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}

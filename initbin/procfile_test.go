@@ -1,0 +1,129 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func writeProcfile(t *testing.T, text string) (flag string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "Procfile")
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return "--procfile=" + path
+}
+
+func TestProcfile(t *testing.T) {
+	const told = "trap 'echo told; exit' TERM; "
+	for name, tt := range map[string]struct {
+		procfile string
+		main     []string
+		stop     bool
+		code     int
+		want     string // sorted
+	}{
+		"all end well": {"a: echo one; touch $D/a; sh $D/await b main\n# comment\n\nb: echo two >&2; touch $D/b; sh $D/await a main\n",
+			[]string{"sh", "-c", "echo main; touch $D/main; sh $D/await a b"}, false, 0,
+			"a | one\nb | two\nmain\n"},
+		"the first to end stops all": {"a: sh $D/await b\nb: " + told + "touch $D/b; " + forever, nil, false, 0,
+			"b | told\npodinit: \"a\" has ended with 0: stopping the others\n"},
+		"the first failure is the code": {"a: sh $D/await b main; exit 3\nb: trap 'exit 4' TERM; touch $D/b; " + forever,
+			[]string{"sh", "-c", "trap 'exit 5' TERM; touch $D/main; " + forever}, false, 3,
+			"podinit: \"a\" has ended with 3: stopping the others\npodinit: \"b\" has ended with 4\n"},
+		"the failure of another, later": {"a: sh $D/await b\nb: trap 'exit 4' TERM; touch $D/b; " + forever, nil, false, 4,
+			"podinit: \"a\" has ended with 0: stopping the others\npodinit: \"b\" has ended with 4\n"},
+		"main ends": {"b: " + told + "touch $D/b; " + forever, []string{"sh", "-c", "sh $D/await b; exit 6"}, false, 6,
+			"b | told\n"},
+		"the platform stops all": {"a: " + told + "touch $D/a; " + forever + "\nb: " + told + "touch $D/b; " + forever,
+			[]string{"sh", "-c", told + "sh $D/await a b; echo up; " + forever}, true, 0,
+			"a | told\nb | told\ntold\nup\n"},
+		"one is killed": {"a: kill -KILL $$\nb: " + forever, nil, false, 137,
+			"podinit: \"a\" was killed by SIGKILL: stopping the others\n"},
+		"groups, input and environment": {"a: read x; echo \"$? $(ps -o pgid= $$ | tr -d ' ')\" | sed \"s/ $$\\$/ own/\"; echo port $PORT\n", []string{"sleep", "300"}, false, 0,
+			"a | 1 own\na | port 8080\npodinit: \"a\" has ended with 0: stopping the others\n"},
+		"lines are not mixed": {"a: for i in 1 2 3; do printf 'begin '; sleep 0.05; echo end; done; touch $D/a; sh $D/await b\n" +
+			"b: for i in 1 2 3; do printf 'begin '; sleep 0.05; echo end; done; printf rest; touch $D/b; sh $D/await a\n", nil, false, 0,
+			"a | begin end\na | begin end\na | begin end\nb | begin end\nb | begin end\nb | begin end\nb | rest\n"},
+		"one does not end": {"a: trap '' TERM; touch $D/a; exec sleep 300\n", []string{"sh", "-c", "sh $D/await a"}, false, 0,
+			"podinit: killed, still running Ns after \"sh\" had ended: sleep (pid N)\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			linger := "--linger=30s"
+			if name == "one does not end" {
+				linger = "--linger=0.5s"
+			}
+			arguments := append([]string{writeProcfile(t, tt.procfile), linger, "--"}, tt.main...)
+			c := newContainer(t, arguments...)
+			c.Env = append(c.Env, "PORT=8080")
+			c.start()
+			if tt.stop {
+				c.waitFor("up\n").signal(syscall.SIGTERM)
+			}
+			if code := c.wait(); code != tt.code {
+				t.Errorf("exit code %d, want %d", code, tt.code)
+			}
+			got := sortedLines(withoutNumbers(c.output.String()), "b | ", "a | ")
+			if name == "lines are not mixed" || name == "all end well" {
+				// Which of them ends first is chance.
+				got = endings.ReplaceAllString(got, "")
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestProcfileProblems(t *testing.T) {
+	for text, want := range map[string]string{
+		"a: touch started\nnonsense\n": "FILE, line 2: it is not of the form \"name: command\", with a name of letters, digits, - and _\n",
+		"a: x\n\na: y\n":               "FILE, line 3: there is already a program named \"a\"\n",
+		"# nothing\n":                  "FILE: there is no program in it; it needs lines of the form \"name: command\"\n",
+		strings.Repeat("x", 1<<20+1):   "FILE: it is longer than 1 MiB\n",
+	} {
+		flag := writeProcfile(t, text)
+		c := newContainer(t, flag, "--", "touch", "started")
+		c.Dir = t.TempDir()
+		if code := c.run(); code != 1 {
+			t.Errorf("exit code %d, want 1", code)
+		}
+		want = "podinit: --procfile: " + strings.Replace(want, "FILE", strings.TrimPrefix(flag, "--procfile="), 1)
+		if diff := cmp.Diff(want, c.output.String()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		if files, _ := os.ReadDir(c.Dir); len(files) != 0 {
+			t.Errorf("something has been started: %v", files)
+		}
+	}
+	c := newContainer(t, "--procfile=/no/such", "--", "true")
+	if code := c.run(); code != 1 || c.output.String() != "podinit: --procfile: /no/such: there is no such file\n" {
+		t.Errorf("code %d, %q", code, c.output)
+	}
+}
+
+// Nobody reads our output: the programs wait, but signals are passed on and the container ends.
+func TestStuckOutput(t *testing.T) {
+	c := newContainer(t, writeProcfile(t, "a: trap 'exit 5' TERM; yes & echo up >$D/a; wait\n"), "--grace=3s")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	c.Stdout, c.Stderr = w, c.output
+	c.start()
+	w.Close()
+	for _, err := os.Stat(c.directory + "/a"); err != nil; _, err = os.Stat(c.directory + "/a") {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if code := c.signal(syscall.SIGTERM).wait(); code != 5 {
+		t.Errorf("exit code %d, want 5\n%s", code, c.output)
+	}
+}

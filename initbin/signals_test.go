@@ -1,0 +1,98 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// trapper is a shell command that says its name and the signal whenever it gets one of a list, and lives on: the
+// signals in capitals, a name.
+func trapper(name string, signals ...string) string {
+	text := "exec 2>/dev/null; "
+	for _, s := range signals {
+		text += "trap 'echo " + name + " " + s + "' " + s + "; "
+	}
+	return "bash -c \"" + text + "echo up " + name + "; while :; do sleep 0.03; done\""
+}
+
+func TestSignalsByHandler(t *testing.T) {
+	for name, tt := range map[string]struct {
+		flags  []string
+		main   []string
+		ups    []string // what to wait for
+		signal []syscall.Signal
+		want   []string // the lines after the ups, sorted
+		code   int      // after TERM and KILL to all, 0 for any
+	}{
+		"main catches it, its child is not told": {nil, []string{"bash", "-c", "trap 'echo main TERM' TERM; " + trapper("child", "TERM") + " & echo up main; while :; do sleep 0.03; done"},
+			[]string{"up main", "up child"}, []syscall.Signal{syscall.SIGTERM}, []string{"main TERM"}, 137},
+		"a shell dies of it, its child is told": {nil, []string{"sh", "-c", trapper("child", "TERM") + "; true"},
+			[]string{"up child"}, []syscall.Signal{syscall.SIGTERM}, []string{"child TERM"}, 143},
+		"through two shells": {nil, []string{"sh", "-c", `sh -c "$0; true"; true`, trapper("child", "TERM")},
+			[]string{"up child"}, []syscall.Signal{syscall.SIGTERM}, []string{"child TERM"}, 143},
+		"bash -ci ignores it": {nil, []string{"bash", "-ci", trapper("child", "TERM") + "; true"},
+			[]string{"up child"}, []syscall.Signal{syscall.SIGTERM}, []string{"child TERM"}, 0},
+		"QUIT dumps the shell, then its child is told": {[]string{"--stop-signal=QUIT"}, []string{"sh", "-c", trapper("child", "QUIT") + "; true"},
+			[]string{"up child"}, []syscall.Signal{syscall.SIGQUIT}, []string{"child QUIT"}, 131},
+		"a waiting shell catches INT": {nil, []string{"bash", "-c", trapper("child", "INT") + "; true"},
+			[]string{"up child"}, []syscall.Signal{syscall.SIGINT}, []string{"child INT"}, 0},
+		"WINCH is ignored by the shell": {nil, []string{"sh", "-c", trapper("child", "WINCH") + "; true"},
+			[]string{"up child"}, []syscall.Signal{syscall.SIGWINCH}, []string{"child WINCH"}, 0},
+		"TTIN does not stop the shell": {nil, []string{"sh", "-c", trapper("child", "TTIN", "TTOU") + "; true"},
+			[]string{"up child"}, []syscall.Signal{syscall.SIGTTIN, syscall.SIGTTOU}, []string{"child TTIN", "child TTOU"}, 0},
+		"a nested init has it alone": {nil, []string{"INIT", "--", "sh", "-c", trapper("child", "TERM") + "; true"},
+			[]string{"up child"}, []syscall.Signal{syscall.SIGTERM}, []string{"child TERM"}, 0},
+		"a real-time signal": {[]string{"--stop-signal=SIGRTMIN+3"}, []string{"sh", "-c", trapper("child", "RTMIN+3") + "; true"},
+			[]string{"up child"}, []syscall.Signal{37}, []string{"child RTMIN+3"}, 0},
+		"every further one is passed on too": {nil, []string{"bash", "-c", "trap 'echo main TERM' TERM; echo up main; while :; do sleep 0.03; done"},
+			[]string{"up main"}, []syscall.Signal{syscall.SIGTERM, syscall.SIGTERM}, []string{"main TERM", "main TERM"}, 137},
+		"target main": {[]string{"--signal-target=main"}, []string{"bash", "-c", "trap 'echo main USR1' USR1; " + trapper("child", "USR1") + " & echo up main; while :; do sleep 0.03; done"},
+			[]string{"up main", "up child"}, []syscall.Signal{syscall.SIGUSR1}, []string{"main USR1"}, 0},
+		"target group": {[]string{"--signal-target=group"}, []string{"bash", "-c", "trap 'echo main HUP' HUP; " + trapper("child", "HUP") + " & setsid " + trapper("apart", "HUP") + " & echo up main; while :; do sleep 0.03; done"},
+			[]string{"up main", "up child", "up apart"}, []syscall.Signal{syscall.SIGHUP}, []string{"child HUP", "main HUP"}, 0},
+		"target all": {[]string{"--signal-target=all"}, []string{"bash", "-c", "trap 'echo main HUP' HUP; " + trapper("child", "HUP") + " & setsid " + trapper("apart", "HUP") + " & echo up main; while :; do sleep 0.03; done"},
+			[]string{"up main", "up child", "up apart"}, []syscall.Signal{syscall.SIGHUP}, []string{"apart HUP", "child HUP", "main HUP"}, 0},
+		"rewritten": {[]string{"--rewrite=USR1:USR2"}, []string{"bash", "-c", "trap 'echo main USR2' USR2; trap 'echo main USR1' USR1; echo up main; while :; do sleep 0.03; done"},
+			[]string{"up main"}, []syscall.Signal{syscall.SIGUSR1}, []string{"main USR2"}, 0},
+		"dropped": {[]string{"-r", "HUP:0"}, []string{"bash", "-c", "trap 'echo main HUP' HUP; trap 'echo main USR1' USR1; echo up main; while :; do sleep 0.03; done"},
+			[]string{"up main"}, []syscall.Signal{syscall.SIGHUP, syscall.SIGUSR1}, []string{"main USR1"}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for i, word := range tt.main {
+				if word == "INIT" {
+					tt.main[i] = initPath
+				}
+			}
+			c := newContainer(t, append(append(tt.flags, "--"), tt.main...)...).start()
+			for _, up := range tt.ups {
+				c.waitFor(up + "\n")
+			}
+			for _, s := range tt.signal {
+				c.signal(s)
+				time.Sleep(200 * time.Millisecond)
+			}
+			for _, line := range tt.want {
+				c.waitFor(line + "\n")
+			}
+			time.Sleep(200 * time.Millisecond) // time for what should not come
+			var lines []string
+			for line := range strings.Lines(c.output.String()) {
+				if line = strings.TrimSpace(line); !slices.Contains(tt.ups, line) && !strings.HasPrefix(line, "bash: ") && line != "Hangup" {
+					lines = append(lines, line)
+				}
+			}
+			slices.Sort(lines)
+			if diff := cmp.Diff(tt.want, lines); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			c.signal(syscall.SIGKILL)
+			c.wait()
+		})
+	}
+}

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// onTerminal starts a container with a new pseudo-terminal as its controlling terminal, as "kubectl run -it" does.
+func (c *testContainer) onTerminal() (keyboard *os.File) {
+	c.t.Helper()
+	keyboard, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { keyboard.Close() })
+	if err := unix.IoctlSetPointerInt(int(keyboard.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		c.t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(keyboard.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	terminal, err := os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer terminal.Close()
+	c.Stdin, c.Stdout, c.Stderr = terminal, terminal, terminal
+	c.SysProcAttr.Setsid, c.SysProcAttr.Setctty, c.SysProcAttr.Ctty = true, true, 0
+	c.start()
+	go io.Copy(c.output, keyboard)
+	return keyboard
+}
+
+func (c *testContainer) types(keyboard *os.File, text string) {
+	c.t.Helper()
+	if _, err := keyboard.WriteString(text); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// waitForPrompt waits for the n-th prompt of an interactive shell.
+func (c *testContainer) waitForPrompt(n int) {
+	c.t.Helper()
+	for begin := time.Now(); strings.Count(c.output.String(), "42> ") < n; time.Sleep(5 * time.Millisecond) {
+		if time.Since(begin) > 20*time.Second {
+			c.t.Fatalf("no prompt %d:\n%s", n, c.output)
+		}
+	}
+}
+
+const ctrlC, ctrlZ = "\x03", "\x1a"
+
+func TestTerminal(t *testing.T) {
+	for _, flags := range [][]string{{}, {"--signal-target=group"}} {
+		t.Run("the program reads and is interrupted once "+strconv.Itoa(len(flags)), func(t *testing.T) {
+			c := newContainer(t, append(flags, "--", "bash", "-c", `trap 'echo interrupted $((++n))' INT; echo up; read line; echo "line: $line"; for i in {1..40}; do sleep 0.02; done; exit 4`)...)
+			keyboard := c.onTerminal()
+			c.waitFor("up")
+			c.types(keyboard, "words\n")
+			c.waitFor("line: words")
+			c.types(keyboard, ctrlC)
+			c.waitFor("interrupted 1")
+			if code := c.wait(); code != 4 {
+				t.Errorf("exit code %d, want 4\n%s", code, c.output)
+			}
+		})
+	}
+
+	t.Run("a window that changes its size", func(t *testing.T) {
+		c := newContainer(t, "--", "bash", "-c", `trap 'stty size; exit 4' WINCH; echo up; while :; do sleep 0.02; done`)
+		keyboard := c.onTerminal()
+		c.waitFor("up")
+		if err := unix.IoctlSetWinsize(int(keyboard.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 33, Col: 99}); err != nil {
+			t.Fatal(err)
+		}
+		c.waitFor("33 99")
+		if code := c.wait(); code != 4 {
+			t.Errorf("exit code %d, want 4\n%s", code, c.output)
+		}
+	})
+
+	// dumb-init's own session has the terminal too.
+	for _, name := range []string{"init", "dumb-init"} {
+		t.Run("job control in a shell under "+name, func(t *testing.T) {
+			c := newContainer(t, "--", "bash", "--norc", "-i")
+			c.Args[1] = callAs(t, name)
+			c.Env = append(c.Env, "PS1=$((6*7))> ")
+			keyboard := c.onTerminal()
+			c.waitForPrompt(1)
+			c.types(keyboard, "sleep 100\n")
+			c.waitForForeground(keyboard, "sleep")
+			c.types(keyboard, ctrlZ)
+			c.waitForPrompt(2)
+			c.types(keyboard, "fg\n")
+			c.waitForForeground(keyboard, "sleep")
+			c.types(keyboard, ctrlC)
+			c.waitForPrompt(3)
+			c.types(keyboard, "echo then $((20+2)); exit 9\n")
+			c.waitFor("then 22")
+			if code := c.wait(); code != 9 {
+				t.Errorf("exit code %d, want 9\n%s", code, c.output)
+			}
+		})
+	}
+
+	// By hand, below a shell with job control: Ctrl-Z stops us with the program, fg brings both back.
+	t.Run("as a job of a shell", func(t *testing.T) {
+		c := newContainer(t)
+		c.Args = []string{c.Args[0], "/bin/bash", "--norc", "-i"}
+		c.Env = append(c.Env, "PS1=$((6*7))> ")
+		keyboard := c.onTerminal()
+		c.waitForPrompt(1)
+		c.types(keyboard, initPath+" -- bash -c 'echo up $((1+1)); read line; echo line: $line; exit 7'\n")
+		c.waitFor("up 2")
+		c.waitForForeground(keyboard, "bash")
+		c.types(keyboard, ctrlZ)
+		c.waitForPrompt(2)
+		c.types(keyboard, "echo shell $((10+1))\n")
+		c.waitFor("shell 11")
+		c.waitForPrompt(3)
+		c.types(keyboard, "fg\n")
+		c.waitFor("fg\r\n")
+		c.types(keyboard, "words\n")
+		c.waitForPrompt(4)
+		c.types(keyboard, "echo code $((100+$?))\n")
+		c.waitFor("code 107")
+		c.waitForPrompt(5)
+		c.types(keyboard, "exit 3\n")
+		if code := c.wait(); code != 3 {
+			t.Errorf("exit code %d, want 3\n%s", code, c.output)
+		}
+	})
+
+	t.Run("a script reads after us", func(t *testing.T) {
+		c := newContainer(t)
+		c.Args = []string{c.Args[0], "/bin/sh", "-c", initPath + " -- true; echo up; read line; echo line: $line"}
+		keyboard := c.onTerminal()
+		c.waitFor("up")
+		c.types(keyboard, "words\n")
+		c.waitFor("line: words")
+		if code := c.wait(); code != 0 {
+			t.Errorf("exit code %d, want 0\n%s", code, c.output)
+		}
+	})
+}
+
+// callAs is the init under another name.
+func callAs(t *testing.T, name string) string {
+	t.Helper()
+	path := t.TempDir() + "/" + name
+	if err := os.Symlink(initPath, path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// waitForForeground waits until a program of that name runs in the foreground of a terminal.
+func (c *testContainer) waitForForeground(keyboard *os.File, name string) {
+	c.t.Helper()
+	for begin := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		group, err := unix.IoctlGetInt(int(keyboard.Fd()), unix.TIOCGPGRP)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		stat, _ := os.ReadFile("/proc/" + strconv.Itoa(group) + "/stat")
+		if strings.Contains(string(stat), "("+name+") S ") {
+			return
+		}
+		if time.Since(begin) > 20*time.Second {
+			c.t.Fatalf("no %s in the foreground, but %s:\n%s", name, stat, c.output)
+		}
+	}
+}

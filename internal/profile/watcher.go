@@ -1,0 +1,178 @@
+package profile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/inject"
+)
+
+const (
+	// patience is how long readiness waits for the first lists. After that the webhook serves with what it has.
+	patience = 10 * time.Second
+	// retry is how often a kind is looked for that the apiserver does not have: a CustomResourceDefinition may come.
+	retry = 5 * time.Second
+	// liveRead is how long an admission may be held up by reading its namespace from the apiserver.
+	liveRead = time.Second
+)
+
+// Watcher finds the profile for Pods from the InitProfiles and Namespaces of a cluster.
+//
+// Its cache must fail on kinds that it does not watch (ReaderFailOnMissingInformer): otherwise a read of InitProfiles
+// would wait for ever where their CustomResourceDefinition is missing or may not be listed.
+type Watcher struct {
+	// Cache is where both kinds are watched.
+	Cache cache.Cache
+	// Live reads from the apiserver, for namespaces that are too new to be in the cache.
+	Live client.Reader
+	Log  logr.Logger
+
+	mu                   sync.Mutex
+	started              time.Time
+	profiles, namespaces cache.Informer
+	// absent is set where the apiserver has no InitProfiles.
+	absent bool
+}
+
+// Start watches until ctx is done. Nothing waits for it but readiness, and that not for long.
+func (w *Watcher) Start(ctx context.Context) error {
+	w.mu.Lock()
+	w.started = time.Now()
+	w.mu.Unlock()
+	for complete := false; !complete; {
+		if complete = w.watch(ctx); !complete {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(retry):
+			}
+		}
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// NeedLeaderElection is false: every replica serves.
+func (w *Watcher) NeedLeaderElection() bool { return false }
+
+// watch begins to watch what is not watched yet, and says whether that is all. It does not wait for the first list: an
+// informer tries again by itself when that fails.
+func (w *Watcher) watch(ctx context.Context) (complete bool) {
+	namespaces, err := w.Cache.GetInformer(ctx, &corev1.Namespace{}, cache.BlockUntilSynced(false))
+	if err != nil {
+		w.Log.Error(err, "watching Namespaces; trying again")
+	}
+	profiles, profilesErr := w.Cache.GetInformer(ctx, &v1alpha1.InitProfile{}, cache.BlockUntilSynced(false))
+	absent := meta.IsNoMatchError(profilesErr)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case profilesErr == nil && w.profiles == nil:
+		w.Log.Info("watching InitProfiles")
+	case absent && !w.absent:
+		w.Log.Info("there are no InitProfiles: their CustomResourceDefinition is not installed; defaults hold until it is")
+	case profilesErr != nil && !absent:
+		w.Log.Error(profilesErr, "watching InitProfiles; trying again")
+	}
+	w.namespaces, w.profiles, w.absent = namespaces, profiles, absent
+	return err == nil && profilesErr == nil
+}
+
+// synced says whether both kinds are known. It is exact: an informer that was stopped does not count.
+func (w *Watcher) synced() (namespaces, profiles bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.namespaces != nil && w.namespaces.HasSynced(), w.profiles != nil && w.profiles.HasSynced()
+}
+
+// Ready is a health check: it fails until both kinds are known, but not for long, and not where there are no
+// InitProfiles to know.
+func (w *Watcher) Ready(*http.Request) error {
+	namespaces, profiles := w.synced()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch {
+	case w.started.IsZero():
+		return errors.New("InitProfiles and Namespaces are not watched yet")
+	case time.Since(w.started) > patience, namespaces && (profiles || w.absent):
+		return nil
+	}
+	return fmt.Errorf("waiting for the first list of Namespaces (read: %t) and of InitProfiles (read: %t)", namespaces, profiles)
+}
+
+// Setting is what holds for a Pod that the apiserver has sent.
+func (w *Watcher) Setting(ctx context.Context, namespace string, pod *inject.Pod) inject.Setting {
+	setting := inject.Setting{Namespace: namespace, Selected: true}
+	found, err := w.namespace(ctx, namespace)
+	if err != nil {
+		w.Log.Error(err, "reading a namespace; it is taken to name no profile", "namespace", namespace)
+		setting.Ignored = []inject.Ignored{{
+			Wish: fmt.Sprintf("what annotation %s of namespace %q may say", v1alpha1.ProfileAnnotation, namespace), Reason: v1alpha1.ReasonNamespaceUnread,
+		}}
+	}
+	setting.NamespaceInject = found.Labels[v1alpha1.Inject]
+	var ignored []inject.Ignored
+	setting.Profile, ignored = Choose(w, found.Annotations[v1alpha1.ProfileAnnotation], pod.Metadata.Annotations[v1alpha1.ProfileAnnotation])
+	setting.Ignored = append(setting.Ignored, ignored...)
+	return setting
+}
+
+// namespace is the namespace from the cache; if it is not there, it is read from the apiserver once.
+func (w *Watcher) namespace(ctx context.Context, name string) (*corev1.Namespace, error) {
+	namespace, key := &corev1.Namespace{}, types.NamespacedName{Name: name}
+	if err := w.Cache.Get(ctx, key, namespace); err == nil {
+		return namespace, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, liveRead)
+	defer cancel()
+	if err := w.Live.Get(ctx, key, namespace); err != nil {
+		return &corev1.Namespace{}, fmt.Errorf("getting namespace %q from the apiserver: %w", name, err)
+	}
+	return namespace, nil
+}
+
+// Get is for Choose.
+func (w *Watcher) Get(name string) (*v1alpha1.InitProfileSpec, error) {
+	profile := &v1alpha1.InitProfile{}
+	// Reading from memory takes no time, so there is no context to obey.
+	err := w.Cache.Get(context.Background(), types.NamespacedName{Name: name}, profile)
+	if err == nil {
+		return &profile.Spec, nil
+	}
+	if _, known := w.synced(); known && apierrors.IsNotFound(err) {
+		return nil, ErrMissing
+	}
+	return nil, ErrUnread
+}
+
+// Trim is the cache's transform for Namespaces: it keeps what this package looks at.
+func Trim(object any) (any, error) {
+	n, ok := object.(*corev1.Namespace)
+	if !ok {
+		return object, nil
+	}
+	kept := func(m map[string]string, key string) map[string]string {
+		if value, ok := m[key]; ok {
+			return map[string]string{key: value}
+		}
+		return nil
+	}
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion,
+		Labels: kept(n.Labels, v1alpha1.Inject), Annotations: kept(n.Annotations, v1alpha1.ProfileAnnotation),
+	}}, nil
+}
