@@ -21,6 +21,7 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/inject"
 	"github.com/podinit/podinit/webhook"
 )
@@ -337,8 +338,20 @@ func FuzzObject(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	handler := &webhook.Handler{Mutator: injector, Metrics: webhook.NewMetrics(prometheus.NewRegistry()), Log: logr.Discard()}
-	ask := func(t *testing.T, object []byte) []byte {
+	for _, seed := range []string{
+		`{"metadata":{"annotations":{"podinit.dev/containers":"a,b,,","podinit.dev/flags.a":"-v --grace","podinit.dev/entrypoint.b":"[\"$x\"]","podinit.dev/entrypoint.":"[\"x\"]"}},"spec":{"initContainers":[{"name":"b","image":"x","restartPolicy":"Always"},null],"containers":[{"name":"a","command":["x"],"image":"y"},{"name":"c","image":"z","args":[7]}]}}`,
+		`{"metadata":{"annotations":{"cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes":",podinit,"}},"spec":{"hostUsers":false,"affinity":{"nodeAffinity":null},"containers":[{"name":"a","image":"x","securityContext":{"seLinuxOptions":{"level":"s0"}}}],"volumes":[{"name":"podinit","image":{}}]}}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	injectors := []webhook.Injector{injector, withProfile(f, v1alpha1.InitProfileSpec{
+		Containers:  v1alpha1.ContainersSpec{Sidecars: true, InitContainers: true},
+		Delivery:    v1alpha1.DeliverByImageVolume,
+		Entrypoints: []v1alpha1.ImageEntrypoint{{Image: "x*", Entrypoint: []string{"$entry"}}, {Image: "*", Cmd: []string{"cmd", "$"}}},
+	})}
+	metrics := webhook.NewMetrics(prometheus.NewRegistry())
+	ask := func(t *testing.T, injector webhook.Injector, object []byte) []byte {
+		handler := &webhook.Handler{Mutator: injector, Metrics: metrics, Log: logr.Discard()}
 		r := httptest.NewRequest(http.MethodPost, "/?timeout=30s", strings.NewReader(reviewOf(string(object))))
 		r.Header.Set("Content-Type", "application/json")
 		w := httptest.NewRecorder()
@@ -349,24 +362,93 @@ func FuzzObject(f *testing.F) {
 		if !json.Valid(object) {
 			return
 		}
-		raw := ask(t, object)
-		if raw == nil {
-			return
-		}
-		patch, err := jsonpatch.DecodePatch(raw)
-		if err != nil {
-			t.Fatalf("patch %s: %v", raw, err)
-		}
-		var compact bytes.Buffer
-		if err := json.Compact(&compact, object); err != nil {
-			t.Fatal(err)
-		}
-		patched, err := patch.Apply(compact.Bytes())
-		if err != nil {
-			t.Fatalf("applying %s: %v", raw, err)
-		}
-		if again := ask(t, patched); again != nil {
-			t.Errorf("%s\nbecame %s\nand is patched again: %s", object, patched, again)
+		for _, injector := range injectors {
+			raw := ask(t, injector, object)
+			if raw == nil {
+				continue
+			}
+			patch, err := jsonpatch.DecodePatch(raw)
+			if err != nil {
+				t.Fatalf("patch %s: %v", raw, err)
+			}
+			var compact bytes.Buffer
+			if err := json.Compact(&compact, object); err != nil {
+				t.Fatal(err)
+			}
+			patched, err := patch.Apply(compact.Bytes())
+			if err != nil {
+				t.Fatalf("applying %s: %v", raw, err)
+			}
+			if again := ask(t, injector, patched); again != nil {
+				t.Errorf("%s\nbecame %s\nand is patched again: %s", object, patched, again)
+			}
 		}
 	})
+}
+
+// withProfile is the injector where that profile applies.
+func withProfile(t testing.TB, spec v1alpha1.InitProfileSpec) webhook.Injector {
+	t.Helper()
+	profile, err := inject.NewProfile("team", spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := injector
+	i.Setting = func(_ context.Context, namespace string, _ *inject.Pod) inject.Setting {
+		return inject.Setting{Namespace: namespace, Selected: true, Profile: profile}
+	}
+	return i
+}
+
+// Only a profile with onProblem Reject refuses, and says why.
+func TestRefusal(t *testing.T) {
+	rejects := withProfile(t, v1alpha1.InitProfileSpec{OnProblem: v1alpha1.ProblemReject})
+	unknown := strings.Replace(pod, `"command":["app"]`, `"args":["app"]`, 1)
+	long := strings.Replace(pod, `"generateName":"app-"`, `"annotations":{"a":"`+strings.Repeat("x", 256<<10)+`"}`, 1)
+	mistaken := strings.Replace(pod, `"generateName":"app-"`, `"annotations":{"podinit.dev/skip-containers":"nobody"}`, 1)
+	for name, c := range map[string]struct{ object, message string }{
+		"a container that cannot be wrapped": {unknown, `container "app" left alone because it has no command`},
+		"a mistake in an annotation":         {mistaken, `podinit.dev/skip-containers: "nobody" ignored`},
+		"no patch":                           {long, "shorten the annotations"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, registry := serve(t, rejects)
+			_, body := post(t, server, "/", reviewOf(c.object))
+			var review admissionv1.AdmissionReview
+			if err := json.Unmarshal(body, &review); err != nil {
+				t.Fatal(err)
+			}
+			r := review.Response
+			if r.Allowed || r.Patch != nil || r.Warnings != nil || r.Result == nil || r.Result.Code != http.StatusForbidden {
+				t.Errorf("got %s, want a refusal with code 403 and nothing else", body)
+			} else if !strings.Contains(r.Result.Message, c.message) {
+				t.Errorf("message %q does not say %q", r.Result.Message, c.message)
+			}
+			expectOutcome(t, registry, "refused")
+
+			server, _ = serve(t, injector)
+			status, body := post(t, server, "/", reviewOf(c.object))
+			if r := admitted(t, status, body); len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], c.message) {
+				t.Errorf("without the profile: warnings %q, want one that says %q", r.Warnings, c.message)
+			}
+		})
+	}
+	t.Run("nothing is wrong", func(t *testing.T) {
+		server, _ := serve(t, rejects)
+		status, body := post(t, server, "/", reviewOf(pod))
+		if r := admitted(t, status, body); r.Patch == nil {
+			t.Error("there is no patch")
+		}
+	})
+}
+
+// What was ignored is counted by its reason.
+func TestIgnoredMetric(t *testing.T) {
+	server, registry := serve(t, injector)
+	post(t, server, "/", reviewOf(strings.Replace(pod, `"generateName":"app-"`, `"labels":{"podinit.dev/inject":"yes"}`, 1)))
+	expectMetrics(t, registry, `
+		# HELP podinit_ignored_total Wishes of pods and namespaces that were ignored, by reason.
+		# TYPE podinit_ignored_total counter
+		podinit_ignored_total{reason="unknown-value"} 1
+	`, "podinit_ignored_total")
 }

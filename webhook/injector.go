@@ -38,7 +38,7 @@ func (i Injector) Mutate(ctx context.Context, request Request) (Answer, error) {
 	case plan.Rejects() && err != nil:
 		answer.Refusal = err.Error()
 	case plan.Rejects() && len(answer.Warnings) > 0:
-		answer.Refusal = strings.Join(answer.Warnings, " ")
+		answer.Refusal, answer.Warnings = strings.Join(answer.Warnings, " "), nil
 	case err != nil:
 		return Answer{}, err
 	default:

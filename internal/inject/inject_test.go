@@ -15,9 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
-	"k8s.io/apimachinery/pkg/util/sets"
 	podresources "k8s.io/component-helpers/resource"
+	"k8s.io/kubectl/pkg/util/qos"
 	psapi "k8s.io/pod-security-admission/api"
 	pspolicy "k8s.io/pod-security-admission/policy"
 	"sigs.k8s.io/yaml"
@@ -126,7 +125,7 @@ func checkPromises(t *testing.T, raw []byte, setting inject.Setting, once result
 
 	before, after := typed(t, raw), typed(t, once.pod)
 	withoutOurs(before)
-	if want, got := qosClass(before), qosClass(after); want != got {
+	if want, got := qos.ComputePodQOS(before), qos.ComputePodQOS(after); want != got {
 		t.Errorf("QoS class: %s became %s", want, got)
 	}
 	o := podresources.PodResourcesOptions{}
@@ -224,17 +223,23 @@ func typed(t *testing.T, raw []byte) *corev1.Pod {
 		t.Fatalf("reading %s: %v", raw, err)
 	}
 	// The apiserver's default (pkg/apis/core/v1/defaults.go), which it applies before and after a webhook.
-	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range containers {
-			for name, limit := range containers[i].Resources.Limits {
-				if _, ok := containers[i].Resources.Requests[name]; !ok {
-					if containers[i].Resources.Requests == nil {
-						containers[i].Resources.Requests = corev1.ResourceList{}
-					}
-					containers[i].Resources.Requests[name] = limit
+	limitsToRequests := func(r *corev1.ResourceRequirements) {
+		for name, limit := range r.Limits {
+			if _, ok := r.Requests[name]; !ok {
+				if r.Requests == nil {
+					r.Requests = corev1.ResourceList{}
 				}
+				r.Requests[name] = limit
 			}
 		}
+	}
+	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range containers {
+			limitsToRequests(&containers[i].Resources)
+		}
+	}
+	if pod.Spec.Resources != nil {
+		limitsToRequests(pod.Spec.Resources)
 	}
 	return pod
 }
@@ -247,37 +252,6 @@ func quantities(list corev1.ResourceList) map[string]string {
 		}
 	}
 	return m
-}
-
-// qosClass is the rule of pkg/apis/core/v1/helper/qos, which lives in a module that cannot be imported.
-func qosClass(pod *corev1.Pod) corev1.PodQOSClass {
-	requests, limits := corev1.ResourceList{}, corev1.ResourceList{}
-	guaranteed := true
-	add := func(sum, list corev1.ResourceList) sets.Set[corev1.ResourceName] {
-		named := sets.New[corev1.ResourceName]()
-		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
-			if q, ok := list[name]; ok && q.Cmp(resource.Quantity{}) > 0 {
-				total := sum[name]
-				total.Add(q)
-				sum[name] = total
-				named.Insert(name)
-			}
-		}
-		return named
-	}
-	for _, c := range append(append([]corev1.Container{}, pod.Spec.InitContainers...), pod.Spec.Containers...) {
-		add(requests, c.Resources.Requests)
-		if add(limits, c.Resources.Limits).Len() < 2 {
-			guaranteed = false
-		}
-	}
-	switch {
-	case len(requests) == 0 && len(limits) == 0:
-		return corev1.PodQOSBestEffort
-	case guaranteed && cmp.Equal(quantities(requests), quantities(limits)):
-		return corev1.PodQOSGuaranteed
-	}
-	return corev1.PodQOSBurstable
 }
 
 var podSecurityEvaluator = sync.OnceValues(func() (pspolicy.Evaluator, error) {

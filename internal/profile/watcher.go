@@ -32,8 +32,8 @@ const (
 
 // Watcher finds the profile for Pods from the InitProfiles and Namespaces of a cluster.
 //
-// Its cache must fail on kinds that it does not watch (ReaderFailOnMissingInformer): otherwise a read of InitProfiles
-// would wait for ever where their CustomResourceDefinition is missing or may not be listed.
+// It reads from the cache only what has been listed: before that, a read would wait for the list, which never comes
+// where the CustomResourceDefinition is missing or listing is forbidden.
 type Watcher struct {
 	// Cache is where both kinds are watched.
 	Cache cache.Cache
@@ -92,7 +92,7 @@ func (w *Watcher) watch(ctx context.Context) (complete bool) {
 	return err == nil && profilesErr == nil
 }
 
-// synced says whether both kinds are known. It is exact: an informer that was stopped does not count.
+// synced says which kinds have been listed.
 func (w *Watcher) synced() (namespaces, profiles bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -121,7 +121,7 @@ func (w *Watcher) Setting(ctx context.Context, namespace string, pod *inject.Pod
 	if err != nil {
 		w.Log.Error(err, "reading a namespace; it is taken to name no profile", "namespace", namespace)
 		setting.Ignored = []inject.Ignored{{
-			Wish: fmt.Sprintf("what annotation %s of namespace %q may say", v1alpha1.ProfileAnnotation, namespace), Reason: v1alpha1.ReasonNamespaceUnread,
+			Wish: fmt.Sprintf("annotation %s of namespace %q", v1alpha1.ProfileAnnotation, namespace), Reason: v1alpha1.ReasonNamespaceUnread,
 		}}
 	}
 	setting.NamespaceInject = found.Labels[v1alpha1.Inject]
@@ -134,7 +134,7 @@ func (w *Watcher) Setting(ctx context.Context, namespace string, pod *inject.Pod
 // namespace is the namespace from the cache; if it is not there, it is read from the apiserver once.
 func (w *Watcher) namespace(ctx context.Context, name string) (*corev1.Namespace, error) {
 	namespace, key := &corev1.Namespace{}, types.NamespacedName{Name: name}
-	if err := w.Cache.Get(ctx, key, namespace); err == nil {
+	if known, _ := w.synced(); known && w.Cache.Get(ctx, key, namespace) == nil {
 		return namespace, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, liveRead)
@@ -147,16 +147,18 @@ func (w *Watcher) namespace(ctx context.Context, name string) (*corev1.Namespace
 
 // Get is for Choose.
 func (w *Watcher) Get(name string) (*v1alpha1.InitProfileSpec, error) {
+	if _, known := w.synced(); !known {
+		return nil, ErrUnread
+	}
 	profile := &v1alpha1.InitProfile{}
 	// Reading from memory takes no time, so there is no context to obey.
-	err := w.Cache.Get(context.Background(), types.NamespacedName{Name: name}, profile)
-	if err == nil {
-		return &profile.Spec, nil
-	}
-	if _, known := w.synced(); known && apierrors.IsNotFound(err) {
+	switch err := w.Cache.Get(context.Background(), types.NamespacedName{Name: name}, profile); {
+	case apierrors.IsNotFound(err):
 		return nil, ErrMissing
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrUnread, err)
 	}
-	return nil, ErrUnread
+	return &profile.Spec, nil
 }
 
 // Trim is the cache's transform for Namespaces: it keeps what this package looks at.
