@@ -45,10 +45,10 @@ IMAGE_BUILDER = $$(if docker info >/dev/null 2>&1; then echo docker; elif comman
 
 .PHONY: images
 images: build ## build the container images with docker or buildah, and archives of them in bin/images
-	@mkdir -p $(BIN)/images; builder=$(IMAGE_BUILDER); \
+	@mkdir -p $(BIN)/images/$(ARCH); builder=$(IMAGE_BUILDER); \
 	for target in init webhook; do \
 		if [ $$target = init ]; then image=$(INIT_IMAGE); else image=$(WEBHOOK_IMAGE); fi; \
-		archive=$(BIN)/images/$$target.tar; rm -f $$archive; \
+		archive=$(BIN)/images/$(ARCH)/$$target.tar; rm -f $$archive; \
 		if [ $$builder = docker ]; then \
 			docker build --quiet --platform linux/$(ARCH) --build-arg TARGETARCH=$(ARCH) --target $$target --tag $$image . >/dev/null; \
 			docker save --output $$archive $$image; \
@@ -148,7 +148,7 @@ cluster-down: ## stop the test cluster and remove what it left
 # What "make deploy" is for the test cluster: images through its registry, by digest.
 .PHONY: cluster-deploy
 cluster-deploy: images
-	@init=$$($(CLUSTER) push $(BIN)/images/init.tar podinit/init); webhook=$$($(CLUSTER) push $(BIN)/images/webhook.tar podinit/webhook); \
+	@init=$$($(CLUSTER) push $(BIN)/images/$(ARCH)/init.tar podinit/init); webhook=$$($(CLUSTER) push $(BIN)/images/$(ARCH)/webhook.tar podinit/webhook); \
 	KUBECONFIG=$$($(CLUSTER) kubeconfig) $(MAKE) deploy KUBECTL=$(abspath $(CLUSTER_BIN)/kubectl) INIT_IMAGE=$$init WEBHOOK_IMAGE=$$webhook
 
 .PHONY: demo

@@ -104,8 +104,9 @@ func (c *container) spawnBeside(block *kernel.Block) {
 	if c.options.Procfile == "" {
 		return
 	}
-	for i := range c.beside.All() {
-		p := &c.beside.All()[i]
+	programs := c.beside.All()
+	for i := range programs {
+		p := &programs[i]
 		for stream := range p.output {
 			read, write, errno := kernel.Pipe()
 			if errno != 0 {
@@ -120,8 +121,8 @@ func (c *container) spawnBeside(block *kernel.Block) {
 		c.relayOutput()
 	}
 	c.relay = pid
-	for i := range c.beside.All() {
-		p := &c.beside.All()[i]
+	for i := range programs {
+		p := &programs[i]
 		if errno == 0 {
 			pid, errno = kernel.Fork()
 		}
@@ -136,8 +137,8 @@ func (c *container) spawnBeside(block *kernel.Block) {
 		p.pid, p.group = int32(pid), int32(pid)
 		c.alive++
 	}
-	for i := range c.beside.All() {
-		p := &c.beside.All()[i]
+	for i := range programs {
+		p := &programs[i]
 		for stream := range p.output {
 			kernel.Close(int(p.output[stream]))
 			kernel.Close(int(p.input[stream]))
@@ -178,8 +179,9 @@ func (c *container) besideHasEnded(pid int, status syscall.WaitStatus) bool {
 		c.relay = 0
 		return true
 	}
-	for i := range c.beside.All() {
-		p := &c.beside.All()[i]
+	programs := c.beside.All()
+	for i := range programs {
+		p := &programs[i]
 		if int(p.pid) != pid {
 			continue
 		}

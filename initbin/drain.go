@@ -14,7 +14,10 @@ const killPatience = 500e6
 // drain moves on with the end of the container. While programs live they are left alone, and at most the children of
 // shells are told what those were told; once they have ended the rest is told, awaited, and at the deadline killed.
 func (c *container) drain() {
-	if c.oneEnded && c.alive > 0 && !c.stopping && !c.ending {
+	if !c.oneEnded && !c.stopping {
+		return
+	}
+	if c.alive > 0 && !c.stopping && !c.ending {
 		c.endAll()
 	}
 	now := kernel.Now()
@@ -86,8 +89,9 @@ func (c *container) escalate() {
 	}
 	c.telling, c.untoldOnly = true, true
 	c.queue.Clear()
-	for i := range c.processes.all() {
-		p := &c.processes.all()[i]
+	all := c.processes.all()
+	for i := range all {
+		p := &all[i]
 		switch {
 		case !c.isLeft(p):
 		case c.options.EscalateAll:
@@ -156,8 +160,9 @@ func (c *container) killRest() {
 			return
 		}
 		alive := false
-		for i := range c.processes.all() {
-			p := &c.processes.all()[i]
+		all := c.processes.all()
+		for i := range all {
+			p := &all[i]
 			if c.isLeft(p) {
 				kernel.Kill(int(p.PID), uint8(syscall.SIGKILL))
 				alive = true

@@ -31,6 +31,10 @@ var allowed = map[string]bool{
 	"runtime.duffzero": true, "runtime.duffcopy": true, "runtime.cmpstring": true,
 	"runtime.zeroVal": true,
 
+	// Divisions and products that 32-bit ARM, and others, have no instruction for.
+	"runtime.udiv": true, "runtime.int64div": true, "runtime.int64mod": true, "runtime.uint64div": true, "runtime.uint64mod": true,
+	"internal/runtime/math.MulUintptr": true,
+
 	// The stack check never fails: the guard is zero.
 	"runtime.morestack_noctxt": true, "runtime.morestack": true,
 
@@ -87,6 +91,7 @@ func isOurs(symbol string) bool {
 	}
 	for _, prefix := range []string{"main.", "github.com/podinit/podinit/", "go:string.", "$", "syscall.RawSyscall",
 		"internal/runtime/syscall/linux.Syscall6",
+		"syscall..stmp_",                 // a constant that the linker has found twice
 		"gclocals·", "runtime.gcbits."} { // the last two: the garbage collector's maps of frames that it never sees
 		if strings.HasPrefix(symbol, prefix) {
 			return true

@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -218,6 +219,29 @@ func TestDrain(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// A session of "kubectl exec" is not ours: it is neither told nor waited for. What it leaves behind is.
+func TestExecSession(t *testing.T) {
+	enter := func(c *testContainer, script string) {
+		t.Helper()
+		cmd := exec.Command("nsenter", "-t", strconv.Itoa(c.Process.Pid), "-p", "-m", "--", "bash", "-c", script)
+		cmd.Env, cmd.Stdout, cmd.Stderr = c.Env, c.output, c.output
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	}
+	c := script(t, "trap 'exit 4' TERM; echo up; "+forever).start().waitFor("up")
+	enter(c, "trap 'echo session told' TERM; echo session; "+forever)
+	enter(c, "(setsid bash -c 'exec 2>&-; trap \"sleep 0.2; echo orphan finished; exit\" TERM; until [ $(cut -d\" \" -f4 /proc/$$/stat) = 1 ]; do sleep 0.02; done; echo orphan; "+forever+"' &)")
+	c.waitFor("session\n").waitFor("orphan\n")
+	if code := c.signal(syscall.SIGTERM).wait(); code != 4 {
+		t.Errorf("exit code %d, want 4", code)
+	}
+	if diff := cmp.Diff("orphan\norphan finished\nsession\nup\n", sortedLines(c.output.String())); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

@@ -145,6 +145,39 @@ func TestBrokenStderr(t *testing.T) {
 	}
 }
 
+// Descriptors that are closed stay closed for the program, and the init's own files do not get their numbers.
+func TestClosedStreams(t *testing.T) {
+	procfile := writeProcfile(t, "a: echo words; exec sleep 300\n")
+	for _, flags := range [][]string{{}, {procfile}} {
+		c := newContainer(t)
+		c.Args = append(append([]string{c.Args[0], "/bin/bash", "-c", `exec 7>&1; exec "$@" 0<&- 1>&- 2>&-`, "bash", initPath}, flags...),
+			"--", "bash", "-c", "trap 'echo WINCH >&7' WINCH; ls /proc/$$/fd >&7; kill -WINCH 1; until [ -e $D/end ]; do sleep 0.02; done; ls /proc/1/fd >&7")
+		c.start().waitFor("WINCH")
+		if err := os.WriteFile(c.directory+"/end", nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		c.wait()
+		for _, fd := range []string{"0\n", "1\n", "2\n"} {
+			if strings.HasPrefix(c.output.String(), fd) {
+				t.Errorf("the program has a descriptor that was closed:\n%s", c.output)
+			}
+		}
+	}
+}
+
+// A process that has changed its user can only be signalled with CAP_KILL: then there is nothing to be done.
+func TestNotPermitted(t *testing.T) {
+	c := newContainer(t)
+	c.Args = []string{c.Args[0], "/usr/bin/setpriv", "--bounding-set=-kill", "--inh-caps=-kill", initPath, "-v", "--",
+		"setpriv", "--reuid=65534", "--clear-groups", "sh", "-c", "echo up; sleep 1; exit 5"}
+	if code := c.start().waitFor("up").signal(syscall.SIGTERM).wait(); code != 5 {
+		t.Errorf("exit code %d, want 5\n%s", code, c.output)
+	}
+	if !strings.Contains(c.output.String(), ": operation not permitted\n") {
+		t.Errorf("not a word of it:\n%s", c.output)
+	}
+}
+
 // Without /proc, or with that of another PID namespace, signals go to the group, and nothing else dies of it.
 func TestWithoutProc(t *testing.T) {
 	c := script(t, `exec 2>&-; sh -c 'trap "echo child; exit" TERM; echo up; while :; do sleep 0.03; done' & wait`)

@@ -20,15 +20,16 @@ type container struct {
 	terminal     bool // standard input is our terminal, and we are in its foreground
 	childIgnored bool // SIGCHLD was ignored when we came
 
-	main      int    // the main process, 0 once it has been reaped
-	group     int    // its process group
-	mainName  string // its name on the command line
-	alive     int    // how many programs live: the main process and those beside it
-	failed    bool   // one of them has failed
-	status    int    // how the main process ended, or of several programs the first to fail, as a shell reports it
-	diedOf    uint8  // the signal that ended the main process, 0 if it exited
-	dumped    bool   // it left a core dump
-	childless bool   // there is nothing left to reap
+	main       int    // the main process, 0 once it has been reaped
+	group      int    // its process group
+	statusFile int    // its /proc/PID/status, 0 before the first signal
+	mainName   string // its name on the command line
+	alive      int    // how many programs live: the main process and those beside it
+	failed     bool   // one of them has failed
+	status     int    // how the main process ended, or of several programs the first to fail, as a shell reports it
+	diedOf     uint8  // the signal that ended the main process, 0 if it exited
+	dumped     bool   // it left a core dump
+	childless  bool   // there is nothing left to reap
 
 	passed proc.Set // the signals that have been passed on to it
 
@@ -64,13 +65,53 @@ type container struct {
 func start(block *kernel.Block) {
 	name := baseName(block.Arg(0))
 	runCommand(block, name)
-	o := options.Named(name)
+	o, program := readCommandLine(block, name)
+
+	holdStreams()
+	c := container{options: o, pid: kernel.Getpid()}
+	hasMain := program < block.Count()
+	if hasMain {
+		c.mainName = block.Arg(program)
+	}
+	c.readProcfile()
+	c.adopt()
+	c.spawnBeside(block)
+	if hasMain {
+		c.spawn(block, program)
+	}
+	c.settle()
+
+	for !c.over() {
+		info, errno := kernel.NextSignal(c.patience())
+		c.reap() // first, so that nothing is sent to a process that has gone
+		switch errno {
+		case 0:
+			c.receive(info)
+		case syscall.EAGAIN, syscall.EINTR: // a deadline, or we have been stopped and continued
+		default:
+			sayCannotWait(errno)
+			kernel.Exit(exitCannotRun)
+		}
+		c.look()
+		c.drain()
+	}
+
+	if !c.killed {
+		c.reportEnd(0)
+	}
+	c.returnTerminal()
+	kernel.Exit(c.exitCode())
+}
+
+// readCommandLine reads the flags, and says which argument is the program. It answers questions itself, and ends the
+// process if there is nothing that could be run.
+func readCommandLine(block *kernel.Block, name string) (o options.Options, program int) {
 	words, memory, errno := block.Args(1)
 	if errno != 0 {
 		sayNoMemory(errno)
 		kernel.Exit(exitCannotRun)
 	}
-	o, n, problem := options.Parse(o, words)
+	o, n, problem := options.Parse(options.Named(name), words)
 	memory.Unmap()
 	if problem.Any() {
 		sayUsage(problem)
@@ -90,39 +131,9 @@ func start(block *kernel.Block) {
 	for i := 0; block.Env(i) != ""; i++ {
 		o = o.Environ(name, block.Env(i))
 	}
-	c := container{options: o, pid: kernel.Getpid()}
-	program := 1 + n
-	hasMain := program < block.Count()
-	if hasMain {
-		c.mainName = block.Arg(program)
-	} else if o.Procfile == "" {
+	if program = 1 + n; program >= block.Count() && o.Procfile == "" {
 		sayUsage(options.Problem{Flag: name, Want: "no program to run; usage: init [flags] -- program [argument...]"})
 		kernel.Exit(exitUsage)
 	}
-	c.readProcfile()
-	c.adopt()
-	c.spawnBeside(block)
-	if hasMain {
-		c.spawn(block, program)
-	}
-	c.settle()
-	for !c.over() {
-		info, errno := kernel.NextSignal(c.patience())
-		c.reap() // first, so that nothing is sent to a process that has gone
-		switch errno {
-		case 0:
-			c.receive(info)
-		case syscall.EAGAIN, syscall.EINTR:
-		default:
-			sayCannotWait(errno)
-			kernel.Exit(exitCannotRun)
-		}
-		c.look()
-		c.drain()
-	}
-	if !c.killed {
-		c.reportEnd(0)
-	}
-	c.returnTerminal()
-	kernel.Exit(c.exitCode())
+	return o, program
 }

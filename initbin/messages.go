@@ -253,8 +253,9 @@ func (c *container) nameRest(l *line.Line, now int64, verb string) {
 		c.nameEnded(l).Text(" had ended")
 	}
 	named := 0
-	for i := range c.processes.all() {
-		p := &c.processes.all()[i]
+	all := c.processes.all()
+	for i := range all {
+		p := &all[i]
 		if !c.isLeft(p) {
 			continue
 		}
@@ -286,8 +287,9 @@ func (c *container) anyLeft() bool {
 		c.processes.list.Clear()
 		return true
 	}
-	for i := range c.processes.all() {
-		if c.isLeft(&c.processes.all()[i]) {
+	all := c.processes.all()
+	for i := range all {
+		if c.isLeft(&all[i]) {
 			return true
 		}
 	}

@@ -41,6 +41,9 @@ func (c *container) reap() {
 }
 
 func (c *container) mainHasEnded(status syscall.WaitStatus) {
+	if c.statusFile != 0 {
+		kernel.Close(c.statusFile)
+	}
 	c.alive--
 	c.oneEnded = true
 	if status.Signaled() {

@@ -22,8 +22,9 @@ const lineAtMost = 1 << 16
 func (c *container) relayOutput() {
 	var ends kernel.List[pipeEnd]
 	var polls kernel.List[kernel.PollFd]
-	for i := range c.beside.All() {
-		p := &c.beside.All()[i]
+	programs := c.beside.All()
+	for i := range programs {
+		p := &programs[i]
 		for stream := range p.output {
 			kernel.Close(int(p.input[stream]))
 			end, poll := ends.Add(), polls.Add()

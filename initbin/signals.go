@@ -86,8 +86,9 @@ func (c *container) passToPrograms(signal uint8) {
 	if c.main != 0 {
 		c.hand(int32(c.main), signal)
 	}
-	for i := range c.beside.All() {
-		if p := &c.beside.All()[i]; p.pid != 0 {
+	programs := c.beside.All()
+	for i := range programs {
+		if p := &programs[i]; p.pid != 0 {
 			c.hand(p.pid, signal)
 		}
 	}
@@ -95,8 +96,9 @@ func (c *container) passToPrograms(signal uint8) {
 
 func (c *container) passToGroups(signal uint8) {
 	c.passToGroup(c.main, c.group, signal)
-	for i := range c.beside.All() {
-		p := &c.beside.All()[i]
+	programs := c.beside.All()
+	for i := range programs {
+		p := &programs[i]
 		c.passToGroup(int(p.pid), int(p.group), signal)
 	}
 }
@@ -106,8 +108,9 @@ func (c *container) passToGroup(program, group int, signal uint8) {
 		return
 	}
 	if c.telling && c.scan() {
-		for i := range c.processes.all() {
-			if p := &c.processes.all()[i]; int(p.Group) == group {
+		all := c.processes.all()
+		for i := range all {
+			if p := &all[i]; int(p.Group) == group {
 				c.told.add(p)
 			}
 		}
@@ -123,8 +126,9 @@ func (c *container) passToGroup(program, group int, signal uint8) {
 
 func (c *container) passToAll(signal uint8) {
 	seen := c.scan()
-	for i := range c.processes.all() {
-		if p := &c.processes.all()[i]; c.isLeft(p) {
+	all := c.processes.all()
+	for i := range all {
+		if p := &all[i]; c.isLeft(p) {
 			if c.telling {
 				c.told.add(p)
 			}
@@ -147,7 +151,7 @@ func (c *container) passByHandler(signal uint8) {
 	if c.main != 0 && c.alive == 1 {
 		// The usual case, without a look at all the others: the main process catches it. Nor is there more to look at
 		// where /proc hides other users' processes (proc(5), hidepid).
-		status, ok := readStatus(c.main)
+		status, ok := c.mainStatus()
 		if !ok || status.Caught.Has(signal) && !(policy.FromTerminal(signal) && c.mainIsShell()) {
 			c.hand(int32(c.main), signal)
 			return
@@ -164,8 +168,9 @@ func (c *container) passByHandler(signal uint8) {
 	if c.main != 0 {
 		c.enqueue(int32(c.main))
 	}
-	for i := range c.beside.All() {
-		if p := &c.beside.All()[i]; p.pid != 0 {
+	programs := c.beside.All()
+	for i := range programs {
+		if p := &programs[i]; p.pid != 0 {
 			c.enqueue(p.pid)
 		}
 	}
@@ -231,8 +236,9 @@ func (c *container) queueChildren(parent int32, ofShell bool) {
 	if ofShell && c.terminal {
 		foreground, _ = kernel.Foreground(0)
 	}
-	for i := range c.processes.all() {
-		p := &c.processes.all()[i]
+	all := c.processes.all()
+	for i := range all {
+		p := &all[i]
 		if p.Parent == parent && !p.Gone() && int(p.Group) != foreground && !(c.untoldOnly && c.told.has(p)) && int(p.PID) != c.relay {
 			c.enqueue(p.PID)
 		}
@@ -253,8 +259,9 @@ const watchAtMost = 1e9
 // watch makes sure that the children of a process get the signal when it has died of it.
 func (c *container) watch(p *proc.Process, signal uint8) {
 	const first = 1e6
-	for i := range c.processes.all() {
-		if child := &c.processes.all()[i]; child.Parent == p.PID && !child.Gone() {
+	all := c.processes.all()
+	for i := range all {
+		if child := &all[i]; child.Parent == p.PID && !child.Gone() {
 			if w := c.watches.Add(); w != nil {
 				*w = watched{process: identify(p), child: identify(child), signal: signal,
 					telling: c.telling, next: kernel.Now() + first, step: first}
@@ -265,6 +272,9 @@ func (c *container) watch(p *proc.Process, signal uint8) {
 
 // look looks at the watched processes: at a time of their own, and whenever anything has ended.
 func (c *container) look() {
+	if len(c.watches.All()) == 0 {
+		return
+	}
 	now := kernel.Now()
 	for i := 0; i < len(c.watches.All()); {
 		w := &c.watches.All()[i]

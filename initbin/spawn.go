@@ -9,7 +9,18 @@ import (
 // defaultPath is where programs are looked for when the container has no PATH.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// adopt makes orphans come to us. PID 1 gets them anyway, and the flag would only be inherited by nobody.
+// holdStreams keeps the numbers 0, 1 and 2 from being given to other files of ours where they are closed. The main
+// process finds them closed as we did.
+func holdStreams() {
+	null := [...]byte{'/', 'd', 'e', 'v', '/', 'n', 'u', 'l', 'l', 0}
+	for fd := range 3 {
+		if !kernel.IsOpen(fd) {
+			kernel.Open(null[:], syscall.O_RDWR, 0) // the lowest that is free: this one
+		}
+	}
+}
+
+// adopt makes orphans come to us. PID 1 gets them anyway.
 func (c *container) adopt() {
 	if c.pid != 1 {
 		kernel.BecomeSubreaper()

@@ -220,6 +220,23 @@ func Open(path []byte, flags int, mode uint32) (fd int, errno Errno) {
 	return int(r), e
 }
 
+// Readlink says what a symbolic link holds.
+func Readlink(path, into []byte) (n int, errno Errno) {
+	at := atFdcwd
+	r, _, e := syscall.RawSyscall6(syscall.SYS_READLINKAT, uintptr(at), uintptr(unsafe.Pointer(unsafe.SliceData(path))),
+		uintptr(unsafe.Pointer(unsafe.SliceData(into))), uintptr(len(into)), 0, 0)
+	if e != 0 {
+		return 0, e
+	}
+	return int(r), 0
+}
+
+// IsOpen says whether a descriptor is open.
+func IsOpen(fd int) bool {
+	_, _, e := syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_GETFD, 0)
+	return e == 0
+}
+
 // Close is close(2).
 func Close(fd int) {
 	syscall.RawSyscall(syscall.SYS_CLOSE, uintptr(fd), 0, 0)
@@ -247,6 +264,12 @@ func Write(fd int, text []byte) (n int, errno Errno) {
 func SeekEnd(fd int) (size int, errno Errno) {
 	r, _, e := syscall.RawSyscall(syscall.SYS_LSEEK, uintptr(fd), 0, seekEnd)
 	return int(r), e
+}
+
+// Rewind goes back to the beginning of a file.
+func Rewind(fd int) Errno {
+	_, _, e := syscall.RawSyscall(syscall.SYS_LSEEK, uintptr(fd), 0, 0)
+	return e
 }
 
 // Dirents reads entries of a directory (getdents64(2)).

@@ -33,16 +33,18 @@ func (s *Status) Complete() bool { return s.seen == 6 }
 // Read takes the next piece of the file. The list of groups can make it longer than any buffer, so it comes in pieces
 // and only the head of each line is kept. Newlines within a name are escaped by the kernel here.
 func (s *Status) Read(piece []byte) {
-	for _, c := range piece {
-		if c == '\n' {
-			s.take(s.line[:min(s.n, len(s.line))])
-			s.n = 0
-			continue
+	for len(piece) > 0 {
+		end := 0
+		for end < len(piece) && piece[end] != '\n' {
+			end++
 		}
-		if uint(s.n) < uint(len(s.line)) {
-			s.line[s.n] = c
-			s.n++
+		s.n += copy(s.line[s.n:], piece[:end])
+		if end == len(piece) {
+			return
 		}
+		s.take(s.line[:s.n])
+		s.n = 0
+		piece = piece[end+1:]
 	}
 }
 

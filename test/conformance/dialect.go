@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -50,8 +51,8 @@ func ParseInit(s string) (Init, error) {
 		in.dialect = bare
 		return in, nil
 	case name == "wrong":
-		in.dialect = heedless
-		return in, nil
+		self, err := os.Executable()
+		return Init{name, self, heedless}, err
 	case strings.HasPrefix(name, "tini"), name == "docker-init":
 		in.dialect = tini
 	case name == "dumb-init":

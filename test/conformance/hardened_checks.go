@@ -12,12 +12,12 @@ import (
 func survives(restrict func(t *Trial, s *Spec)) func(*Trial) {
 	return func(t *Trial) {
 		s := Spec{Main: t.Victim(`
-orphan(time.sleep, 0.2, session=True)
+orphan(say, "orphan ends", session=True)
 catch("TERM", "USR1", "RT64")
 serve("main", TERM=(0, 3))`)}
 		restrict(t, &s)
 		c := t.Start(s)
-		c.Await("main ready")
+		c.Await("main ready", "orphan ends")
 		t.Until("the orphan is reaped", func() bool { return len(c.processes()) == 2 && c.zombies() == 0 })
 		c.Probe("main", "USR1")
 		c.Signal("TERM")
@@ -163,10 +163,10 @@ serve("main", TERM=(0, 3))`)})
 	{"hardened/stderr-full", "With a standard error that takes nothing more, verbose, signals are still forwarded and the container still ends.", func(t *Trial) {
 		full := fullPipe(t)
 		c := t.Start(Spec{Options: Options{Verbose: true}, Stdout: full, Stderr: full, Main: t.Victim(`
-orphan(time.sleep, 0.1, session=True)
+orphan(say, "orphan ends", session=True)
 catch("TERM", "USR1", "RT64")
 serve("main", TERM=(0, 3))`)})
-		c.Await("main ready")
+		c.Await("main ready", "orphan ends")
 		t.Until("the orphan is reaped", func() bool { return len(c.processes()) == 2 && c.zombies() == 0 })
 		c.Probe("main", "USR1")
 		c.Signal("TERM")

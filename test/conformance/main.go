@@ -7,6 +7,7 @@
 package main
 
 import (
+	"cmp"
 	_ "embed"
 	"flag"
 	"fmt"
@@ -94,7 +95,7 @@ func (o *options) main(w io.Writer) error {
 	}
 	var table Table
 	for _, in := range o.inits {
-		if _, err := os.Stat(in.Path); in.Name != "none" && in.Name != "wrong" && err != nil {
+		if _, err := os.Stat(in.Path); in.Name != "none" && err != nil {
 			return err
 		}
 		table.Inits = append(table.Inits, in.Name)
@@ -178,7 +179,10 @@ func requirements() error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("a PID namespace with its own /proc needs root: run this with sudo or in a container with --privileged")
 	}
-	for _, program := range []string{python, "/usr/bin/bash", "/usr/bin/dash", "/usr/bin/busybox", "/usr/bin/nsenter", "/usr/bin/setpriv", "/usr/sbin/nginx", "/usr/bin/gunicorn"} {
+	for _, program := range []string{
+		python, bash, dash, "/usr/bin/busybox", "/usr/bin/nsenter", "/usr/bin/setpriv", "/usr/bin/tini", "/usr/bin/dumb-init",
+		"/usr/bin/catatonit", "/usr/sbin/nginx", "/usr/bin/gunicorn", "/usr/bin/psql", cmp.Or(postgres("postgres"), "postgres"),
+	} {
 		if _, err := exec.LookPath(program); err != nil {
 			return fmt.Errorf("%w; install what the checks run: apt-get install --no-install-recommends %s", err, strings.Join(packages(), " "))
 		}

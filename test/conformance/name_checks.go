@@ -139,6 +139,7 @@ var nameChecks = []Check{
 orphan(time.sleep, 0.1, session=True)
 catch("USR1")
 serve("main")`)})
+		c.Await("main ready")
 		t.Until("a line on standard error", func() bool { return strings.Count(c.stderr.String(), "\n") == 1 })
 	}},
 	{"names/parent-death", "-p asks for a signal at its parent's death, which it forwards.", func(t *Trial) {

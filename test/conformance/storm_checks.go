@@ -45,6 +45,7 @@ func (c *Container) keepsMemory(storm func(half int)) {
 var stormChecks = []Check{
 	{"storm/orphans", "Thousands of short orphans leave no zombie, do not make the init bigger, and lose no code.", func(t *Trial) {
 		half := t.Size.Orphans / 2
+		t.Size.Patience *= 10 // much is to be done between two conditions
 		c := t.Start(Spec{Main: t.Victim(fmt.Sprintf(`
 catch("USR1", "USR2")
 def storm():
@@ -60,7 +61,7 @@ serve("main", USR1=storm, USR2=(0, 77))`, half/50))})
 		start := time.Now()
 		c.keepsMemory(func(n int) {
 			c.Signal("USR1")
-			c.awaitAtMost("main stormed", n, 10*t.Size.Patience)
+			c.AwaitTimes("main stormed", n)
 			t.Until("no zombie is left", func() bool { return c.zombies() == 0 && len(c.processes()) <= 2 })
 		})
 		t.Figure("%d orphans in %.1f s", 2*half, time.Since(start).Seconds())
@@ -69,6 +70,7 @@ serve("main", USR1=storm, USR2=(0, 77))`, half/50))})
 	}},
 	{"storm/signals", "Thousands of real-time signals among orphans that end are all delivered, each once, and do not make the init bigger.", func(t *Trial) {
 		half := t.Size.Signals / 2
+		t.Size.Patience *= 10
 		c := t.Start(Spec{Main: t.Victim(`
 def orphans():
 	while True:
@@ -97,7 +99,7 @@ while True:
 				c.Signal(signalName(34 + i%30))
 			}
 			c.Signal(barrier)
-			c.awaitAtMost(fmt.Sprintf("main counts %d", n*half), 1, 10*t.Size.Patience)
+			c.Await(fmt.Sprintf("main counts %d", n*half))
 		})
 		t.Figure("%d signals in %.1f s", 2*half, time.Since(start).Seconds())
 		c.Signal("USR2")
@@ -111,13 +113,6 @@ while True:
 			c.forget()
 		}
 	}},
-}
-
-// awaitAtMost is AwaitTimes with a patience of its own, which a container that has ended still cuts short.
-func (c *Container) awaitAtMost(line string, n int, patience time.Duration) {
-	if !c.Journal.wait(line, n, patience) {
-		c.Failf("not said (%d times): %s", n, line)
-	}
 }
 
 var idleChecks = []Check{

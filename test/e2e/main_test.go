@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,6 +22,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/remotecommand"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/podinit/podinit/test/cluster"
 	"github.com/podinit/podinit/test/image"
@@ -44,6 +46,7 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	ctrllog.SetLogger(logr.Discard())
 	if err := setUp(context.Background()); err != nil {
 		log.Fatalf("cannot set up the end-to-end tests ('make test-e2e' prepares all they need): %v", err)
 	}

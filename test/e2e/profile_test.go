@@ -148,7 +148,7 @@ func TestProfileTakesEffect(t *testing.T) {
 		}
 	}
 	pod := shellPod("app", "sleep", "1")
-	admitted(t, ns, pod, "a pod with the profile's rewrite", has("--rewrite=TERM:QUIT"))
+	admitted(t, ns, pod, "a pod with the profile's rewrite", has("--rewrite=SIGTERM:SIGQUIT"))
 
 	c := profiles(t)
 	p := &v1alpha1.InitProfile{}

@@ -1,3 +1,5 @@
+//go:build amd64 || arm64
+
 package main
 
 // entry is the first instruction of the process (entry_*.s). As the init's own, which docs/freestanding.md explains, it

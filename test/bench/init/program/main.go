@@ -1,3 +1,5 @@
+//go:build amd64 || arm64
+
 // Program is everything that the benchmark runs in a container besides the init: what starts the init, and the main
 // process. It runs without libc and without the Go runtime, as the init does, so that it adds next to nothing to what
 // is measured, and leaves signal mask and dispositions as it finds them.
