@@ -65,6 +65,9 @@ func (p *Plan) program(c *container) (program, v1alpha1.Reason, string) {
 
 // image is what the Pod's annotation says about a container's image, else the profile.
 func (p *Plan) image(c *container) (image, v1alpha1.Reason, string) {
+	if c.Image == "" {
+		return image{}, "", "" // no Pod that is valid
+	}
 	if text, ok := p.pod.Metadata.Annotations[v1alpha1.EntrypointAnnotation+c.Name]; ok {
 		var words []string
 		if err := json.Unmarshal([]byte(text), &words); err != nil {
