@@ -122,7 +122,7 @@ cluster-programs: $(CLUSTER_PROGRAMS) ## build what the test cluster runs (5 to 
 	@$(GO_BUILD) -o $(CLUSTER) ./test/cluster/cmd/podinit-cluster
 
 # gcc is for the race detector.
-DEBIAN_PACKAGES = gcc libc6-dev $(shell sed 's/#.*//' test/*/packages.txt)
+DEBIAN_PACKAGES = gcc libc6-dev $(shell sed 's/\#.*//' initbin/packages.txt test/*/packages.txt)
 
 # Elsewhere than on Debian and Ubuntu the tests themselves say what they miss.
 .PHONY: deps
@@ -158,10 +158,10 @@ demo: cluster-up cluster-deploy ## the same troubled pods without and with podin
 
 ## Test
 
-GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/test/(e2e|cluster|image|conformance)($$|/)')
+GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(e2e|cluster|image|conformance)(/.*)?)$$')
 
 .PHONY: test
-test: deps lint test-race test-conformance test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real thing
+test: deps lint test-race test-init test-conformance test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real thing
 
 .PHONY: test-unit
 test-unit: ## the tests that need nothing but Go, in seconds
@@ -170,6 +170,10 @@ test-unit: ## the tests that need nothing but Go, in seconds
 .PHONY: test-race
 test-race:
 	CGO_ENABLED=1 go test -race $(GO_UNIT) ./test/image
+
+.PHONY: test-init
+test-init: deps ## the init's own tests, in PID namespaces of their own, on every architecture (root)
+	go test -count=1 ./initbin
 
 # How large the storms are: nothing here is the size for CI, -long the one that the product promises.
 SIZE ?=
