@@ -57,8 +57,10 @@ type Answer struct {
 	Ignored []string
 }
 
-// Container is one decision, for the metrics.
+// Container is one decision, for the metrics and the log.
 type Container struct {
+	// Name of the container; for the log alone.
+	Name string
 	// Action is "wrapped" or "skipped".
 	Action string
 	// Reason of a skipped container.
@@ -124,7 +126,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer = Answer{Warnings: []string{"podinit: pod left alone: " + err.Error()}}
 		log.Error(err, "admitted a pod as it came", "outcome", outcome)
 	} else {
-		log.V(1).Info("answered", "outcome", outcome, "dryRun", in.Request.DryRun)
+		log.V(1).Info("answered", "outcome", outcome, "dryRun", in.Request.DryRun, "containers", answer.Containers, "ignored", answer.Ignored)
 	}
 	h.Metrics.observe(outcome, answer, time.Since(start))
 

@@ -28,7 +28,7 @@ func (i Injector) Mutate(ctx context.Context, request Request) (Answer, error) {
 	plan := inject.NewPlan(i.Config, setting, pod)
 	answer := Answer{Warnings: plan.Warnings()}
 	for _, d := range plan.Containers {
-		answer.Containers = append(answer.Containers, Container{Action: string(d.Action()), Reason: string(d.Reason), Source: string(d.Source)})
+		answer.Containers = append(answer.Containers, Container{Name: d.Name, Action: string(d.Action()), Reason: string(d.Reason), Source: string(d.Source)})
 	}
 	for _, ignored := range plan.Ignored {
 		answer.Ignored = append(answer.Ignored, string(ignored.Reason))

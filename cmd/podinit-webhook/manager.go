@@ -129,7 +129,7 @@ func addWatchers(manager ctrl.Manager, log logr.Logger) (*profile.Watcher, *deli
 	if err != nil {
 		return nil, nil, fmt.Errorf("setting up a client: %w", err)
 	}
-	profiles := &profile.Watcher{Cache: manager.GetCache(), Live: manager.GetAPIReader(), Log: log.WithName("profile")}
+	profiles := profile.NewWatcher(manager.GetCache(), manager.GetAPIReader(), log.WithName("profile"))
 	nodes := &delivery.Watcher{Cache: manager.GetCache(), Discovery: discovered, Log: log.WithName("delivery")}
 	for _, watcher := range []ctrlmanager.Runnable{profiles, nodes} {
 		if err := manager.Add(watcher); err != nil {

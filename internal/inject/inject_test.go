@@ -310,3 +310,24 @@ func TestNoPatch(t *testing.T) {
 		})
 	}
 }
+
+// An annotation full of mistakes makes an answer of a few lines.
+func TestManyMistakes(t *testing.T) {
+	pod, err := inject.Decode([]byte(`{"metadata":{"annotations":{"podinit.dev/containers":"` + strings.Repeat("typo,", 20000) + `",
+		"podinit.dev/flags.typo":"` + strings.Repeat("é", 20000) + `","podinit.dev/flags.app":"--` + strings.Repeat("x", 20000) + `"}},
+		"spec":{"containers":[{"name":"app","command":["app"]}]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := inject.NewPlan(config, selected, pod)
+	size := 0
+	for _, w := range plan.Warnings() {
+		size += len(w)
+	}
+	if size == 0 || size > 8000 {
+		t.Errorf("%d warnings of %d bytes", len(plan.Warnings()), size)
+	}
+	if diff := cmp.Diff([]v1alpha1.Reason{v1alpha1.ReasonUnknownContainer}, plan.Status().Ignored); diff != "" {
+		t.Errorf("status (-want +got):\n%s", diff)
+	}
+}

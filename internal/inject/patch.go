@@ -188,7 +188,14 @@ func (p *patch) merge(have, want map[string]string, path ...string) {
 // volume is the volume that holds the init.
 func (p *Plan) volume() volume {
 	if p.Delivery == v1alpha1.DeliveryImageVolume {
-		return volume{Name: volumeName, Image: &imageVolume{Reference: p.config.Image, PullPolicy: "IfNotPresent"}}
+		image := &imageVolume{Reference: p.config.Image, PullPolicy: "IfNotPresent"}
+		// The AlwaysPullImages plugin has said so between two calls, and refuses the Pod if it is not left at that.
+		if slices.ContainsFunc(p.pod.Spec.Volumes, func(v volume) bool {
+			return v.Name == volumeName && v.Image != nil && v.Image.PullPolicy == "Always"
+		}) {
+			image.PullPolicy = "Always"
+		}
+		return volume{Name: volumeName, Image: image}
 	}
 	return volume{Name: volumeName, EmptyDir: &emptyDir{SizeLimit: json.RawMessage(emptyDirLimit)}}
 }

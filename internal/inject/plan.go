@@ -91,6 +91,9 @@ func (d Decision) Action() v1alpha1.Action {
 	return v1alpha1.ActionWrapped
 }
 
+// maxIgnored is how many mistakes are told, so that annotations full of them make no endless answer.
+const maxIgnored = 16
+
 // NewPlan decides about a Pod.
 func NewPlan(config Config, setting Setting, pod *Pod) *Plan {
 	plan := &Plan{config: config, profile: setting.Profile, pod: pod}
@@ -101,6 +104,7 @@ func NewPlan(config Config, setting Setting, pod *Pod) *Plan {
 	var ignored []Ignored
 	plan.choice, ignored = newChoice(pod)
 	plan.Ignored = slices.Concat(setting.Ignored, unknownValues(setting, pod), ignored)
+	plan.Ignored = plan.Ignored[:min(len(plan.Ignored), maxIgnored)]
 	plan.Delivery, plan.DeliveryReason = plan.deliver(setting)
 	plan.decideAll("initContainers", pod.Spec.InitContainers)
 	plan.decideAll("containers", pod.Spec.Containers)
@@ -125,7 +129,9 @@ func (p *Plan) first() *container {
 func (p *Plan) Status() v1alpha1.Status {
 	status := v1alpha1.Status{V: v1alpha1.StatusVersion, Version: p.config.Version, Reason: p.Reason, Profile: p.profile.name}
 	for _, i := range p.Ignored {
-		status.Ignored = append(status.Ignored, i.Reason)
+		if !slices.Contains(status.Ignored, i.Reason) {
+			status.Ignored = append(status.Ignored, i.Reason)
+		}
 	}
 	if p.Reason != "" {
 		return status

@@ -56,13 +56,22 @@ type Ignored struct {
 }
 
 // Warning is a sentence for whoever creates the Pod.
-func (i Ignored) Warning() string { return warning(i.Wish+" ignored", i.Reason, i.Detail) }
+func (i Ignored) Warning() string { return warning(shortened(i.Wish)+" ignored", i.Reason, i.Detail) }
 
 // warning is what happened, why, and what to do about it.
 func warning(what string, r v1alpha1.Reason, detail string) string {
 	e := reason.Of(r)
 	if detail != "" {
-		detail = " (" + detail + ")"
+		detail = " (" + shortened(detail) + ")"
 	}
 	return strings.TrimSpace(fmt.Sprintf("podinit: %s because %s%s. %s", what, e.Because, detail, e.Remedy))
+}
+
+// shortened is a text that may repeat what a user wrote, of any length, for a line that someone reads.
+func shortened(text string) string {
+	const limit = 200
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit], "") + "..."
 }

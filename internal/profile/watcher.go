@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -35,17 +36,23 @@ const (
 // It reads from the cache only what has been listed: before that, a read would wait for the list, which never comes
 // where the CustomResourceDefinition is missing or listing is forbidden.
 type Watcher struct {
-	// Cache is where both kinds are watched.
-	Cache cache.Cache
-	// Live reads from the apiserver, for namespaces that are too new to be in the cache.
-	Live client.Reader
-	Log  logr.Logger
+	cache cache.Cache
+	live  client.Reader
+	log   logr.Logger
 
 	mu                   sync.Mutex
 	started              time.Time
 	profiles, namespaces cache.Informer
 	// absent is set where the apiserver has no InitProfiles.
 	absent bool
+
+	// complaint keeps an apiserver that does not answer from filling the log.
+	complaint rate.Sometimes
+}
+
+// NewWatcher watches in that cache. It reads live from the apiserver what is too new to be there.
+func NewWatcher(c cache.Cache, live client.Reader, log logr.Logger) *Watcher {
+	return &Watcher{cache: c, live: live, log: log, complaint: rate.Sometimes{Interval: time.Minute}}
 }
 
 // Start watches until ctx is done. Nothing waits for it but readiness, and that not for long.
@@ -72,21 +79,21 @@ func (w *Watcher) NeedLeaderElection() bool { return false }
 // watch begins to watch what is not watched yet, and says whether that is all. It does not wait for the first list: an
 // informer tries again by itself when that fails.
 func (w *Watcher) watch(ctx context.Context) (complete bool) {
-	namespaces, err := w.Cache.GetInformer(ctx, &corev1.Namespace{}, cache.BlockUntilSynced(false))
+	namespaces, err := w.cache.GetInformer(ctx, &corev1.Namespace{}, cache.BlockUntilSynced(false))
 	if err != nil {
-		w.Log.Error(err, "watching Namespaces; trying again")
+		w.log.Error(err, "watching Namespaces; trying again")
 	}
-	profiles, profilesErr := w.Cache.GetInformer(ctx, &v1alpha1.InitProfile{}, cache.BlockUntilSynced(false))
+	profiles, profilesErr := w.cache.GetInformer(ctx, &v1alpha1.InitProfile{}, cache.BlockUntilSynced(false))
 	absent := meta.IsNoMatchError(profilesErr)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
 	case profilesErr == nil && w.profiles == nil:
-		w.Log.Info("watching InitProfiles")
+		w.log.Info("watching InitProfiles")
 	case absent && !w.absent:
-		w.Log.Info("there are no InitProfiles: their CustomResourceDefinition is not installed; defaults hold until it is")
+		w.log.Info("there are no InitProfiles: their CustomResourceDefinition is not installed; defaults hold until it is")
 	case profilesErr != nil && !absent:
-		w.Log.Error(profilesErr, "watching InitProfiles; trying again")
+		w.log.Error(profilesErr, "watching InitProfiles; trying again")
 	}
 	w.namespaces, w.profiles, w.absent = namespaces, profiles, absent
 	return err == nil && profilesErr == nil
@@ -119,7 +126,9 @@ func (w *Watcher) Setting(ctx context.Context, namespace string, pod *inject.Pod
 	setting := inject.Setting{Namespace: namespace, Selected: true}
 	found, err := w.namespace(ctx, namespace)
 	if err != nil {
-		w.Log.Error(err, "reading a namespace; it is taken to name no profile", "namespace", namespace)
+		w.complaint.Do(func() {
+			w.log.Error(err, "reading a namespace; it is taken to name no profile; said once a minute", "namespace", namespace)
+		})
 		setting.Ignored = []inject.Ignored{{
 			Wish: fmt.Sprintf("annotation %s of namespace %q", v1alpha1.ProfileAnnotation, namespace), Reason: v1alpha1.ReasonNamespaceUnread,
 		}}
@@ -134,12 +143,12 @@ func (w *Watcher) Setting(ctx context.Context, namespace string, pod *inject.Pod
 // namespace is the namespace from the cache; if it is not there, it is read from the apiserver once.
 func (w *Watcher) namespace(ctx context.Context, name string) (*corev1.Namespace, error) {
 	namespace, key := &corev1.Namespace{}, types.NamespacedName{Name: name}
-	if known, _ := w.synced(); known && w.Cache.Get(ctx, key, namespace) == nil {
+	if known, _ := w.synced(); known && w.cache.Get(ctx, key, namespace) == nil {
 		return namespace, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, liveRead)
 	defer cancel()
-	if err := w.Live.Get(ctx, key, namespace); err != nil {
+	if err := w.live.Get(ctx, key, namespace); err != nil {
 		return &corev1.Namespace{}, fmt.Errorf("getting namespace %q from the apiserver: %w", name, err)
 	}
 	return namespace, nil
@@ -152,7 +161,7 @@ func (w *Watcher) Get(name string) (*v1alpha1.InitProfileSpec, error) {
 	}
 	profile := &v1alpha1.InitProfile{}
 	// Reading from memory takes no time, so there is no context to obey.
-	switch err := w.Cache.Get(context.Background(), types.NamespacedName{Name: name}, profile); {
+	switch err := w.cache.Get(context.Background(), types.NamespacedName{Name: name}, profile); {
 	case apierrors.IsNotFound(err):
 		return nil, ErrMissing
 	case err != nil:

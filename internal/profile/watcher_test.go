@@ -98,7 +98,7 @@ func watch(t *testing.T, server apiserver, defined bool) *Watcher {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	w := &Watcher{Cache: c, Live: live, Log: testr.New(t)}
+	w := NewWatcher(c, live, testr.New(t))
 	stopped := make(chan error, 2)
 	go func() { stopped <- c.Start(ctx) }()
 	go func() { stopped <- w.Start(ctx) }()
