@@ -20,6 +20,7 @@ import (
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/inject"
@@ -132,6 +133,43 @@ func TestPatch(t *testing.T) {
 				podinit_containers_total{action="wrapped",reason="",source="command"} 1
 				`, "podinit_containers_total")
 			expectOutcome(t, registry, "patched")
+		})
+	}
+}
+
+// Whatever is in the answer, the apiserver can read it.
+func TestAnswerIsJSON(t *testing.T) {
+	const uid = "\"\\\n<&>\u2028é"
+	warnings := []string{"", "a \"b\"\n", "<é>"}
+	for name, c := range map[string]struct {
+		answer webhook.Answer
+		want   admissionv1.AdmissionResponse
+	}{
+		"patched": {
+			answer: webhook.Answer{Patch: []byte("[\xff\x00]"), Warnings: warnings},
+			want:   admissionv1.AdmissionResponse{Allowed: true, Patch: []byte("[\xff\x00]"), PatchType: new(admissionv1.PatchTypeJSONPatch), Warnings: warnings},
+		},
+		"unchanged": {want: admissionv1.AdmissionResponse{Allowed: true}},
+		"refused": {
+			answer: webhook.Answer{Refusal: "\"because\"\n", Warnings: warnings[1:2]},
+			want: admissionv1.AdmissionResponse{Warnings: warnings[1:2], Result: &metav1.Status{
+				Status: metav1.StatusFailure, Reason: metav1.StatusReasonForbidden, Code: http.StatusForbidden, Message: "\"because\"\n",
+			}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, _ := serve(t, mutatorFunc(func(context.Context, webhook.Request) (webhook.Answer, error) { return c.answer, nil }))
+			_, body := post(t, server, "/", reviewOf(pod, func(r map[string]any) { r["uid"] = uid }))
+			var got admissionv1.AdmissionReview
+			if err := json.Unmarshal(body, &got); err != nil {
+				t.Fatalf("%v: %s", err, body)
+			}
+			c.want.UID = uid
+			if diff := cmp.Diff(admissionv1.AdmissionReview{
+				TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"}, Response: &c.want,
+			}, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
 		})
 	}
 }

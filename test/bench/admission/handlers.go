@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/podinit/podinit/api/v1alpha1"
@@ -40,13 +41,15 @@ func variants() ([]variant, error) {
 	if err := corev1.AddToScheme(scheme); err != nil {
 		return nil, err
 	}
+	log := logr.FromSlogHandler(slog.NewJSONHandler(io.Discard, nil))
+	ctrllog.SetLogger(log)
 	return []variant{
 		{"floor", http.HandlerFunc(floor)},
 		{"allow", &admission.Webhook{Handler: admission.HandlerFunc(allow)}},
 		{"podinit", &webhook.Handler{
 			Mutator: webhook.Injector{Config: config},
 			Metrics: webhook.NewMetrics(prometheus.NewRegistry()),
-			Log:     logr.FromSlogHandler(slog.NewJSONHandler(io.Discard, nil)),
+			Log:     log,
 		}},
 		{"usual", &admission.Webhook{Handler: typed{admission.NewDecoder(scheme)}}},
 	}, nil
