@@ -10,6 +10,10 @@ import (
 // maxDepth is how deep objects and arrays may be nested, as in encoding/json.
 const maxDepth = 10000
 
+// maxElements is how many elements of arrays and entries of maps are stored from one document. A byte or two of JSON can
+// make hundreds in memory, so the size of a document does not bound what it takes.
+const maxElements = 1 << 16
+
 // Error says what is wrong with a document, and where.
 type Error struct {
 	// Path of the value that is wrong, down to where the document and the struct agree.
@@ -30,9 +34,10 @@ func (e *Error) Error() string {
 
 // cursor is a place in a document. Its methods read on from there and stop at the first byte that is not JSON.
 type cursor struct {
-	raw   []byte
-	at    int
-	depth int
+	raw    []byte
+	at     int
+	depth  int
+	stored int
 }
 
 func (c *cursor) fail(format string, args ...any) *Error {
@@ -99,6 +104,14 @@ func (c *cursor) name() (content []byte, escaped bool, err *Error) {
 	}
 	c.at++
 	return content, escaped, nil
+}
+
+// store counts an element that is going to be stored.
+func (c *cursor) store() *Error {
+	if c.stored++; c.stored > maxElements {
+		return c.fail("more than %d elements", maxElements)
+	}
+	return nil
 }
 
 // ordinary are the bytes of a string that mean themselves.

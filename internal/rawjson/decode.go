@@ -4,7 +4,8 @@
 // the struct has are stored, everything else is checked and skipped. It takes and refuses the same documents as
 // sigs.k8s.io/json does when that refuses duplicate fields, and makes the same struct of them: that is how the
 // apiserver reads its objects. Names are matched by case; a field of the struct that is there twice is an error, as is
-// a key of a map; what Kubernetes calls unknown fields may be there as often as they like.
+// a key of a map; what Kubernetes calls unknown fields may be there as often as they like. There is one difference: a
+// document with more than 65536 elements to store is an error.
 package rawjson
 
 import (
@@ -164,7 +165,11 @@ func sliceReader(t reflect.Type) reader {
 				return nil
 			case done:
 				return nil
-			case i == v.Cap():
+			}
+			if err := c.store(); err != nil {
+				return err
+			}
+			if i == v.Cap() {
 				v.Grow(1)
 			}
 			v.SetLen(i + 1)
@@ -192,6 +197,9 @@ func mapReader[T any](read reader) reader {
 		v.Set(reflect.ValueOf(entries))
 		for first := true; ; first = false {
 			if done, err := c.next(first, '}'); done || err != nil {
+				return err
+			}
+			if err := c.store(); err != nil {
 				return err
 			}
 			start := c.at

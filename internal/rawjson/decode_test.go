@@ -172,6 +172,38 @@ func FuzzAgrees(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) { agree(t, raw) })
 }
 
+// What is stored is bounded, what is skipped is not.
+func TestBound(t *testing.T) {
+	list := func(n int) string { return "[" + strings.TrimSuffix(strings.Repeat("{},", n), ",") + "]" }
+	keys := func(n int) string {
+		var b strings.Builder
+		for i := range n {
+			fmt.Fprintf(&b, `,"%d":""`, i)
+		}
+		return "{" + b.String()[1:] + "}"
+	}
+	const most = 1 << 16
+	for name, c := range map[string]struct {
+		document string
+		valid    bool
+	}{
+		"as many as may be":   {`{"list":` + list(most) + `}`, true},
+		"one too many":        {`{"list":` + list(most+1) + `}`, false},
+		"in two places":       {`{"list":` + list(most/2) + `,"parts":` + list(most/2+1) + `}`, false},
+		"keys":                {`{"labels":` + keys(most) + `}`, true},
+		"one key too many":    {`{"labels":` + keys(most+1) + `}`, false},
+		"in a field unlooked": {`{"x":` + list(2*most) + `,"raw":` + list(2*most) + `}`, true},
+	} {
+		_, err := decoder.Decode([]byte(c.document))
+		if valid := err == nil; valid != c.valid {
+			t.Errorf("%s: error %v, want valid %v", name, err, c.valid)
+		}
+		if err != nil && !strings.Contains(err.Error(), "more than 65536 elements") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestError(t *testing.T) {
 	for document, want := range map[string]string{
 		``:                                   `at byte 0: the document ends where an object must be`,
