@@ -26,6 +26,9 @@ const safeToEvictVolumes = "cluster-autoscaler.kubernetes.io/safe-to-evict-local
 // (apimachinery, pkg/api/validation, TotalAnnotationSizeLimitB).
 const maxAnnotations = 256 << 10
 
+// usualPatch is what a patch for two or three containers measures, in bytes.
+const usualPatch = 2 << 10
+
 // patch is a JSON patch (RFC 6902) in the making; the first error stays.
 type patch struct {
 	raw bytes.Buffer
@@ -42,6 +45,7 @@ func (p *patch) remove(path ...string) { p.operation("remove", nil, path) }
 // operation appends one step; value is nil if the operation has none.
 func (p *patch) operation(op string, value any, path []string) {
 	if p.raw.Len() == 0 {
+		p.raw.Grow(usualPatch)
 		p.raw.WriteByte('[')
 	} else {
 		p.raw.WriteByte(',')

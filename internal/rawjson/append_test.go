@@ -9,7 +9,7 @@ import (
 )
 
 func FuzzAppendString(f *testing.F) {
-	for _, s := range []string{"", "a", "a b<>&'", `"`, `\`, "\n\r\t\b\f\x00\x1f\x7f", "é\u2028😀", "\xff", "a\xc3", "/"} {
+	for _, s := range []string{"", "a", "a b<>&'", "<é\n>&", `"`, `\`, "\n\r\t\b\f\x00\x1f\x7f", "é\u2028😀", "\xff", "a\xc3", "/"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
