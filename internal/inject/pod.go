@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	kjson "sigs.k8s.io/json"
+
+	"github.com/podinit/podinit/internal/rawjson"
 )
 
 // Pod is what is looked at of a Pod. Everything else stays in the raw object and is never touched.
@@ -141,20 +143,19 @@ type probe struct {
 	TerminationGracePeriodSeconds *int64 `json:"terminationGracePeriodSeconds"`
 }
 
+var decoder = rawjson.For[Pod]()
+
 // Decode reads a Pod's JSON, which it keeps; the caller does not change it afterwards. Field names are matched as
 // the apiserver does, by case, and a field that is there twice is an error: the patch could mean the other one.
 func Decode(raw []byte) (*Pod, error) {
-	pod := &Pod{raw: raw}
-	strict, err := kjson.UnmarshalStrict(raw, pod, kjson.DisallowDuplicateFields)
-	if err == nil && len(strict) > 0 {
-		err = strict[0]
-	}
+	pod, err := decoder.Decode(raw)
 	if err != nil {
 		return nil, fmt.Errorf("reading the object as a v1 Pod: %w", err)
 	}
 	if pod.Metadata == nil || pod.Spec == nil {
 		return nil, errors.New("reading the object as a v1 Pod: it has no metadata or no spec")
 	}
+	pod.raw = raw
 	return pod, nil
 }
 
