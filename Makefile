@@ -9,6 +9,7 @@ MAKEFLAGS += --no-print-directory
 
 VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo v0.0.0-$$(git describe --always --abbrev=12 --dirty 2>/dev/null || echo unknown))
 ARCH    ?= $(shell go env GOARCH)
+ARCHITECTURES := amd64 arm64 arm ppc64le s390x riscv64
 KUBECTL ?= kubectl
 
 # Where images live: make images tags them $(IMAGE_REPOSITORY)/{init,webhook}:$(IMAGE_TAG).
@@ -58,6 +59,10 @@ images: build ## build the container images with docker or buildah, and archives
 		fi; \
 		echo "$$image ($$archive)"; \
 	done
+
+.PHONY: images-all
+images-all: ## images for every Linux architecture that Kubernetes runs on
+	@for arch in $(ARCHITECTURES); do $(MAKE) images ARCH=$$arch IMAGE_TAG=$(IMAGE_TAG)-$$arch; done
 
 .PHONY: clean
 clean: ## remove bin/, the programs of the test cluster too
@@ -217,6 +222,11 @@ verify: ## is what is generated what the source says?
 	@rm -rf $(BIN)/_verify # Go overlooks directories that begin with _
 	@$(call generate,$(BIN)/_verify)
 	@for file in $$(cd $(BIN)/_verify && find . -type f); do diff -u $$file $(BIN)/_verify/$$file || { echo "run make generate" >&2; exit 1; }; done
+
+.PHONY: bench
+bench: deps build ## measure the init beside tini, dumb-init and catatonit, and admission beside doing nothing (root)
+	go run ./test/bench/init -init $(BIN)/linux/$(ARCH)/init
+	go run ./test/bench/admission
 
 .PHONY: lint
 lint: verify ## gofmt, go vet and make verify
