@@ -71,12 +71,17 @@ func (c *container) pass(signal uint8) {
 // hand sends a signal to one process. That the kernel refuses is nothing to end a container for: the process may have
 // changed its user (EPERM, without CAP_KILL) or be gone (ESRCH).
 func (c *container) hand(pid int32, signal uint8) {
+	stopped := false
 	if c.telling {
 		if p, ok := readStat(int(pid)); ok {
 			c.told.add(&p)
+			stopped = p.Stopped()
 		}
 	}
 	errno := kernel.Kill(int(pid), signal)
+	if stopped {
+		kernel.Kill(int(pid), uint8(syscall.SIGCONT)) // else it would hear of it only when somebody continues it
+	}
 	if c.options.Verbosity > 0 {
 		sayHanded(int(pid), signal, errno)
 	}
@@ -215,9 +220,10 @@ func (c *container) work(signal uint8) {
 }
 
 func (c *container) lookAgain(p *proc.Process, signal uint8) policy.Answer {
+	// In this order: a SIGKILL that is no longer pending has left its flag.
+	status, exists := readStatus(int(p.PID))
 	after, ok := readStat(int(p.PID))
-	status, _ := readStatus(int(p.PID))
-	if !ok || after.Start != p.Start {
+	if !ok || !exists || after.Start != p.Start {
 		return policy.Both // it is gone
 	}
 	return policy.After(&after, &status, signal)
