@@ -1,0 +1,224 @@
+# podinit: build, test, deploy. "make help" lists what there is.
+#
+# A newcomer needs two commands: "make demo" and "make test". Both build and install what they need.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo v0.0.0-$$(git describe --always --abbrev=12 --dirty 2>/dev/null || echo unknown))
+ARCH    ?= $(shell go env GOARCH)
+KUBECTL ?= kubectl
+
+# Where images live: make images tags them $(IMAGE_REPOSITORY)/{init,webhook}:$(IMAGE_TAG).
+IMAGE_REPOSITORY ?= ghcr.io/podinit
+IMAGE_TAG        ?= $(VERSION)
+INIT_IMAGE       ?= $(IMAGE_REPOSITORY)/init:$(IMAGE_TAG)
+WEBHOOK_IMAGE    ?= $(IMAGE_REPOSITORY)/webhook:$(IMAGE_TAG)
+
+BIN         := bin
+CLUSTER_BIN := $(BIN)/cluster
+CLUSTER     := $(CLUSTER_BIN)/podinit-cluster
+VERSION_X   := -X github.com/podinit/podinit/internal/version.Version=$(VERSION)
+
+# Every program is static, for the oldest processor of its architecture, and the same whoever builds it where.
+export CGO_ENABLED := 0
+export GOAMD64 := v1
+export GOARM64 := v8.0
+GO_BUILD := go build -trimpath -buildvcs=false
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+## Build
+
+.PHONY: build
+build: ## build the init and the webhook into bin/linux/$(ARCH)
+	GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -buildmode=exe -ldflags "-s -w -E main.entry $(VERSION_X)" -o $(BIN)/linux/$(ARCH)/init ./initbin
+	GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -ldflags "-s -w $(VERSION_X)" -o $(BIN)/linux/$(ARCH)/podinit-webhook ./cmd/podinit-webhook
+
+# A Docker client without an engine is no use, so the engine is asked.
+IMAGE_BUILDER = $$(if docker info >/dev/null 2>&1; then echo docker; elif command -v buildah >/dev/null; then echo buildah; \
+	else echo "make images needs a running Docker engine or buildah; on Debian and Ubuntu: apt-get install buildah" >&2; exit 1; fi)
+
+.PHONY: images
+images: build ## build the container images with docker or buildah, and archives of them in bin/images
+	@mkdir -p $(BIN)/images/$(ARCH); builder=$(IMAGE_BUILDER); \
+	for target in init webhook; do \
+		if [ $$target = init ]; then image=$(INIT_IMAGE); else image=$(WEBHOOK_IMAGE); fi; \
+		archive=$(BIN)/images/$(ARCH)/$$target.tar; rm -f $$archive; \
+		if [ $$builder = docker ]; then \
+			docker build --quiet --platform linux/$(ARCH) --build-arg TARGETARCH=$(ARCH) --target $$target --tag $$image . >/dev/null; \
+			docker save --output $$archive $$image; \
+		else \
+			buildah bud --quiet --isolation chroot --platform linux/$(ARCH) --build-arg TARGETARCH=$(ARCH) --target $$target --tag $$image . >/dev/null; \
+			buildah push --quiet $$image docker-archive:$$archive:$$image; \
+		fi; \
+		echo "$$image ($$archive)"; \
+	done
+
+.PHONY: clean
+clean: ## remove bin/, the programs of the test cluster too
+	rm -rf $(BIN)
+
+## Deploy
+
+.PHONY: deploy
+deploy: ## deploy to the cluster of the current kubeconfig (INIT_IMAGE=, WEBHOOK_IMAGE=)
+	@mkdir -p $(BIN)/deploy
+	@sed -e 's|@INIT_IMAGE@|$(INIT_IMAGE)|' -e 's|@WEBHOOK_IMAGE@|$(WEBHOOK_IMAGE)|' config/deploy.yaml > $(BIN)/deploy/kustomization.yaml
+	$(KUBECTL) apply --server-side -k $(BIN)/deploy
+	$(KUBECTL) -n podinit-system rollout status deployment/podinit-webhook --timeout=180s
+
+.PHONY: undeploy
+undeploy: ## remove what deploy made; running pods keep running
+	$(KUBECTL) delete --ignore-not-found -k config/default
+
+## Test cluster: a real Kubernetes of one node, from Go modules (test/cluster)
+
+# How long each takes to build for the first time on two cores; later builds only link.
+usual/kube-apiserver          := 3 to 6 minutes
+usual/kubelet                 := 1 to 3 minutes
+usual/kube-controller-manager := 1 to 2 minutes
+usual/kube-scheduler          := half a minute
+usual/kube-proxy              := half a minute
+usual/kubectl                 := 1 minute
+usual/etcd                    := 1 minute
+usual/containerd              := 1 to 3 minutes
+usual/containerd-shim-runc-v2 := half a minute
+usual/registry                := 1 minute
+
+KUBERNETES_VERSION := $(shell awk '$$1 == "k8s.io/kubernetes" {print $$2}' test/cluster/build/kubernetes/go.mod)
+KUBERNETES_X := k8s.io/component-base/version
+# kubectl compares versions and cannot parse an unstamped one.
+KUBERNETES_LDFLAGS := -X $(KUBERNETES_X).gitVersion=$(KUBERNETES_VERSION) -X $(KUBERNETES_X).gitMajor=1 \
+	-X $(KUBERNETES_X).gitMinor=$(word 2,$(subst ., ,$(KUBERNETES_VERSION)))
+
+KUBERNETES_PROGRAMS := kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl
+CONTAINERD_PROGRAMS := containerd containerd-shim-runc-v2
+CLUSTER_PROGRAMS := $(addprefix $(CLUSTER_BIN)/,$(KUBERNETES_PROGRAMS) etcd $(CONTAINERD_PROGRAMS) registry)
+
+# $(call build-pinned,module directory,package,flags)
+define build-pinned
+	@mkdir -p $(CLUSTER_BIN); echo "building $(@F) for the test cluster (the first time $(usual/$(@F)), later seconds) ..."; began=$$SECONDS; \
+	output=$(abspath $@); cd test/cluster/build/$(1); $(GO_BUILD) -o $$output $(3) $(2); echo "  $(@F) built in $$((SECONDS-began)) s"
+endef
+
+$(addprefix $(CLUSTER_BIN)/,$(KUBERNETES_PROGRAMS)): test/cluster/build/kubernetes/go.mod
+	$(call build-pinned,kubernetes,k8s.io/kubernetes/cmd/$(@F),-ldflags "-s -w $(KUBERNETES_LDFLAGS)")
+$(CLUSTER_BIN)/etcd: test/cluster/build/kubernetes/go.mod
+	$(call build-pinned,kubernetes,go.etcd.io/etcd/server/v3,-ldflags "-s -w")
+$(addprefix $(CLUSTER_BIN)/,$(CONTAINERD_PROGRAMS)): test/cluster/build/containerd/go.mod
+	$(call build-pinned,containerd,github.com/containerd/containerd/v2/cmd/$(@F),-ldflags "-s -w" -tags no_btrfs$(comma)no_devmapper$(comma)no_zfs)
+$(CLUSTER_BIN)/registry: test/cluster/build/registry/go.mod
+	$(call build-pinned,registry,github.com/distribution/distribution/v3/cmd/registry,-ldflags "-s -w")
+comma := ,
+
+.PHONY: cluster-programs
+cluster-programs: $(CLUSTER_PROGRAMS) ## build what the test cluster runs (5 to 15 minutes the first time)
+	@$(GO_BUILD) -ldflags "-s -w" -o $(CLUSTER_BIN)/pause ./test/cluster/pause
+	@$(GO_BUILD) -o $(CLUSTER) ./test/cluster/cmd/podinit-cluster
+
+# gcc is for the race detector.
+DEBIAN_PACKAGES = gcc libc6-dev $(shell sed 's/\#.*//' initbin/packages.txt test/*/packages.txt)
+
+# Elsewhere than on Debian and Ubuntu the tests themselves say what they miss.
+.PHONY: deps
+deps: ## install what the tests need from the distribution (Debian and Ubuntu, as root)
+	@command -v dpkg-query >/dev/null || exit 0; missing=; \
+	for package in $(DEBIAN_PACKAGES); do \
+		[ "$$(dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null)" = installed ] || missing="$$missing $$package"; \
+	done; \
+	[ -n "$$missing" ] || exit 0; \
+	[ $$(id -u) = 0 ] || { echo "these packages are missing: run 'sudo apt-get install$$missing'" >&2; exit 1; }; \
+	echo "installing$$missing"; export DEBIAN_FRONTEND=noninteractive; \
+	apt-get install -y -qq --no-install-recommends $$missing >/dev/null 2>&1 || \
+		{ apt-get update -qq; apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
+
+.PHONY: cluster-up
+cluster-up: deps cluster-programs ## start the test cluster (root)
+	@$(CLUSTER) up $(CLUSTER_BIN)
+
+.PHONY: cluster-down
+cluster-down: ## stop the test cluster and remove what it left
+	@if [ -x $(CLUSTER) ]; then $(CLUSTER) down; else echo "the test cluster was never built here"; fi
+
+# What "make deploy" is for the test cluster: images through its registry, by digest.
+.PHONY: cluster-deploy
+cluster-deploy: images
+	@init=$$($(CLUSTER) push $(BIN)/images/$(ARCH)/init.tar podinit/init); webhook=$$($(CLUSTER) push $(BIN)/images/$(ARCH)/webhook.tar podinit/webhook); \
+	KUBECONFIG=$$($(CLUSTER) kubeconfig) $(MAKE) deploy KUBECTL=$(abspath $(CLUSTER_BIN)/kubectl) INIT_IMAGE=$$init WEBHOOK_IMAGE=$$webhook
+
+.PHONY: demo
+demo: cluster-up cluster-deploy ## the same troubled pods without and with podinit, side by side, on a real cluster
+	@go run ./test/demo -kubeconfig $$($(CLUSTER) kubeconfig) -registry $$($(CLUSTER) registry)
+	@echo; echo "The cluster is still up. 'make cluster-down' stops it; to look around first:"; $(CLUSTER) status
+
+## Test
+
+GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(e2e|cluster|image|conformance)(/.*)?)$$')
+
+.PHONY: test
+test: deps lint test-race test-init test-conformance test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real thing
+
+.PHONY: test-unit
+test-unit: ## the tests that need nothing but Go, in seconds
+	go test $(GO_UNIT)
+
+.PHONY: test-race
+test-race:
+	CGO_ENABLED=1 go test -race $(GO_UNIT) ./test/image
+
+.PHONY: test-init
+test-init: deps ## the init's own tests, in PID namespaces of their own, on every architecture (root)
+	go test -count=1 ./initbin
+
+# How large the storms are: nothing here is the size for CI, -long the one that the product promises.
+SIZE ?=
+
+.PHONY: test-long
+test-long: ## the same with storms of full size
+	@$(MAKE) test SIZE=-long
+
+.PHONY: test-conformance
+test-conformance: deps build ## the init through every behaviour, in PID namespaces of its own (root)
+	go test -count=1 -timeout 60m -v ./test/conformance -args -init $(abspath $(BIN)/linux/$(ARCH)/init) $(SIZE)
+
+.PHONY: conformance
+conformance: deps build ## which behaviour holds for which init: podinit, tini, dumb-init, catatonit
+	go run ./test/conformance -init podinit=$(BIN)/linux/$(ARCH)/init -init tini=/usr/bin/tini -init dumb-init=/usr/bin/dumb-init -init catatonit=/usr/bin/catatonit
+
+.PHONY: test-cluster
+test-cluster: deps cluster-programs ## the test cluster itself: up, crash, up, down (root)
+	go test -count=1 -v ./test/cluster -args -bin $(abspath $(CLUSTER_BIN))
+
+.PHONY: test-e2e
+test-e2e: cluster-up cluster-deploy ## the suites on the real cluster (root)
+	go run ./test/demo -kubeconfig $$($(CLUSTER) kubeconfig) -registry $$($(CLUSTER) registry)
+	go test -count=1 -timeout 30m -v ./test/e2e/...
+	@$(MAKE) cluster-down
+
+# controller-gen is pinned in a module of its own. $(call generate,directory) writes what is generated below a directory.
+CONTROLLER_GEN := go tool -modfile=api/generate/go.mod controller-gen
+define generate
+	mkdir -p $(1)/api/v1alpha1 $(1)/config/crd $(1)/docs
+	$(CONTROLLER_GEN) object crd paths=./api/... output:object:dir=$(1)/api/v1alpha1 output:crd:dir=$(1)/config/crd
+	go run ./internal/reason/document >$(1)/docs/reasons.md
+endef
+
+.PHONY: generate
+generate: ## write the CustomResourceDefinition, deep copies and docs/reasons.md from the source
+	@$(call generate,.)
+
+.PHONY: verify
+verify: ## is what is generated what the source says?
+	@rm -rf $(BIN)/_verify # Go overlooks directories that begin with _
+	@$(call generate,$(BIN)/_verify)
+	@for file in $$(cd $(BIN)/_verify && find . -type f); do diff -u $$file $(BIN)/_verify/$$file || { echo "run make generate" >&2; exit 1; }; done
+
+.PHONY: lint
+lint: verify ## gofmt, go vet and make verify
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "run gofmt -w on:"; echo "$$bad"; exit 1; }
+	go vet ./...

@@ -1,0 +1,121 @@
+package v1alpha1
+
+// StatusVersion is the version of Status that this code writes.
+const StatusVersion = 1
+
+// Status says what was done to a Pod, as JSON in its StatusAnnotation. It informs; nothing is decided by it.
+type Status struct {
+	// V is the version of this schema.
+	V int `json:"v"`
+	// Version of the init, as "init --version" prints it.
+	Version string `json:"version"`
+	// Delivery is how the init reaches the containers; empty if none is wrapped.
+	Delivery Delivery `json:"delivery,omitempty"`
+	// DeliveryReason is why it is that one, where the profile left it open.
+	DeliveryReason Reason `json:"deliveryReason,omitempty"`
+	// Profile is the name of the InitProfile that held; empty if none did.
+	Profile string `json:"profile,omitempty"`
+	// Reason is why the whole Pod was left alone; Containers is then empty.
+	Reason Reason `json:"reason,omitempty"`
+	// Ignored are the reasons for which something that the Pod or its Namespace asks for was not done.
+	Ignored []Reason `json:"ignored,omitempty"`
+	// Containers by name.
+	Containers map[string]ContainerStatus `json:"containers,omitempty"`
+}
+
+// ContainerStatus says what was done to one container.
+type ContainerStatus struct {
+	Action Action `json:"action"`
+	// Source is where the wrapped command came from.
+	Source Source `json:"source,omitempty"`
+	// Reason is why the container was skipped.
+	Reason Reason `json:"reason,omitempty"`
+}
+
+// Delivery is how the init reaches a container.
+type Delivery string
+
+const (
+	// DeliveryInitContainer copies the init into an emptyDir volume with an initContainer.
+	DeliveryInitContainer Delivery = "InitContainer"
+	// DeliveryImageVolume mounts the image that holds the init (KEP-4639).
+	DeliveryImageVolume Delivery = "ImageVolume"
+)
+
+// Action is what was done to a container.
+type Action string
+
+const (
+	ActionWrapped Action = "wrapped"
+	ActionSkipped Action = "skipped"
+)
+
+// Source is where the command of a wrapped container came from.
+type Source string
+
+const (
+	// SourceCommand is the container's own command in the Pod.
+	SourceCommand Source = "command"
+	// SourceAnnotation is the Pod's EntrypointAnnotation.
+	SourceAnnotation Source = "annotation"
+	// SourceProfile is an entrypoint in the InitProfile.
+	SourceProfile Source = "profile"
+)
+
+// Reason is why a container or a Pod was left alone, why a wish was ignored, or why a delivery was chosen. Package internal/reason has each one's sentence and way out.
+type Reason string
+
+// Reasons that concern a Pod as a whole.
+const (
+	ReasonExcludedNamespace Reason = "excluded-namespace"
+	ReasonMirrorPod         Reason = "mirror-pod"
+	ReasonOptedOut          Reason = "opted-out"
+	ReasonNamespaceDisabled Reason = "namespace-disabled"
+	ReasonNotOptedIn        Reason = "not-opted-in"
+	ReasonWindows           Reason = "windows"
+	ReasonWasm              Reason = "wasm"
+	ReasonHostPID           Reason = "host-pid"
+	ReasonNameConflict      Reason = "name-conflict"
+)
+
+// Reasons that concern one container.
+const (
+	ReasonNotChosen           Reason = "not-chosen"
+	ReasonExcludedByProfile   Reason = "excluded-by-profile"
+	ReasonSidecar             Reason = "sidecar"
+	ReasonInitContainer       Reason = "init-container"
+	ReasonNoCommand           Reason = "no-command"
+	ReasonInvalidEntrypoint   Reason = "invalid-entrypoint"
+	ReasonInvalidFlags        Reason = "invalid-flags"
+	ReasonInPlaceUpdate       Reason = "in-place-update"
+	ReasonAlreadyInit         Reason = "already-init"
+	ReasonRequiresPID1        Reason = "requires-pid-1"
+	ReasonMountConflict       Reason = "mount-conflict"
+	ReasonLocalhostProfile    Reason = "localhost-profile"
+	ReasonSELinuxLevel        Reason = "selinux-level"
+	ReasonMemoryLimitTooSmall Reason = "memory-limit-too-small"
+	ReasonBrokenWrap          Reason = "broken-wrap"
+)
+
+// Reasons for which a wish was ignored.
+const (
+	ReasonUnknownValue      Reason = "unknown-value"
+	ReasonUnknownContainer  Reason = "unknown-container"
+	ReasonProfileMissing    Reason = "profile-missing"
+	ReasonProfileInvalid    Reason = "profile-invalid"
+	ReasonProfileUnread     Reason = "profile-unread"
+	ReasonProfileNotForPods Reason = "profile-not-for-pods"
+	ReasonProfileFixed      Reason = "profile-fixed"
+	ReasonNamespaceUnread   Reason = "namespace-unread"
+)
+
+// Reasons for a delivery, where the profile says Auto. All but the first are for InitContainer.
+const (
+	ReasonEveryNodeCan        Reason = "every-node-can"
+	ReasonAPIServerTooOld     Reason = "apiserver-too-old"
+	ReasonKubeletTooOld       Reason = "kubelet-too-old"
+	ReasonRuntimeTooOld       Reason = "runtime-too-old"
+	ReasonRuntimeUnknown      Reason = "runtime-unknown"
+	ReasonUserNamespaceTooOld Reason = "user-namespace-too-old"
+	ReasonClusterUnknown      Reason = "cluster-unknown"
+)

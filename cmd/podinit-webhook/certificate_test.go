@@ -1,0 +1,93 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr/testr"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+func TestServingCertificate(t *testing.T) {
+	s := &servingCertificate{secret: types.NamespacedName{Namespace: "ours", Name: "certificate"}, log: testr.New(t)}
+	one, two := newPair(t, 1), newPair(t, 2)
+	for _, step := range []struct {
+		name   string
+		object any
+		serial int64 // of what is served afterwards; 0 for nothing
+	}{
+		{"shipped empty", secretOf("ours", "certificate", nil), 0},
+		{"someone else's", secretOf("ours", "other", one), 0},
+		{"another namespace's", secretOf("theirs", "certificate", one), 0},
+		{"no Secret", &corev1.ConfigMap{}, 0},
+		{"the first", secretOf("ours", "certificate", one), 1},
+		{"renewed", secretOf("ours", "certificate", two), 2},
+		{"garbage", secretOf("ours", "certificate", map[string][]byte{"tls.crt": []byte("x"), "tls.key": []byte("y")}), 2},
+		{"a key of another", secretOf("ours", "certificate", map[string][]byte{"tls.crt": one["tls.crt"], "tls.key": two["tls.key"]}), 2},
+		{"emptied", secretOf("ours", "certificate", nil), 2},
+	} {
+		s.update(step.object)
+		got, err := s.get(nil)
+		switch {
+		case step.serial == 0:
+			if err == nil || s.loaded(nil) == nil {
+				t.Errorf("%s: serving %v, and loaded is %v; want nothing", step.name, got, s.loaded(nil))
+			}
+		case err != nil || s.loaded(nil) != nil:
+			t.Errorf("%s: error %v, loaded is %v; want serial %d", step.name, err, s.loaded(nil), step.serial)
+		case got.Leaf.SerialNumber.Int64() != step.serial:
+			t.Errorf("%s: serving serial %v, want %d", step.name, got.Leaf.SerialNumber, step.serial)
+		}
+	}
+}
+
+func TestMarkerDirectory(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	directory, err := markerDirectory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(directory, "tls.crt")); err != nil {
+		t.Error(err)
+	}
+	t.Setenv("TMPDIR", "/nowhere")
+	if _, err := markerDirectory(); err == nil {
+		t.Error("no error where there is no temporary directory")
+	}
+}
+
+func secretOf(namespace, name string, data map[string][]byte) *corev1.Secret {
+	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Data: data}
+}
+
+// newPair is a certificate that signs itself, and its key.
+func newPair(t *testing.T, serial int64) map[string][]byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour)}
+	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string][]byte{
+		"tls.crt": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}),
+		"tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
+	}
+}

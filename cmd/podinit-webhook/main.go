@@ -1,0 +1,54 @@
+// Command podinit-webhook serves podinit's mutating admission webhook.
+//
+// It needs nothing in the cluster beforehand but the objects in config/: it makes and renews its own certificate,
+// keeps it in a Secret that all replicas share, and writes the CA into its MutatingWebhookConfiguration.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/go-logr/logr"
+	_ "golang.org/x/crypto/x509roots/fallback" // the image has no CA roots of its own
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/podinit/podinit/internal/version"
+)
+
+func main() {
+	if err := run(ctrl.SetupSignalHandler(), os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "podinit-webhook:", err)
+		os.Exit(1)
+	}
+}
+
+// run serves until ctx is done.
+func run(ctx context.Context, args []string) error {
+	o, err := parse(args, os.Getenv)
+	if err != nil {
+		return err
+	}
+	if o.Version {
+		_, err := fmt.Println(version.Version)
+		return err
+	}
+	log := logr.FromSlogHandler(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.Level(-o.Verbosity)}))
+	ctrl.SetLogger(log)
+	klog.SetLogger(log)
+
+	kubeconfig, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("finding the cluster, in the pod's service account and in KUBECONFIG: %w", err)
+	}
+	manager, err := newManager(ctx, o, kubeconfig, log)
+	if err != nil {
+		return err
+	}
+	log.Info("starting", "version", version.Version, "initImage", o.InitImage, "port", o.Port)
+	return manager.Start(ctx)
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/open-policy-agent/cert-controller/pkg/rotator"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	ctrlmanager "sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/delivery"
+	"github.com/podinit/podinit/internal/inject"
+	"github.com/podinit/podinit/internal/profile"
+	"github.com/podinit/podinit/internal/version"
+	"github.com/podinit/podinit/webhook"
+)
+
+// mutatePath is where the MutatingWebhookConfiguration sends Pods.
+const mutatePath = "/mutate"
+
+// shutdownTime is how long requests under way may take when the webhook stops; longer than the apiserver waits.
+const shutdownTime = 15 * time.Second
+
+// newManager puts the parts together: the admission server, its certificate, health and metrics. There is no leader:
+// every replica serves, and every replica may renew the certificate.
+func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log logr.Logger) (ctrl.Manager, error) {
+	scheme := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
+	}
+	secret := types.NamespacedName{Namespace: o.Namespace, Name: o.Secret}
+	certificate := &servingCertificate{secret: secret, log: log.WithName("certificate")}
+	server := ctrlwebhook.NewServer(ctrlwebhook.Options{Port: o.Port, TLSOpts: []func(*tls.Config){func(c *tls.Config) {
+		c.GetCertificate = certificate.get
+		c.MinVersion = tls.VersionTLS12
+		c.NextProtos = []string{"http/1.1"} // no HTTP/2, and none of its ways to exhaust a server (CVE-2023-44487)
+	}}})
+	wait := shutdownTime
+	manager, err := ctrl.NewManager(kubeconfig, ctrl.Options{
+		Scheme:                  scheme,
+		Logger:                  log,
+		WebhookServer:           server,
+		Metrics:                 metricsserver.Options{BindAddress: o.MetricsAddress},
+		HealthProbeBindAddress:  o.HealthAddress,
+		GracefulShutdownTimeout: &wait,
+		Cache: cache.Options{
+			// A read of what is not watched fails at once instead of waiting for a list that may never come.
+			ReaderFailOnMissingInformer: true,
+			DefaultTransform:            cache.TransformStripManagedFields(),
+			// InitProfiles must not be named here: the cache would want to know them before it starts.
+			ByObject: map[client.Object]cache.ByObject{
+				&corev1.Secret{}: {Namespaces: map[string]cache.Config{
+					secret.Namespace: {FieldSelector: fields.OneTermEqualSelector("metadata.name", secret.Name)},
+				}},
+				&corev1.Namespace{}: {Transform: profile.Trim},
+				&corev1.Node{}:      {Transform: delivery.Trim},
+			},
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("setting up the manager: %w", err)
+	}
+	if err := certificate.watch(ctx, manager.GetCache()); err != nil {
+		return nil, err
+	}
+	injected, err := addRotator(manager, o, secret)
+	if err != nil {
+		return nil, err
+	}
+
+	profiles, nodes, err := addWatchers(manager, log)
+	if err != nil {
+		return nil, err
+	}
+
+	manager.GetWebhookServer().Register(mutatePath, &webhook.Handler{
+		Mutator: webhook.Injector{
+			Config: inject.Config{Image: o.InitImage, Version: version.Version, ExcludedNamespaces: o.ExcludedNamespaces},
+			Setting: func(ctx context.Context, namespace string, pod *inject.Pod) inject.Setting {
+				setting := profiles.Setting(ctx, namespace, pod)
+				setting.ImageVolumes = nodes.ImageVolumes()
+				return setting
+			},
+		},
+		Metrics: webhook.NewMetrics(metrics.Registry),
+		Log:     log.WithName("admission"),
+	})
+
+	for name, check := range map[string]healthz.Checker{
+		"certificate": certificate.loaded,
+		"listener":    server.StartedChecker(),
+		"ca-bundle":   injected,
+		"profiles":    profiles.Ready,
+	} {
+		if err := manager.AddReadyzCheck(name, check); err != nil {
+			return nil, fmt.Errorf("setting up readyz: %w", err)
+		}
+	}
+	if err := manager.AddHealthzCheck("ping", healthz.Ping); err != nil {
+		return nil, fmt.Errorf("setting up healthz: %w", err)
+	}
+	return manager, nil
+}
+
+// addWatchers has the manager watch what admission goes by. They begin after its cache has started, so that a list that
+// fails keeps nothing else from starting.
+func addWatchers(manager ctrl.Manager, log logr.Logger) (*profile.Watcher, *delivery.Watcher, error) {
+	discovered, err := discovery.NewDiscoveryClientForConfigAndClient(manager.GetConfig(), manager.GetHTTPClient())
+	if err != nil {
+		return nil, nil, fmt.Errorf("setting up a client: %w", err)
+	}
+	profiles := profile.NewWatcher(manager.GetCache(), manager.GetAPIReader(), log.WithName("profile"))
+	nodes := &delivery.Watcher{Cache: manager.GetCache(), Discovery: discovered, Log: log.WithName("delivery")}
+	for _, watcher := range []ctrlmanager.Runnable{profiles, nodes} {
+		if err := manager.Add(watcher); err != nil {
+			return nil, nil, fmt.Errorf("setting up the manager: %w", err)
+		}
+	}
+	return profiles, nodes, nil
+}
+
+// addRotator has the manager make and renew the certificate in the Secret, and write its CA into the
+// MutatingWebhookConfiguration. All replicas do; where two write at once, one meets a conflict and reads again. The
+// check fails until the CA has been written once.
+func addRotator(manager ctrl.Manager, o options, secret types.NamespacedName) (injected healthz.Checker, err error) {
+	directory, err := markerDirectory()
+	if err != nil {
+		return nil, err
+	}
+	done := make(chan struct{})
+	err = rotator.AddRotator(manager, &rotator.CertRotator{
+		SecretKey:      secret,
+		CertDir:        directory,
+		CAName:         "podinit-ca",
+		CAOrganization: "podinit",
+		DNSName:        fmt.Sprintf("%s.%s.svc", o.Service, o.Namespace),
+		IsReady:        done,
+		Webhooks:       []rotator.WebhookInfo{{Name: o.WebhookConfiguration, Type: rotator.Mutating}},
+		FieldOwner:     "podinit-webhook",
+	})
+	if err != nil {
+		return nil, fmt.Errorf("setting up the renewal of certificates: %w", err)
+	}
+	return func(*http.Request) error {
+		select {
+		case <-done:
+			return nil
+		default:
+			return errors.New("the CA is not yet in MutatingWebhookConfiguration " + o.WebhookConfiguration)
+		}
+	}, nil
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// options are what the command line says.
+type options struct {
+	// InitImage is the reference of the image that holds the init. Pods' copiers pull it with the Pod's own
+	// credentials or the node's, so it must be public or on a registry that every node can read.
+	InitImage string
+
+	// Port of the admission server. 10250 is the one besides 443 that private clusters let through from the control
+	// plane to nodes.
+	Port int
+
+	// MetricsAddress is where Prometheus finds the metrics, by plain HTTP; "0" serves none.
+	MetricsAddress string
+
+	// HealthAddress is where the kubelet finds /healthz and /readyz.
+	HealthAddress string
+
+	// Namespace that the webhook runs in. Its Pods are never wrapped.
+	Namespace string
+
+	// Service under which the apiserver finds the webhook; the certificate is for it.
+	Service string
+
+	// Secret that holds the certificate. It exists before the webhook starts, and may be empty.
+	Secret string
+
+	// WebhookConfiguration is the MutatingWebhookConfiguration that is given the CA.
+	WebhookConfiguration string
+
+	// ExcludedNamespaces are never touched, whatever their labels say.
+	ExcludedNamespaces []string
+
+	// Verbosity of the log: 0 what is wrong and what changes, 1 every request.
+	Verbosity int
+
+	// Version asks for the version instead of a server.
+	Version bool
+}
+
+// parse reads the command line. Where a flag is not given, the environment may say it (see the flag's text).
+func parse(args []string, getenv func(string) string) (options, error) {
+	var o options
+	var excluded string
+	f := flag.NewFlagSet("podinit-webhook", flag.ContinueOnError)
+	f.SetOutput(os.Stderr)
+	f.StringVar(&o.InitImage, "init-image", getenv("PODINIT_INIT_IMAGE"), "`image` that holds the init, required; else $PODINIT_INIT_IMAGE")
+	f.IntVar(&o.Port, "port", 10250, "`port` of the admission server")
+	f.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "`address` of the metrics, by plain HTTP; 0 for none")
+	f.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "`address` of /healthz and /readyz")
+	f.StringVar(&o.Namespace, "namespace", getenv("POD_NAMESPACE"), "`namespace` of the webhook, required; else $POD_NAMESPACE")
+	f.StringVar(&o.Service, "service", "podinit-webhook", "`name` of the webhook's Service")
+	f.StringVar(&o.Secret, "secret", "podinit-webhook-certificate", "`name` of the Secret that holds the certificate")
+	f.StringVar(&o.WebhookConfiguration, "webhook-configuration", "zz-podinit", "`name` of the MutatingWebhookConfiguration")
+	f.StringVar(&excluded, "exclude-namespaces", "kube-system,kube-public,kube-node-lease", "`namespaces` that are never touched, besides the webhook's own")
+	f.IntVar(&o.Verbosity, "v", 0, "`level` of the log: 1 for every request")
+	f.BoolVar(&o.Version, "version", false, "print the version and exit")
+	if err := f.Parse(args); err != nil {
+		return options{}, err
+	}
+	if f.NArg() > 0 {
+		return options{}, fmt.Errorf("%q is no flag; -help lists them", f.Arg(0))
+	}
+	if o.Version {
+		return o, nil
+	}
+	if o.InitImage == "" {
+		return options{}, errors.New("which image holds the init? Say it with -init-image or PODINIT_INIT_IMAGE")
+	}
+	if o.Namespace == "" {
+		return options{}, errors.New("in which namespace is this? Say it with -namespace or POD_NAMESPACE")
+	}
+	o.ExcludedNamespaces = []string{o.Namespace}
+	for _, name := range strings.Split(excluded, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			o.ExcludedNamespaces = append(o.ExcludedNamespaces, name)
+		}
+	}
+	return o, nil
+}

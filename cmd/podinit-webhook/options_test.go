@@ -1,0 +1,64 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// defaults is what holds when only what is required is said.
+func defaults(change func(*options)) options {
+	o := options{
+		InitImage: "r/init:1", Port: 10250, MetricsAddress: ":8080", HealthAddress: ":8081", Namespace: "podinit-system",
+		Service: "podinit-webhook", Secret: "podinit-webhook-certificate", WebhookConfiguration: "zz-podinit",
+		ExcludedNamespaces: []string{"podinit-system", "kube-system", "kube-public", "kube-node-lease"},
+	}
+	change(&o)
+	return o
+}
+
+func TestParse(t *testing.T) {
+	environment := map[string]string{"PODINIT_INIT_IMAGE": "r/init:1", "POD_NAMESPACE": "podinit-system"}
+	for name, c := range map[string]struct {
+		args        string
+		environment map[string]string
+		want        options
+	}{
+		"environment": {environment: environment, want: defaults(func(*options) {})},
+		"flags win": {args: "-init-image=r/init:2 -namespace=here -port=10260", environment: environment, want: defaults(func(o *options) {
+			o.InitImage, o.Namespace, o.Port, o.ExcludedNamespaces[0] = "r/init:2", "here", 10260, "here"
+		})},
+		"its own namespace stays excluded": {args: "-exclude-namespaces=", environment: environment, want: defaults(func(o *options) {
+			o.ExcludedNamespaces = []string{"podinit-system"}
+		})},
+		"names": {args: "-service=s -secret=c -webhook-configuration=w -exclude-namespaces=a,b -v=1", environment: environment, want: defaults(func(o *options) {
+			o.Service, o.Secret, o.WebhookConfiguration, o.Verbosity = "s", "c", "w", 1
+			o.ExcludedNamespaces = []string{"podinit-system", "a", "b"}
+		})},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := parse(strings.Fields(c.args), func(name string) string { return c.environment[name] })
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestParseProblems(t *testing.T) {
+	for args, want := range map[string]string{
+		"":                        "-init-image or PODINIT_INIT_IMAGE",
+		"-init-image=i":           "-namespace or POD_NAMESPACE",
+		"-init-image=i serve":     `"serve" is no flag`,
+		"-port=eleven":            "invalid value",
+		"-there-is-no-such-thing": "not defined",
+	} {
+		if _, err := parse(strings.Fields(args), func(string) string { return "" }); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: error %v; want one that says %q", args, err, want)
+		}
+	}
+}

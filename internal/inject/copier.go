@@ -1,0 +1,297 @@
+package inject
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+var copierCommand = []string{"/init", "copy", initPath}
+
+// isCopier says whether an initContainer is a copier of an earlier call.
+func isCopier(c *container) bool {
+	return c.Name == copierName && slices.Equal(c.Command, copierCommand)
+}
+
+// nonRoot is the copier's user where the Pod's own default is root. It is the one that the init's image names.
+const nonRoot = 65532
+
+// copier is the initContainer that installs the init, with the fields that are ours.
+type copier struct {
+	Name                     string                `json:"name"`
+	Image                    string                `json:"image"`
+	Command                  []string              `json:"command"`
+	WorkingDir               string                `json:"workingDir"`
+	Resources                *resources            `json:"resources,omitempty"`
+	VolumeMounts             []volumeMount         `json:"volumeMounts"`
+	TerminationMessagePolicy string                `json:"terminationMessagePolicy"`
+	ImagePullPolicy          string                `json:"imagePullPolicy"`
+	SecurityContext          copierSecurityContext `json:"securityContext"`
+}
+
+// copierSecurityContext satisfies Pod Security's restricted level.
+type copierSecurityContext struct {
+	AllowPrivilegeEscalation bool             `json:"allowPrivilegeEscalation"`
+	Capabilities             capabilities     `json:"capabilities"`
+	ReadOnlyRootFilesystem   bool             `json:"readOnlyRootFilesystem"`
+	RunAsNonRoot             bool             `json:"runAsNonRoot"`
+	RunAsUser                *int64           `json:"runAsUser,omitempty"`
+	RunAsGroup               *int64           `json:"runAsGroup,omitempty"`
+	SELinuxOptions           *seLinuxOptions  `json:"seLinuxOptions,omitempty"`
+	SeccompProfile           *securityProfile `json:"seccompProfile,omitempty"`
+	AppArmorProfile          *securityProfile `json:"appArmorProfile,omitempty"`
+}
+
+type capabilities struct {
+	Drop []string `json:"drop"`
+}
+
+// newCopier is the copier of a Pod for the containers that are wrapped, of which first is the first.
+func newCopier(config Config, pod *Pod, first *container) copier {
+	return copier{
+		Name:    copierName,
+		Image:   config.Image,
+		Command: copierCommand,
+		// An image's working directory may be closed to the user that the cluster picks.
+		WorkingDir:               "/",
+		Resources:                copierResources(pod.Spec.Containers),
+		VolumeMounts:             []volumeMount{{Name: volumeName, MountPath: mountPath}},
+		TerminationMessagePolicy: "FallbackToLogsOnError",
+		ImagePullPolicy:          "IfNotPresent",
+		SecurityContext:          newCopierSecurityContext(&pod.Spec.SecurityContext, &first.SecurityContext),
+	}
+}
+
+// newCopierSecurityContext names no user, since OpenShift's restricted SCC assigns one from the namespace's range;
+// only where the Pod says root it must, or the kubelet refuses runAsNonRoot. Its SELinux options are those of the first
+// container that is wrapped: the volume gets the label of who mounts it.
+func newCopierSecurityContext(pods, first *securityContext) copierSecurityContext {
+	sc := copierSecurityContext{
+		Capabilities:           capabilities{Drop: []string{"ALL"}},
+		ReadOnlyRootFilesystem: true,
+		RunAsNonRoot:           true,
+		SELinuxOptions:         first.SELinuxOptions,
+	}
+	if u := pods.RunAsUser; u != nil && *u == 0 {
+		id := int64(nonRoot)
+		sc.RunAsUser, sc.RunAsGroup = &id, &id
+	}
+	// The Pod's profiles are inherited, but one that was recorded for its program is not for the copier.
+	if p := pods.SeccompProfile; p == nil || p.Type == "Localhost" {
+		sc.SeccompProfile = &securityProfile{Type: "RuntimeDefault"}
+	}
+	if p := pods.AppArmorProfile; p != nil && p.Type == "Localhost" {
+		sc.AppArmorProfile = &securityProfile{Type: "RuntimeDefault"}
+	}
+	return sc
+}
+
+// copied are the resources that the copier repeats. Extended resources and huge pages are not: it needs none.
+var copied = []string{"cpu", "memory", "ephemeral-storage"}
+
+// copierResources are those of one regular container, verbatim. An initContainer counts for the Pod's QoS class, so it
+// has requests and limits where the others do, and no more than one of them, so that the Pod's sum, its quota charge
+// and its place on a node stay as they were (pkg/apis/core/v1/helper/qos, component-helpers/resource). The container
+// that names the most of them is taken, so that a quota that wants all is content; among those the one with the
+// smallest memory limit that is enough; then the first.
+func copierResources(containers []container) *resources {
+	var best *container
+	for i := range containers {
+		if c := &containers[i]; best == nil || better(c, best) {
+			best = c
+		}
+	}
+	if best == nil {
+		return nil
+	}
+	requests, limits := pick(best.Resources.Requests), pick(best.Resources.Limits)
+	if requests == nil && limits == nil {
+		return nil
+	}
+	return &resources{Requests: requests, Limits: limits}
+}
+
+// better says whether a's resources suit the copier better than b's.
+func better(a, b *container) bool {
+	na := len(pick(a.Resources.Requests)) + len(pick(a.Resources.Limits))
+	nb := len(pick(b.Resources.Requests)) + len(pick(b.Resources.Limits))
+	if na != nb {
+		return na > nb
+	}
+	la, aLimited := quantity(a.Resources.Limits["memory"])
+	lb, bLimited := quantity(b.Resources.Limits["memory"])
+	aSmall, bSmall := aLimited && la.Cmp(memoryFloor) < 0, bLimited && lb.Cmp(memoryFloor) < 0
+	switch {
+	case aSmall != bSmall:
+		return bSmall
+	case aSmall:
+		return la.Cmp(lb) > 0
+	case aLimited && bLimited:
+		return la.Cmp(lb) < 0
+	}
+	return aLimited && !bLimited
+}
+
+func pick(from map[string]json.RawMessage) map[string]json.RawMessage {
+	var picked map[string]json.RawMessage
+	for _, name := range copied {
+		if q, ok := from[name]; ok {
+			if picked == nil {
+				picked = make(map[string]json.RawMessage, len(copied))
+			}
+			picked[name] = q
+		}
+	}
+	return picked
+}
+
+// quantity reads a quantity, not ok if there is none or it is none.
+func quantity(raw json.RawMessage) (q resource.Quantity, ok bool) {
+	if len(raw) == 0 || string(raw) == "null" {
+		return q, false
+	}
+	return q, json.Unmarshal(raw, &q) == nil
+}
+
+// merge puts our fields over a copier that is there already. What others have added stays: the token mount of the
+// ServiceAccount plugin, imagePullPolicy Always of AlwaysPullImages, the user that OpenShift's SCC assigned. It
+// returns nil if the result is the same.
+func (c copier) merge(existing map[string]json.RawMessage) (json.RawMessage, error) {
+	ours, err := fields(c)
+	if err != nil {
+		return nil, err
+	}
+	merged := make(map[string]json.RawMessage, len(existing))
+	for name, value := range existing {
+		merged[name] = value
+	}
+	for _, name := range []string{"args", "resources", "restartPolicy"} {
+		delete(merged, name)
+	}
+	if ours["resources"] == nil && isEmpty(existing["resources"]) {
+		merged["resources"] = existing["resources"]
+	}
+	for name, value := range ours {
+		switch name {
+		case "imagePullPolicy":
+			if isEmpty(existing[name]) {
+				merged[name] = value
+			}
+		case "securityContext":
+			if merged[name], err = c.SecurityContext.merge(existing[name]); err != nil {
+				return nil, err
+			}
+		case "volumeMounts":
+			if merged[name], err = mergeMounts(existing[name], c.VolumeMounts[0]); err != nil {
+				return nil, err
+			}
+		default:
+			merged[name] = value
+		}
+	}
+	if merged["resources"] == nil {
+		delete(merged, "resources")
+	}
+	same, err := equal(existing, merged)
+	if err != nil || same {
+		return nil, err
+	}
+	return json.Marshal(merged)
+}
+
+func (sc copierSecurityContext) merge(existing json.RawMessage) (json.RawMessage, error) {
+	merged := map[string]json.RawMessage{}
+	if !isEmpty(existing) {
+		if err := json.Unmarshal(existing, &merged); err != nil {
+			return nil, fmt.Errorf("reading the securityContext of initContainer %s: %w", copierName, err)
+		}
+	}
+	for _, name := range []string{"privileged", "seccompProfile"} {
+		delete(merged, name)
+	}
+	if string(merged["runAsUser"]) == "0" {
+		delete(merged, "runAsUser") // with runAsNonRoot the kubelet would refuse it
+	}
+	ours, err := fields(sc)
+	if err != nil {
+		return nil, err
+	}
+	for name, value := range ours {
+		merged[name] = value
+	}
+	return json.Marshal(merged)
+}
+
+// mergeMounts is the mounts of others, in their order, with ours in the place of the first of ours or at the end.
+func mergeMounts(existing json.RawMessage, ours volumeMount) (json.RawMessage, error) {
+	var mounts []json.RawMessage
+	if !isEmpty(existing) {
+		if err := json.Unmarshal(existing, &mounts); err != nil {
+			return nil, fmt.Errorf("reading the volumeMounts of initContainer %s: %w", copierName, err)
+		}
+	}
+	value, err := json.Marshal(ours)
+	if err != nil {
+		return nil, err
+	}
+	merged, done := []json.RawMessage{}, false
+	for _, raw := range mounts {
+		var m volumeMount
+		if err := json.Unmarshal(raw, &m); err != nil {
+			return nil, fmt.Errorf("reading the volumeMounts of initContainer %s: %w", copierName, err)
+		}
+		switch {
+		case m.Name != volumeName && m.MountPath != mountPath:
+			merged = append(merged, raw)
+		case !done:
+			merged, done = append(merged, value), true
+		}
+	}
+	if !done {
+		merged = append(merged, value)
+	}
+	return json.Marshal(merged)
+}
+
+func fields(v any) (map[string]json.RawMessage, error) {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	var m map[string]json.RawMessage
+	return m, json.Unmarshal(raw, &m)
+}
+
+func isEmpty(raw json.RawMessage) bool {
+	switch string(raw) {
+	case "", "null", "{}", "[]", `""`:
+		return true
+	}
+	return false
+}
+
+// equal says whether two objects mean the same JSON.
+func equal(a, b map[string]json.RawMessage) (bool, error) {
+	if len(a) != len(b) {
+		return false, nil
+	}
+	for name := range a {
+		var x, y any
+		if err := json.Unmarshal(a[name], &x); err != nil {
+			return false, err
+		}
+		if b[name] == nil {
+			return false, nil
+		}
+		if err := json.Unmarshal(b[name], &y); err != nil {
+			return false, err
+		}
+		if !reflect.DeepEqual(x, y) {
+			return false, nil
+		}
+	}
+	return true, nil
+}

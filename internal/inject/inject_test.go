@@ -1,0 +1,333 @@
+package inject_test
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	corev1 "k8s.io/api/core/v1"
+	podresources "k8s.io/component-helpers/resource"
+	"k8s.io/kubectl/pkg/util/qos"
+	psapi "k8s.io/pod-security-admission/api"
+	pspolicy "k8s.io/pod-security-admission/policy"
+	"sigs.k8s.io/yaml"
+
+	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/inject"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+var config = inject.Config{
+	Image:              "registry.example/podinit/init:v1.2.3",
+	Version:            "v1.2.3+build.7",
+	ExcludedNamespaces: []string{"kube-system"},
+}
+
+// result is a Pod after the webhook.
+type result struct {
+	pod      []byte
+	patch    []byte
+	warnings []string
+	refused  bool
+}
+
+// selected is a Pod that the apiserver has sent, where nothing else is set.
+var selected = inject.Setting{Namespace: "default", Selected: true}
+
+// mutate does to a Pod what an apiserver with our webhook does, with the library that the apiserver uses.
+func mutate(raw []byte, setting inject.Setting) (result, error) {
+	pod, err := inject.Decode(raw)
+	if err != nil {
+		return result{}, err
+	}
+	plan := inject.NewPlan(config, setting, pod)
+	patch, err := plan.Patch()
+	if err != nil {
+		return result{}, err
+	}
+	warnings := plan.Warnings()
+	if plan.Rejects() && len(warnings) > 0 {
+		return result{pod: raw, warnings: warnings, refused: true}, nil
+	}
+	if patch == nil {
+		return result{pod: raw, warnings: warnings}, nil
+	}
+	decoded, err := jsonpatch.DecodePatch(patch)
+	if err != nil {
+		return result{}, fmt.Errorf("decoding our patch: %w", err)
+	}
+	patched, err := decoded.Apply(raw)
+	if err != nil {
+		return result{}, fmt.Errorf("applying our patch: %w", err)
+	}
+	return result{pod: patched, patch: patch, warnings: warnings}, nil
+}
+
+func TestGolden(t *testing.T) {
+	cases, err := filepath.Glob("testdata/*/pod.yaml")
+	if err != nil || len(cases) == 0 {
+		t.Fatalf("no golden cases found: %v", err)
+	}
+	for _, file := range cases {
+		dir := filepath.Dir(file)
+		t.Run(filepath.Base(dir), func(t *testing.T) {
+			raw := readYAML(t, file)
+			setting := readSetting(t, dir)
+			once, err := mutate(raw, setting)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := golden(t, once)
+			if *update {
+				if err := os.WriteFile(filepath.Join(dir, "want.yaml"), got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(filepath.Join(dir, "want.yaml"))
+			if err != nil {
+				t.Fatalf("%v: write it with -update", err)
+			}
+			if diff := cmp.Diff(string(want), string(got)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			checkPromises(t, raw, setting, once)
+		})
+	}
+}
+
+// checkPromises holds what a wrapped Pod must never notice, with Kubernetes' own code as the judge where it has any.
+func checkPromises(t *testing.T, raw []byte, setting inject.Setting, once result) {
+	t.Helper()
+	again, err := mutate(raw, setting)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(once.patch), string(again.patch)); diff != "" {
+		t.Errorf("the same pod gave another patch (-first +second):\n%s", diff)
+	}
+	twice, err := mutate(once.pod, setting)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if twice.patch != nil {
+		t.Errorf("mutating what was mutated changes it again: %s", twice.patch)
+	}
+
+	before, after := typed(t, raw), typed(t, once.pod)
+	withoutOurs(before)
+	if want, got := qos.ComputePodQOS(before), qos.ComputePodQOS(after); want != got {
+		t.Errorf("QoS class: %s became %s", want, got)
+	}
+	o := podresources.PodResourcesOptions{}
+	if diff := cmp.Diff(quantities(podresources.PodRequests(before, o)), quantities(podresources.PodRequests(after, o))); diff != "" {
+		t.Errorf("effective requests (-before +after):\n%s", diff)
+	}
+	if diff := cmp.Diff(quantities(podresources.PodLimits(before, o)), quantities(podresources.PodLimits(after, o))); diff != "" {
+		t.Errorf("effective limits (-before +after):\n%s", diff)
+	}
+	for _, level := range []psapi.Level{psapi.LevelBaseline, psapi.LevelRestricted} {
+		if want, got := podSecurity(t, level, before), podSecurity(t, level, after); want == "" && got != "" {
+			t.Errorf("Pod Security %s allowed the pod before and refuses it now: %s", level, got)
+		}
+	}
+}
+
+// withoutOurs removes a copier that was there before, so that the Pod is compared with what its author meant.
+func withoutOurs(pod *corev1.Pod) {
+	var others []corev1.Container
+	for _, c := range pod.Spec.InitContainers {
+		if c.Name != "podinit-copy" {
+			others = append(others, c)
+		}
+	}
+	pod.Spec.InitContainers = others
+}
+
+// golden is the Pod and the warnings as the golden files hold them.
+func golden(t *testing.T, r result) []byte {
+	t.Helper()
+	out, err := yaml.JSONToYAML(r.pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	if r.refused {
+		b.WriteString("# refused\n")
+	}
+	for _, w := range r.warnings {
+		fmt.Fprintf(&b, "# warning: %s\n", w)
+	}
+	return append([]byte(b.String()), out...)
+}
+
+// readSetting reads what the files beside a pod say: namespace.yaml, without which the apiserver has selected the pod;
+// profile.yaml; and cluster.yaml, which is what is known of its nodes.
+func readSetting(t *testing.T, dir string) inject.Setting {
+	t.Helper()
+	setting := selected
+	read := func(name string, into any) bool {
+		in, err := os.ReadFile(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			return false
+		}
+		if err == nil {
+			err = yaml.UnmarshalStrict(in, into)
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		return true
+	}
+	var namespace corev1.Namespace
+	if read("namespace.yaml", &namespace) {
+		setting = inject.Setting{Namespace: namespace.Name, NamespaceInject: namespace.Labels[v1alpha1.Inject]}
+	}
+	var profile v1alpha1.InitProfile
+	if read("profile.yaml", &profile) {
+		var err error
+		if setting.Profile, err = inject.NewProfile(profile.Name, profile.Spec); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read("cluster.yaml", &setting.ImageVolumes)
+	return setting
+}
+
+func readYAML(t *testing.T, file string) []byte {
+	t.Helper()
+	in, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := yaml.YAMLToJSON(in)
+	if err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	return raw
+}
+
+func typed(t *testing.T, raw []byte) *corev1.Pod {
+	t.Helper()
+	pod := &corev1.Pod{}
+	if err := json.Unmarshal(raw, pod); err != nil {
+		t.Fatalf("reading %s: %v", raw, err)
+	}
+	// The apiserver's default (pkg/apis/core/v1/defaults.go), which it applies before and after a webhook.
+	limitsToRequests := func(r *corev1.ResourceRequirements) {
+		for name, limit := range r.Limits {
+			if _, ok := r.Requests[name]; !ok {
+				if r.Requests == nil {
+					r.Requests = corev1.ResourceList{}
+				}
+				r.Requests[name] = limit
+			}
+		}
+	}
+	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range containers {
+			limitsToRequests(&containers[i].Resources)
+		}
+	}
+	if pod.Spec.Resources != nil {
+		limitsToRequests(pod.Spec.Resources)
+	}
+	return pod
+}
+
+func quantities(list corev1.ResourceList) map[string]string {
+	m := map[string]string{}
+	for name, q := range list {
+		if !q.IsZero() {
+			m[string(name)] = q.String()
+		}
+	}
+	return m
+}
+
+var podSecurityEvaluator = sync.OnceValues(func() (pspolicy.Evaluator, error) {
+	return pspolicy.NewEvaluator(pspolicy.DefaultChecks(), nil)
+})
+
+// podSecurity says why a level refuses the Pod, "" if it does not.
+func podSecurity(t *testing.T, level psapi.Level, pod *corev1.Pod) string {
+	t.Helper()
+	evaluator, err := podSecurityEvaluator()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := pspolicy.AggregateCheckResults(evaluator.EvaluatePod(
+		psapi.LevelVersion{Level: level, Version: psapi.LatestVersion()}, &pod.ObjectMeta, &pod.Spec))
+	if r.Allowed {
+		return ""
+	}
+	return r.ForbiddenDetail()
+}
+
+func TestExcludedNamespace(t *testing.T) {
+	pod, err := inject.Decode([]byte(`{"metadata":{},"spec":{"containers":[{"name":"app","command":["app"]}]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := inject.NewPlan(config, inject.Setting{Namespace: "kube-system", Selected: true}, pod)
+	if diff := cmp.Diff(v1alpha1.ReasonExcludedNamespace, plan.Reason); diff != "" {
+		t.Errorf("reason (-want +got):\n%s", diff)
+	}
+	if patch, err := plan.Patch(); patch != nil || err != nil {
+		t.Errorf("patch %s, error %v; want neither", patch, err)
+	}
+}
+
+func TestNoPatch(t *testing.T) {
+	long := strings.Repeat("x", 256<<10)
+	for name, c := range map[string]struct{ pod, version, want string }{
+		"not json":             {`{"metadata":{}`, "v1", "reading the object as a v1 Pod"},
+		"null":                 {`null`, "v1", "no metadata or no spec"},
+		"no spec":              {`{"metadata":{}}`, "v1", "no metadata or no spec"},
+		"wrong type":           {`{"metadata":{},"spec":{"containers":"none"}}`, "v1", "reading the object as a v1 Pod"},
+		"a field twice":        {`{"metadata":{},"spec":{"containers":[]},"spec":{}}`, "v1", "duplicate field"},
+		"annotations too long": {`{"metadata":{"annotations":{"a":"` + long + `"}},"spec":{"containers":[{"name":"app","command":["app"]}]}}`, "v1", "shorten the annotations"},
+		"version is no label":  {`{"metadata":{},"spec":{"containers":[{"name":"app","command":["app"]}]}}`, "v1/2", "cannot be the value of label"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var patch []byte
+			pod, err := inject.Decode([]byte(c.pod))
+			if err == nil {
+				patch, err = inject.NewPlan(inject.Config{Image: "i", Version: c.version}, selected, pod).Patch()
+			}
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("patch %s, error %v; want an error that says %q", patch, err, c.want)
+			}
+		})
+	}
+}
+
+// An annotation full of mistakes makes an answer of a few lines.
+func TestManyMistakes(t *testing.T) {
+	pod, err := inject.Decode([]byte(`{"metadata":{"annotations":{"podinit.dev/containers":"` + strings.Repeat("typo,", 20000) + `",
+		"podinit.dev/flags.typo":"` + strings.Repeat("é", 20000) + `","podinit.dev/flags.app":"--` + strings.Repeat("x", 20000) + `"}},
+		"spec":{"containers":[{"name":"app","command":["app"]}]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := inject.NewPlan(config, selected, pod)
+	size := 0
+	for _, w := range plan.Warnings() {
+		size += len(w)
+	}
+	if size == 0 || size > 8000 {
+		t.Errorf("%d warnings of %d bytes", len(plan.Warnings()), size)
+	}
+	if diff := cmp.Diff([]v1alpha1.Reason{v1alpha1.ReasonUnknownContainer}, plan.Status().Ignored); diff != "" {
+		t.Errorf("status (-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,274 @@
+package inject
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/validate/content"
+
+	"github.com/podinit/podinit/api/v1alpha1"
+)
+
+// emptyDirLimit bounds the volume of the init. The binary is about 1 MiB; a copy under way needs twice that.
+const emptyDirLimit = `"32Mi"`
+
+// safeToEvictVolumes is where the cluster-autoscaler (1.28 and later, utils/drain) looks for volumes that are on the
+// node's disk and may be lost. Without it, an emptyDir keeps a node from being scaled down.
+const safeToEvictVolumes = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
+
+// maxAnnotations is what all annotations of an object may measure together, in bytes, keys and values
+// (apimachinery, pkg/api/validation, TotalAnnotationSizeLimitB).
+const maxAnnotations = 256 << 10
+
+// operation is one step of a JSON patch (RFC 6902).
+type operation struct {
+	Op    string          `json:"op"`
+	Path  string          `json:"path"`
+	Value json.RawMessage `json:"value,omitempty"`
+}
+
+// patch collects operations; the first error stays.
+type patch struct {
+	ops []operation
+	err error
+}
+
+// set adds a member to an object, or an element before an array's index. Where the member exists it is replaced.
+func (p *patch) set(value any, path ...string) {
+	raw, ok := value.(json.RawMessage)
+	if !ok && p.err == nil {
+		raw, p.err = encode(value)
+	}
+	p.ops = append(p.ops, operation{Op: "add", Path: pointer(path), Value: raw})
+}
+
+func (p *patch) replace(value any, path ...string) {
+	p.set(value, path...)
+	p.ops[len(p.ops)-1].Op = "replace"
+}
+
+func (p *patch) remove(path ...string) {
+	p.ops = append(p.ops, operation{Op: "remove", Path: pointer(path)})
+}
+
+var escape = strings.NewReplacer("~", "~0", "/", "~1")
+
+// pointer is the JSON pointer of a path (RFC 6901).
+func pointer(path []string) string {
+	var b strings.Builder
+	for _, p := range path {
+		b.WriteByte('/')
+		_, _ = escape.WriteString(&b, p)
+	}
+	return b.String()
+}
+
+// encode is json.Marshal that leaves <, > and & as they are.
+func encode(v any) (json.RawMessage, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+// Patch is the JSON patch that carries the plan out, nil if the Pod is as it should be. An error means that the Pod
+// must be admitted as it came: the patch would not make a valid Pod of a valid one.
+//
+// What could make it invalid is looked at without applying it. That our names and mount path are free, or ours, was
+// asked when the plan was made (nameConflict, mountConflict); that metadata and spec are there, when the Pod was
+// decoded; what is left are the sizes and values of annotations and label.
+func (p *Plan) Patch() ([]byte, error) {
+	if slices.Contains(unseen, p.Reason) {
+		return nil, nil
+	}
+	annotations, labels, err := p.metadata()
+	if err != nil {
+		return nil, err
+	}
+	var ops patch
+	ops.merge(p.pod.Metadata.Annotations, annotations, "metadata", "annotations")
+	if p.Wraps() {
+		ops.merge(p.pod.Metadata.Labels, labels, "metadata", "labels")
+		for _, d := range p.Containers {
+			if d.Reason == "" {
+				ops.container(d)
+			}
+		}
+		ops.volume(p.pod.Spec.Volumes, p.volume())
+		// Last, since it moves the other initContainers.
+		if p.Delivery == v1alpha1.DeliveryInitContainer {
+			ops.copier(newCopier(p.config, p.pod, p.first()), p.pod)
+		} else {
+			ops.noCopier(p.pod)
+		}
+	}
+	if ops.err != nil {
+		return nil, fmt.Errorf("writing the patch: %w", ops.err)
+	}
+	if len(ops.ops) == 0 {
+		return nil, nil
+	}
+	return encode(ops.ops)
+}
+
+// metadata is which annotations and labels the Pod gets, checked against what the apiserver would refuse.
+func (p *Plan) metadata() (annotations, labels map[string]string, err error) {
+	status, err := encode(p.Status())
+	if err != nil {
+		return nil, nil, fmt.Errorf("writing the status annotation: %w", err)
+	}
+	annotations = map[string]string{v1alpha1.StatusAnnotation: string(status)}
+	if list := p.pod.Metadata.Annotations[safeToEvictVolumes]; p.Wraps() && p.Delivery == v1alpha1.DeliveryInitContainer {
+		annotations[safeToEvictVolumes] = listed(list, volumeName)
+	} else if p.Wraps() && list != "" {
+		annotations[safeToEvictVolumes] = unlisted(list, volumeName)
+	}
+	size := 0
+	for _, m := range []map[string]string{p.pod.Metadata.Annotations, annotations} {
+		for key, value := range m {
+			size += len(key) + len(value)
+		}
+	}
+	if size > maxAnnotations {
+		return nil, nil, fmt.Errorf("the pod's annotations and the status would measure %d bytes together, and Kubernetes allows %d: shorten the annotations", size, maxAnnotations)
+	}
+	version := strings.ReplaceAll(p.config.Version, "+", "_")
+	if problems := content.IsLabelValue(version); len(problems) > 0 {
+		return nil, nil, fmt.Errorf("the init's version %q cannot be the value of label %s: %s", version, v1alpha1.VersionLabel, problems[0])
+	}
+	return annotations, map[string]string{v1alpha1.VersionLabel: version}, nil
+}
+
+// listed is a comma-separated list with name in it. The cluster-autoscaler splits it without trimming.
+func listed(list, name string) string {
+	switch {
+	case list == "":
+		return name
+	case slices.Contains(strings.Split(list, ","), name):
+		return list
+	}
+	return list + "," + name
+}
+
+// unlisted is a comma-separated list without name.
+func unlisted(list, name string) string {
+	return strings.Join(slices.DeleteFunc(strings.Split(list, ","), func(word string) bool { return word == name }), ",")
+}
+
+// merge sets the members of want that differ from what is there, and removes what is to be empty.
+func (p *patch) merge(have, want map[string]string, path ...string) {
+	if len(have) == 0 {
+		p.set(want, path...)
+		return
+	}
+	keys := make([]string, 0, len(want))
+	for key := range want {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	for _, key := range keys {
+		switch value, ok := have[key]; {
+		case ok && value == want[key]:
+		case ok && want[key] == "":
+			p.remove(append(slices.Clip(path), key)...)
+		default:
+			p.set(want[key], append(slices.Clip(path), key)...)
+		}
+	}
+}
+
+// volume is the volume that holds the init.
+func (p *Plan) volume() volume {
+	if p.Delivery == v1alpha1.DeliveryImageVolume {
+		image := &imageVolume{Reference: p.config.Image, PullPolicy: "IfNotPresent"}
+		// The AlwaysPullImages plugin has said so between two calls, and refuses the Pod if it is not left at that.
+		if slices.ContainsFunc(p.pod.Spec.Volumes, func(v volume) bool {
+			return v.Name == volumeName && v.Image != nil && v.Image.PullPolicy == "Always"
+		}) {
+			image.PullPolicy = "Always"
+		}
+		return volume{Name: volumeName, Image: image}
+	}
+	return volume{Name: volumeName, EmptyDir: &emptyDir{SizeLimit: json.RawMessage(emptyDirLimit)}}
+}
+
+func (p *patch) volume(volumes []volume, ours volume) {
+	i := slices.IndexFunc(volumes, func(v volume) bool { return v.Name == volumeName })
+	switch {
+	case len(volumes) == 0:
+		p.set([]volume{ours}, "spec", "volumes")
+	case i < 0:
+		p.set(ours, "spec", "volumes", "-")
+	case !reflect.DeepEqual(volumes[i], ours):
+		p.replace(ours, "spec", "volumes", strconv.Itoa(i))
+	}
+}
+
+// noCopier removes a copier of an earlier call.
+func (p *patch) noCopier(pod *Pod) {
+	if i := slices.IndexFunc(pod.Spec.InitContainers, func(c container) bool { return c.Name == copierName }); i >= 0 {
+		p.remove("spec", "initContainers", strconv.Itoa(i))
+	}
+}
+
+// copier puts the copier before all other initContainers, since those may be wrapped too.
+func (p *patch) copier(ours copier, pod *Pod) {
+	containers := pod.Spec.InitContainers
+	i := slices.IndexFunc(containers, func(c container) bool { return c.Name == copierName })
+	if len(containers) == 0 {
+		p.set([]copier{ours}, "spec", "initContainers")
+		return
+	}
+	if i < 0 {
+		p.set(ours, "spec", "initContainers", "0")
+		return
+	}
+	existing, err := pod.rawInitContainer(i)
+	if err != nil {
+		p.err = err
+		return
+	}
+	merged, err := ours.merge(existing)
+	if err != nil {
+		p.err = err
+		return
+	}
+	switch {
+	case i > 0:
+		if merged == nil {
+			merged, p.err = encode(existing)
+		}
+		p.remove("spec", "initContainers", strconv.Itoa(i))
+		p.set(merged, "spec", "initContainers", "0")
+	case merged != nil:
+		p.replace(merged, "spec", "initContainers", "0")
+	}
+}
+
+func (p *patch) container(d Decision) {
+	c, index := d.container, strconv.Itoa(d.index)
+	if !slices.Equal(c.Command, d.Command) {
+		p.set(d.Command, "spec", d.list, index, "command")
+	}
+	if d.Args != nil {
+		p.set(d.Args, "spec", d.list, index, "args")
+	}
+	ours := volumeMount{Name: volumeName, MountPath: mountPath, ReadOnly: true}
+	i := slices.IndexFunc(c.VolumeMounts, func(m volumeMount) bool { return m.Name == volumeName })
+	switch {
+	case len(c.VolumeMounts) == 0:
+		p.set([]volumeMount{ours}, "spec", d.list, index, "volumeMounts")
+	case i < 0:
+		p.set(ours, "spec", d.list, index, "volumeMounts", "-")
+	case c.VolumeMounts[i] != ours:
+		p.replace(ours, "spec", d.list, index, "volumeMounts", strconv.Itoa(i))
+	}
+}

@@ -1,0 +1,407 @@
+// Package inject decides which containers of a Pod get the init as PID 1, and writes the JSON patch that gives it.
+//
+// It is pure: the same Pod, namespace and Config give the same bytes, and nothing is read, awaited or remembered.
+// Of the Pod it decodes only what it looks at; the patch is made of operations on the raw object, so fields that
+// this code has never heard of survive. Everything of ours in the Pod is computed again on every call and replaced
+// where it differs: calling twice changes nothing, and no marker that someone forged decides anything.
+package inject
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/reason"
+)
+
+const (
+	// copierName is the initContainer that installs the init.
+	copierName = "podinit-copy"
+	// volumeName is the volume that holds the init.
+	volumeName = "podinit"
+	// mountPath is where the volume is in every container that is wrapped, and in the copier.
+	mountPath = "/podinit"
+	// initPath is the init in a container.
+	initPath = mountPath + "/init"
+)
+
+// memoryFloor is the smallest memory limit, in bytes, under which a container still has room for the init.
+var memoryFloor = resource.MustParse("16Mi")
+
+// Config is what an installation of podinit decides for all its Pods.
+type Config struct {
+	// Image is the reference of the image that holds the init, as the copier pulls it.
+	Image string
+	// Version of the init in Image.
+	Version string
+	// ExcludedNamespaces are never touched.
+	ExcludedNamespaces []string
+}
+
+// Plan is what is to be done to one Pod.
+type Plan struct {
+	// Reason is why the Pod as a whole is left alone; empty if its containers are looked at.
+	Reason v1alpha1.Reason
+	// Delivery is how the init reaches the containers that are wrapped, and DeliveryReason why it is that one, where the
+	// profile leaves it open.
+	Delivery       v1alpha1.Delivery
+	DeliveryReason v1alpha1.Reason
+	// Ignored are wishes of the Pod or its namespace that are not followed.
+	Ignored []Ignored
+	// Containers has a decision for every container but the copier: first the initContainers, then the regular ones, in
+	// the Pod's order. Each repeats Reason where that is set.
+	Containers []Decision
+
+	config  Config
+	profile *Profile
+	choice  choice
+	pod     *Pod
+}
+
+// Decision is what is to be done to one container.
+type Decision struct {
+	// Name of the container.
+	Name string
+	// Reason is why it is left alone; empty if it is wrapped.
+	Reason v1alpha1.Reason
+	// Detail of Reason; may be empty.
+	Detail string
+	// Source is where the command that is wrapped came from.
+	Source v1alpha1.Source
+	// Command is the container's whole new command, the init first; nil if it is left alone.
+	Command []string
+	// Args are the container's new args; nil if it keeps its own.
+	Args []string
+
+	container *container
+	// list and index are where the container is in the Pod's spec.
+	list  string
+	index int
+}
+
+// Action is what is done to the container.
+func (d Decision) Action() v1alpha1.Action {
+	if d.Reason != "" {
+		return v1alpha1.ActionSkipped
+	}
+	return v1alpha1.ActionWrapped
+}
+
+// maxIgnored is how many mistakes are told, so that annotations full of them make no endless answer.
+const maxIgnored = 16
+
+// NewPlan decides about a Pod.
+func NewPlan(config Config, setting Setting, pod *Pod) *Plan {
+	plan := &Plan{config: config, profile: setting.Profile, pod: pod}
+	if plan.profile == nil {
+		plan.profile, _ = NewProfile("", v1alpha1.InitProfileSpec{}) // defaults are valid
+	}
+	plan.Reason = plan.leavePodAlone(setting)
+	var ignored []Ignored
+	plan.choice, ignored = newChoice(pod)
+	plan.Ignored = slices.Concat(setting.Ignored, unknownValues(setting, pod), ignored)
+	plan.Ignored = plan.Ignored[:min(len(plan.Ignored), maxIgnored)]
+	plan.Delivery, plan.DeliveryReason = plan.deliver(setting)
+	plan.decideAll("initContainers", pod.Spec.InitContainers)
+	plan.decideAll("containers", pod.Spec.Containers)
+	plan.keepSELinuxLevel()
+	return plan
+}
+
+// Wraps says whether any container is to be wrapped.
+func (p *Plan) Wraps() bool { return p.first() != nil }
+
+// first is the first container that is wrapped, nil if none is.
+func (p *Plan) first() *container {
+	for i := range p.Containers {
+		if p.Containers[i].Reason == "" {
+			return p.Containers[i].container
+		}
+	}
+	return nil
+}
+
+// Status is what the status annotation says.
+func (p *Plan) Status() v1alpha1.Status {
+	status := v1alpha1.Status{V: v1alpha1.StatusVersion, Version: p.config.Version, Reason: p.Reason, Profile: p.profile.name}
+	for _, i := range p.Ignored {
+		if !slices.Contains(status.Ignored, i.Reason) {
+			status.Ignored = append(status.Ignored, i.Reason)
+		}
+	}
+	if p.Reason != "" {
+		return status
+	}
+	if p.Wraps() {
+		status.Delivery, status.DeliveryReason = p.Delivery, p.DeliveryReason
+	}
+	for _, d := range p.Containers {
+		if status.Containers == nil {
+			status.Containers = make(map[string]v1alpha1.ContainerStatus, len(p.Containers))
+		}
+		status.Containers[d.Name] = v1alpha1.ContainerStatus{Action: d.Action(), Source: d.Source, Reason: d.Reason}
+	}
+	return status
+}
+
+// Warnings are sentences for whoever creates the Pod: what was ignored, and what was left alone although it need not
+// be.
+func (p *Plan) Warnings() []string {
+	var warnings []string
+	for _, i := range p.Ignored {
+		warnings = append(warnings, i.Warning())
+	}
+	warn := func(what string, r v1alpha1.Reason, detail string) {
+		if r != "" && !reason.Of(r).Routine {
+			warnings = append(warnings, warning(what+" left alone", r, detail))
+		}
+	}
+	if p.Reason != "" {
+		warn("pod", p.Reason, "")
+		return warnings
+	}
+	for _, d := range p.Containers {
+		warn(fmt.Sprintf("container %q", d.Name), d.Reason, d.Detail)
+	}
+	return warnings
+}
+
+// Rejects says whether the Pod is to be refused if there is a warning, or no patch: the profile wants it so. What is
+// none of ours is never refused.
+func (p *Plan) Rejects() bool {
+	return p.profile.spec.OnProblem == v1alpha1.ProblemReject && !slices.Contains(unseen, p.Reason)
+}
+
+// unknownValues are values of podinit.dev/inject that mean nothing.
+func unknownValues(setting Setting, pod *Pod) (ignored []Ignored) {
+	for _, at := range []struct{ where, value string }{
+		{"the namespace's label", setting.NamespaceInject},
+		{"the pod's label", pod.Metadata.Labels[v1alpha1.Inject]},
+		{"the pod's annotation", pod.Metadata.Annotations[v1alpha1.Inject]},
+	} {
+		if at.value != "" && at.value != v1alpha1.InjectEnabled && at.value != v1alpha1.InjectDisabled {
+			ignored = append(ignored, Ignored{
+				Wish: fmt.Sprintf("%s %s: %q", at.where, v1alpha1.Inject, at.value), Reason: v1alpha1.ReasonUnknownValue,
+			})
+		}
+	}
+	return ignored
+}
+
+// deliver chooses how the init reaches the containers.
+func (p *Plan) deliver(setting Setting) (v1alpha1.Delivery, v1alpha1.Reason) {
+	switch p.profile.spec.Delivery {
+	case v1alpha1.DeliverByImageVolume:
+		return v1alpha1.DeliveryImageVolume, ""
+	case v1alpha1.DeliverAuto:
+		verdict := setting.ImageVolumes.For(p.pod)
+		if verdict == v1alpha1.ReasonEveryNodeCan {
+			return v1alpha1.DeliveryImageVolume, verdict
+		}
+		return v1alpha1.DeliveryInitContainer, verdict
+	}
+	return v1alpha1.DeliveryInitContainer, ""
+}
+
+// unseen are the reasons for which not even a status is written: such a Pod is none of ours.
+var unseen = []v1alpha1.Reason{
+	v1alpha1.ReasonExcludedNamespace, v1alpha1.ReasonMirrorPod, v1alpha1.ReasonOptedOut, v1alpha1.ReasonNamespaceDisabled,
+	v1alpha1.ReasonNotOptedIn, v1alpha1.ReasonWindows,
+}
+
+// leavePodAlone says why the Pod as a whole is left alone, in the order of precedence, or "".
+// The webhook's configuration keeps most of these from being sent at all; here they hold for every caller.
+func (p *Plan) leavePodAlone(setting Setting) v1alpha1.Reason {
+	meta, spec := p.pod.Metadata, p.pod.Spec
+	says := func(value string) bool {
+		return meta.Labels[v1alpha1.Inject] == value || meta.Annotations[v1alpha1.Inject] == value
+	}
+	switch {
+	case slices.Contains(p.config.ExcludedNamespaces, setting.Namespace):
+		return v1alpha1.ReasonExcludedNamespace
+	case has(meta.Annotations, "kubernetes.io/config.mirror"):
+		return v1alpha1.ReasonMirrorPod
+	case says(v1alpha1.InjectDisabled):
+		return v1alpha1.ReasonOptedOut
+	case setting.NamespaceInject == v1alpha1.InjectDisabled:
+		return v1alpha1.ReasonNamespaceDisabled
+	case !setting.Selected && setting.NamespaceInject != v1alpha1.InjectEnabled && !says(v1alpha1.InjectEnabled):
+		return v1alpha1.ReasonNotOptedIn
+	case p.windows():
+		return v1alpha1.ReasonWindows
+	case wasm(spec.RuntimeClassName):
+		return v1alpha1.ReasonWasm
+	case spec.HostPID:
+		return v1alpha1.ReasonHostPID
+	case p.nameConflict():
+		return v1alpha1.ReasonNameConflict
+	}
+	return ""
+}
+
+// windows says whether the Pod can only run on Windows. Its os says so for certain; older Pods say it to the scheduler.
+func (p *Plan) windows() bool {
+	spec := p.pod.Spec
+	onlyWindows := func(r nodeSelectorRequirement) bool {
+		return r.Key == "kubernetes.io/os" && r.Operator == "In" && len(r.Values) == 1 && r.Values[0] == "windows"
+	}
+	terms := spec.Affinity.NodeAffinity.Required.Terms
+	return spec.OS.Name == "windows" || spec.NodeSelector["kubernetes.io/os"] == "windows" ||
+		spec.SecurityContext.WindowsOptions != nil ||
+		slices.ContainsFunc(spec.Containers, func(c container) bool { return c.SecurityContext.WindowsOptions != nil }) ||
+		// Terms are alternatives, the expressions of one are not.
+		len(terms) > 0 && !slices.ContainsFunc(terms, func(t nodeSelectorTerm) bool { return !slices.ContainsFunc(t.MatchExpressions, onlyWindows) })
+}
+
+// wasm says whether a runtime class runs WebAssembly, by the names that such classes have (runwasi's shims).
+func wasm(runtimeClass string) bool {
+	return slices.ContainsFunc(strings.FieldsFunc(runtimeClass, func(r rune) bool { return r == '-' || r == '.' }), func(word string) bool {
+		switch word {
+		case "spin", "slight", "wws", "lunatic":
+			return true
+		}
+		return strings.HasPrefix(word, "wasm")
+	})
+}
+
+func has(m map[string]string, key string) bool {
+	_, ok := m[key]
+	return ok
+}
+
+// nameConflict says whether the Pod uses one of our names for something that is not ours.
+func (p *Plan) nameConflict() bool {
+	spec := p.pod.Spec
+	copiers, volumes := 0, 0
+	for i := range spec.InitContainers {
+		c := &spec.InitContainers[i]
+		if c.Name == copierName {
+			if copiers++; !isCopier(c) || copiers > 1 {
+				return true
+			}
+		}
+	}
+	for _, v := range spec.Volumes {
+		if v.Name == volumeName {
+			if volumes++; v.EmptyDir == nil && v.Image == nil || volumes > 1 {
+				return true
+			}
+		}
+	}
+	for _, containers := range [][]container{spec.InitContainers, spec.Containers} {
+		for i := range containers {
+			for _, m := range containers[i].VolumeMounts {
+				if m.Name == volumeName && m.MountPath != mountPath {
+					return true
+				}
+			}
+		}
+	}
+	return slices.ContainsFunc(spec.Containers, func(c container) bool { return c.Name == copierName })
+}
+
+func (p *Plan) decideAll(list string, containers []container) {
+	for i := range containers {
+		c := &containers[i]
+		if list == "initContainers" && isCopier(c) {
+			continue
+		}
+		d := Decision{Name: c.Name, Reason: p.Reason, container: c, list: list, index: i}
+		if p.Reason == "" {
+			p.decide(&d)
+		}
+		p.Containers = append(p.Containers, d)
+	}
+}
+
+func (p *Plan) decide(d *Decision) {
+	c := d.container
+	if d.Reason = p.leaveOut(c, kindOf(c, d.list)); d.Reason != "" {
+		return
+	}
+	var program program
+	if program, d.Reason, d.Detail = p.program(c); d.Reason != "" {
+		return
+	}
+	options, err := p.initOptions(c)
+	switch {
+	case err != nil:
+		d.Reason, d.Detail = v1alpha1.ReasonInvalidFlags, err.Error()
+	case mountConflict(c):
+		d.Reason = v1alpha1.ReasonMountConflict
+	case !p.profile.spec.LocalhostProfiles && p.localhostProfile(c):
+		d.Reason = v1alpha1.ReasonLocalhostProfile
+	case p.memoryLimitTooSmall(c):
+		d.Reason = v1alpha1.ReasonMemoryLimitTooSmall
+	default:
+		d.Reason = leaveProgramAlone(program.first(c))
+	}
+	if d.Reason == "" {
+		d.Source = program.source
+		d.Command = wrap(options, program.command)
+		d.Args = program.args
+	}
+}
+
+// keepSELinuxLevel leaves alone what has another SELinux level than the first container that is wrapped: a runtime
+// relabels a volume for each container that mounts it, and the last one wins. An image is not relabelled.
+func (p *Plan) keepSELinuxLevel() {
+	first := p.first()
+	if first == nil || p.Delivery == v1alpha1.DeliveryImageVolume {
+		return
+	}
+	level := func(c *container) string {
+		own := c.SecurityContext.SELinuxOptions
+		if own == nil {
+			own = p.pod.Spec.SecurityContext.SELinuxOptions
+		}
+		if own == nil {
+			return ""
+		}
+		return own.Level
+	}
+	for i := range p.Containers {
+		if d := &p.Containers[i]; d.Reason == "" && level(d.container) != level(first) {
+			d.Reason, d.Source, d.Command, d.Args = v1alpha1.ReasonSELinuxLevel, "", nil, nil
+		}
+	}
+}
+
+// mountConflict says whether something of the container's own is mounted at, above or below our path. A volume
+// above it might be read-only, and then the runtime cannot make our mount point.
+func mountConflict(c *container) bool {
+	conflict := func(at string) bool {
+		at = path.Clean("/" + at)
+		return at == "/" || at == mountPath || strings.HasPrefix(at, mountPath+"/")
+	}
+	return slices.ContainsFunc(c.VolumeMounts, func(m volumeMount) bool { return m.Name != volumeName && conflict(m.MountPath) }) ||
+		slices.ContainsFunc(c.VolumeDevices, func(d volumeDevice) bool { return conflict(d.DevicePath) })
+}
+
+// localhostProfile says whether the container runs under a seccomp or AppArmor profile that was recorded for its
+// program alone: it may deny the exec of the init, its clone or its rt_sigtimedwait.
+func (p *Plan) localhostProfile(c *container) bool {
+	localhost := func(own, pods *securityProfile) bool {
+		if own == nil {
+			own = pods
+		}
+		return own != nil && own.Type == "Localhost"
+	}
+	pods := &p.pod.Spec.SecurityContext
+	return localhost(c.SecurityContext.SeccompProfile, pods.SeccompProfile) ||
+		localhost(c.SecurityContext.AppArmorProfile, pods.AppArmorProfile) ||
+		strings.HasPrefix(p.pod.Metadata.Annotations["container.apparmor.security.beta.kubernetes.io/"+c.Name], "localhost/")
+}
+
+// memoryLimitTooSmall says whether the container's limit, or the Pod's where it has none, is below the floor.
+func (p *Plan) memoryLimitTooSmall(c *container) bool {
+	limit, ok := quantity(c.Resources.Limits["memory"])
+	if !ok {
+		limit, ok = quantity(p.pod.Spec.Resources.Limits["memory"])
+	}
+	return ok && limit.Cmp(memoryFloor) < 0
+}

@@ -1,0 +1,172 @@
+package inject
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	kjson "sigs.k8s.io/json"
+)
+
+// Pod is what is looked at of a Pod. Everything else stays in the raw object and is never touched.
+type Pod struct {
+	Metadata *metadata `json:"metadata"`
+	Spec     *spec     `json:"spec"`
+
+	raw []byte
+}
+
+type metadata struct {
+	Labels      map[string]string `json:"labels"`
+	Annotations map[string]string `json:"annotations"`
+}
+
+type spec struct {
+	OS struct {
+		Name string `json:"name"`
+	} `json:"os"`
+	NodeSelector                  map[string]string `json:"nodeSelector"`
+	Affinity                      affinity          `json:"affinity"`
+	RuntimeClassName              string            `json:"runtimeClassName"`
+	HostPID                       bool              `json:"hostPID"`
+	HostUsers                     *bool             `json:"hostUsers"`
+	ReadinessGates                []readinessGate   `json:"readinessGates"`
+	Resources                     resources         `json:"resources"`
+	TerminationGracePeriodSeconds *int64            `json:"terminationGracePeriodSeconds"`
+	SecurityContext               securityContext   `json:"securityContext"`
+	Volumes                       []volume          `json:"volumes"`
+	InitContainers                []container       `json:"initContainers"`
+	Containers                    []container       `json:"containers"`
+}
+
+type affinity struct {
+	NodeAffinity struct {
+		Required struct {
+			Terms []nodeSelectorTerm `json:"nodeSelectorTerms"`
+		} `json:"requiredDuringSchedulingIgnoredDuringExecution"`
+	} `json:"nodeAffinity"`
+}
+
+type nodeSelectorTerm struct {
+	MatchExpressions []nodeSelectorRequirement `json:"matchExpressions"`
+}
+
+type nodeSelectorRequirement struct {
+	Key      string   `json:"key"`
+	Operator string   `json:"operator"`
+	Values   []string `json:"values"`
+}
+
+type readinessGate struct {
+	ConditionType string `json:"conditionType"`
+}
+
+// securityContext is what a Pod's and a container's have in common.
+type securityContext struct {
+	RunAsUser       *int64           `json:"runAsUser"`
+	SELinuxOptions  *seLinuxOptions  `json:"seLinuxOptions"`
+	SeccompProfile  *securityProfile `json:"seccompProfile"`
+	AppArmorProfile *securityProfile `json:"appArmorProfile"`
+	WindowsOptions  *presentOnly     `json:"windowsOptions"`
+}
+
+type securityProfile struct {
+	Type string `json:"type"`
+}
+
+type seLinuxOptions struct {
+	User  string `json:"user,omitempty"`
+	Role  string `json:"role,omitempty"`
+	Type  string `json:"type,omitempty"`
+	Level string `json:"level,omitempty"`
+}
+
+// presentOnly is an object of which only the presence matters.
+type presentOnly struct{}
+
+type volume struct {
+	Name     string       `json:"name"`
+	EmptyDir *emptyDir    `json:"emptyDir,omitempty"`
+	Image    *imageVolume `json:"image,omitempty"`
+}
+
+type imageVolume struct {
+	Reference  string `json:"reference,omitempty"`
+	PullPolicy string `json:"pullPolicy,omitempty"`
+}
+
+type emptyDir struct {
+	Medium    string          `json:"medium,omitempty"`
+	SizeLimit json.RawMessage `json:"sizeLimit,omitempty"`
+}
+
+type container struct {
+	Name                     string            `json:"name"`
+	Image                    string            `json:"image"`
+	RestartPolicy            string            `json:"restartPolicy"`
+	Command                  []string          `json:"command"`
+	Args                     []json.RawMessage `json:"args"`
+	Resources                resources         `json:"resources"`
+	VolumeMounts             []volumeMount     `json:"volumeMounts"`
+	VolumeDevices            []volumeDevice    `json:"volumeDevices"`
+	SecurityContext          securityContext   `json:"securityContext"`
+	LivenessProbe            probe             `json:"livenessProbe"`
+	StartupProbe             probe             `json:"startupProbe"`
+	TerminationMessagePath   string            `json:"terminationMessagePath"`
+	TerminationMessagePolicy string            `json:"terminationMessagePolicy"`
+	Lifecycle                struct {
+		StopSignal string `json:"stopSignal"`
+	} `json:"lifecycle"`
+}
+
+// resources are quantities as they were written, so that they can be repeated verbatim.
+type resources struct {
+	Requests map[string]json.RawMessage `json:"requests,omitempty"`
+	Limits   map[string]json.RawMessage `json:"limits,omitempty"`
+}
+
+type volumeMount struct {
+	Name        string `json:"name"`
+	MountPath   string `json:"mountPath"`
+	ReadOnly    bool   `json:"readOnly,omitempty"`
+	SubPath     string `json:"subPath,omitempty"`
+	SubPathExpr string `json:"subPathExpr,omitempty"`
+}
+
+type volumeDevice struct {
+	DevicePath string `json:"devicePath"`
+}
+
+type probe struct {
+	TerminationGracePeriodSeconds *int64 `json:"terminationGracePeriodSeconds"`
+}
+
+// Decode reads a Pod's JSON, which it keeps; the caller does not change it afterwards. Field names are matched as
+// the apiserver does, by case, and a field that is there twice is an error: the patch could mean the other one.
+func Decode(raw []byte) (*Pod, error) {
+	pod := &Pod{raw: raw}
+	strict, err := kjson.UnmarshalStrict(raw, pod, kjson.DisallowDuplicateFields)
+	if err == nil && len(strict) > 0 {
+		err = strict[0]
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the object as a v1 Pod: %w", err)
+	}
+	if pod.Metadata == nil || pod.Spec == nil {
+		return nil, errors.New("reading the object as a v1 Pod: it has no metadata or no spec")
+	}
+	return pod, nil
+}
+
+// rawInitContainer is the i-th initContainer with all its fields.
+func (p *Pod) rawInitContainer(i int) (map[string]json.RawMessage, error) {
+	var pod struct {
+		Spec struct {
+			InitContainers []map[string]json.RawMessage `json:"initContainers"`
+		} `json:"spec"`
+	}
+	if err := kjson.UnmarshalCaseSensitivePreserveInts(p.raw, &pod); err != nil {
+		return nil, fmt.Errorf("reading initContainers[%d]: %w", i, err)
+	}
+	return pod.Spec.InitContainers[i], nil
+}

@@ -1,0 +1,77 @@
+package inject
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/reason"
+)
+
+// Setting is what holds for a Pod without being in it.
+type Setting struct {
+	// Namespace is the request's: the Pod's own field may still be empty.
+	Namespace string
+	// NamespaceInject is the namespace's label podinit.dev/inject, if it is known.
+	NamespaceInject string
+	// Selected is set where the apiserver has sent the Pod. It sends only those that have opted in, and knows that
+	// better than we do: our NamespaceInject may be older than its own.
+	Selected bool
+	// Profile that applies; nil means that every field of it has its default.
+	Profile *Profile
+	// ImageVolumes is what profiles with delivery Auto go by.
+	ImageVolumes ImageVolumes
+	// Ignored are the wishes that were ignored when Profile was chosen.
+	Ignored []Ignored
+}
+
+// ImageVolumes says whether a cluster can mount images as volumes. The zero value means that this is not known.
+type ImageVolumes struct {
+	// Verdict is ReasonEveryNodeCan, or why not every node can.
+	Verdict v1alpha1.Reason
+	// VerdictInUserNamespaces is the same for Pods with hostUsers: false.
+	VerdictInUserNamespaces v1alpha1.Reason
+}
+
+// For is the verdict for one Pod.
+func (v ImageVolumes) For(pod *Pod) v1alpha1.Reason {
+	verdict := v.Verdict
+	if own := pod.Spec.HostUsers; own != nil && !*own {
+		verdict = v.VerdictInUserNamespaces
+	}
+	if verdict == "" {
+		verdict = v1alpha1.ReasonClusterUnknown
+	}
+	return verdict
+}
+
+// Ignored is a wish of a Pod or a Namespace that is not followed.
+type Ignored struct {
+	// Wish as it was written: key and value.
+	Wish string
+	// Reason why it is ignored.
+	Reason v1alpha1.Reason
+	// Detail of that reason; may be empty.
+	Detail string
+}
+
+// Warning is a sentence for whoever creates the Pod.
+func (i Ignored) Warning() string { return warning(shortened(i.Wish)+" ignored", i.Reason, i.Detail) }
+
+// warning is what happened, why, and what to do about it.
+func warning(what string, r v1alpha1.Reason, detail string) string {
+	e := reason.Of(r)
+	if detail != "" {
+		detail = " (" + shortened(detail) + ")"
+	}
+	return strings.TrimSpace(fmt.Sprintf("podinit: %s because %s%s. %s", what, e.Because, detail, e.Remedy))
+}
+
+// shortened is a text that may repeat what a user wrote, of any length, for a line that someone reads.
+func shortened(text string) string {
+	const limit = 200
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit], "") + "..."
+}

@@ -1,0 +1,268 @@
+// Package reason explains every v1alpha1.Reason: why a container or a Pod was left alone, why a wish was ignored, why a
+// delivery was chosen, and what to do about it. Warnings, documentation and command line print these sentences and no
+// others.
+package reason
+
+import "github.com/podinit/podinit/api/v1alpha1"
+
+// Kind is what a reason is a reason for.
+type Kind int
+
+const (
+	// Pod was left alone as a whole.
+	Pod Kind = iota
+	// Container was left alone.
+	Container
+	// Wish of a Pod or a Namespace was ignored.
+	Wish
+	// Delivery was chosen.
+	Delivery
+)
+
+// Explanation of one reason.
+type Explanation struct {
+	Kind Kind
+	// Because completes "left alone because ...", "ignored because ..." or "chosen because ..."; no full stop.
+	Because string
+	// Remedy is a sentence that says what to do if something else is wanted; empty if there is nothing to do.
+	Remedy string
+	// Routine is set where this is what the user wants or expects; it is not worth a warning.
+	Routine bool
+}
+
+// Of returns the explanation of r; for a reason it does not know, one that only repeats its name.
+func Of(r v1alpha1.Reason) Explanation {
+	for i := range explanations {
+		if explanations[i].reason == r {
+			return explanations[i].Explanation
+		}
+	}
+	return Explanation{Because: "of " + string(r)}
+}
+
+// All returns every reason that has an explanation, in the order of the documentation.
+func All() []v1alpha1.Reason {
+	all := make([]v1alpha1.Reason, len(explanations))
+	for i, e := range explanations {
+		all[i] = e.reason
+	}
+	return all
+}
+
+// explanations in the order in which the API declares the reasons.
+var explanations = [...]struct {
+	reason v1alpha1.Reason
+	Explanation
+}{
+	{v1alpha1.ReasonExcludedNamespace, Explanation{
+		Kind:    Pod,
+		Because: "its namespace is one that podinit never touches",
+		Remedy:  "Run the pod in another namespace.",
+		Routine: true,
+	}},
+	{v1alpha1.ReasonMirrorPod, Explanation{
+		Kind:    Pod,
+		Because: "it mirrors a static pod: the kubelet runs what its own file says, a change here would only be a lie",
+		Remedy:  "Put the init into the static pod's manifest on the node.",
+		Routine: true,
+	}},
+	{v1alpha1.ReasonOptedOut, Explanation{
+		Kind:    Pod,
+		Because: v1alpha1.Inject + " is " + v1alpha1.InjectDisabled + " on the pod",
+		Remedy:  "Remove that label or annotation.",
+		Routine: true,
+	}},
+	{v1alpha1.ReasonNamespaceDisabled, Explanation{
+		Kind:    Pod,
+		Because: v1alpha1.Inject + " is " + v1alpha1.InjectDisabled + " on the namespace, which closes it to pods that opt in",
+		Remedy:  "Remove that label.",
+		Routine: true,
+	}},
+	{v1alpha1.ReasonNotOptedIn, Explanation{
+		Kind:    Pod,
+		Because: "neither the pod nor its namespace has opted in",
+		Remedy:  "Label the namespace, or the pod, with " + v1alpha1.Inject + "=" + v1alpha1.InjectEnabled + ".",
+		Routine: true,
+	}},
+	{v1alpha1.ReasonWindows, Explanation{
+		Kind:    Pod,
+		Because: "it runs on Windows, which has no PID 1",
+		Routine: true,
+	}},
+	{v1alpha1.ReasonWasm, Explanation{
+		Kind:    Pod,
+		Because: "its runtime class runs WebAssembly, which has no processes",
+		Routine: true,
+	}},
+	{v1alpha1.ReasonHostPID, Explanation{
+		Kind:    Pod,
+		Because: "hostPID is true: PID 1 is the node's own",
+		Remedy:  "Remove hostPID if the pod does not need it.",
+	}},
+	{v1alpha1.ReasonNameConflict, Explanation{
+		Kind:    Pod,
+		Because: "it uses the volume name podinit or the container name podinit-copy for something of its own",
+		Remedy:  "Rename that volume or container.",
+	}},
+	{v1alpha1.ReasonNotChosen, Explanation{
+		Kind:    Container,
+		Because: "the pod's annotations " + v1alpha1.ContainersAnnotation + " and " + v1alpha1.SkipContainersAnnotation + " leave it out",
+		Remedy:  "Change those.",
+		Routine: true,
+	}},
+	{v1alpha1.ReasonExcludedByProfile, Explanation{
+		Kind:    Container,
+		Because: "the profile excludes containers of its name",
+		Remedy:  "Name it in the pod's annotation " + v1alpha1.ContainersAnnotation + ", or remove it from the profile's list.",
+		Routine: true,
+	}},
+	{v1alpha1.ReasonSidecar, Explanation{
+		Kind:    Container,
+		Because: "it is a sidecar (an initContainer with restartPolicy Always), and the profile does not include those",
+		Remedy:  "Set containers.sidecars in the profile, or name it in the pod's annotation " + v1alpha1.ContainersAnnotation + ".",
+		Routine: true,
+	}},
+	{v1alpha1.ReasonInitContainer, Explanation{
+		Kind:    Container,
+		Because: "it is an initContainer, and the profile does not include those",
+		Remedy:  "Set containers.initContainers in the profile, or name it in the pod's annotation " + v1alpha1.ContainersAnnotation + ".",
+		Routine: true,
+	}},
+	{v1alpha1.ReasonNoCommand, Explanation{
+		Kind:    Container,
+		Because: "it has no command, so only its image says what it runs",
+		Remedy:  "Set command (and args) in the pod, or annotation " + v1alpha1.EntrypointAnnotation + "<container>, or entrypoints in the InitProfile.",
+	}},
+	{v1alpha1.ReasonInvalidEntrypoint, Explanation{
+		Kind:    Container,
+		Because: "its annotation " + v1alpha1.EntrypointAnnotation + "<container> is no JSON array of words",
+		Remedy:  `Write it such as ["/bin/app", "--serve"].`,
+	}},
+	{v1alpha1.ReasonInvalidFlags, Explanation{
+		Kind:    Container,
+		Because: "its annotation " + v1alpha1.FlagsAnnotation + "<container> cannot be read as flags of the init",
+		Remedy:  "Correct the flags; init --help lists them.",
+	}},
+	{v1alpha1.ReasonInPlaceUpdate, Explanation{
+		Kind:    Container,
+		Because: "it has no command, and the pod's images are replaced in place (OpenKruise's InPlaceUpdateReady): it would go on running what the first image says",
+		Remedy:  "Set command (and args) in the pod.",
+	}},
+	{v1alpha1.ReasonAlreadyInit, Explanation{
+		Kind:    Container,
+		Because: "its command starts an init already",
+		Remedy:  "Remove that init from the command.",
+		Routine: true,
+	}},
+	{v1alpha1.ReasonRequiresPID1, Explanation{
+		Kind:    Container,
+		Because: "its command starts a program that must be PID 1 itself",
+		Routine: true,
+	}},
+	{v1alpha1.ReasonMountConflict, Explanation{
+		Kind:    Container,
+		Because: "it mounts something of its own at, above or below /podinit",
+		Remedy:  "Mount that elsewhere.",
+	}},
+	{v1alpha1.ReasonLocalhostProfile, Explanation{
+		Kind:    Container,
+		Because: "it runs under a Localhost seccomp or AppArmor profile, which may not allow the init's system calls",
+		Remedy:  "Use RuntimeDefault, or allow execve, clone and rt_sigtimedwait there and set localhostProfiles in the InitProfile.",
+	}},
+	{v1alpha1.ReasonSELinuxLevel, Explanation{
+		Kind:    Container,
+		Because: "its SELinux level is not that of the first container that is wrapped, and a volume can have only one",
+		Remedy:  "Give them the same level, or use delivery ImageVolume.",
+	}},
+	{v1alpha1.ReasonMemoryLimitTooSmall, Explanation{
+		Kind:    Container,
+		Because: "its memory limit leaves no room for the init",
+		Remedy:  "Set a memory limit of at least 16Mi.",
+	}},
+	{v1alpha1.ReasonBrokenWrap, Explanation{
+		Kind:    Container,
+		Because: "its command starts with /podinit/init but does not say where the program begins",
+		Remedy:  "Write -- before the program, or remove /podinit/init from the command.",
+	}},
+	{v1alpha1.ReasonUnknownValue, Explanation{
+		Kind:    Wish,
+		Because: "it is neither enabled nor disabled",
+		Remedy:  "Use one of these.",
+	}},
+	{v1alpha1.ReasonUnknownContainer, Explanation{
+		Kind:    Wish,
+		Because: "the pod has no container of that name",
+		Remedy:  "Correct the name, or remove it.",
+	}},
+	{v1alpha1.ReasonProfileMissing, Explanation{
+		Kind:    Wish,
+		Because: "there is no InitProfile of that name",
+		Remedy:  "Create it, or correct the name; kubectl get initprofiles lists them.",
+	}},
+	{v1alpha1.ReasonProfileInvalid, Explanation{
+		Kind:    Wish,
+		Because: "the InitProfile cannot be used as it is",
+		Remedy:  "Correct it with kubectl edit initprofile.",
+	}},
+	{v1alpha1.ReasonProfileUnread, Explanation{
+		Kind:    Wish,
+		Because: "InitProfiles cannot be read, or not yet",
+		Remedy:  "See that their CustomResourceDefinition is installed and that the webhook may list them; its log says more.",
+	}},
+	{v1alpha1.ReasonProfileNotForPods, Explanation{
+		Kind:    Wish,
+		Because: "only namespaces may select that InitProfile (podsMayChoose is false there)",
+		Remedy:  "Annotate the namespace instead of the pod.",
+	}},
+	{v1alpha1.ReasonProfileFixed, Explanation{
+		Kind:    Wish,
+		Because: "the InitProfile of the namespace does not let pods choose another (podsMayChoose is false there)",
+		Remedy:  "Annotate the namespace instead of the pod.",
+	}},
+	{v1alpha1.ReasonNamespaceUnread, Explanation{
+		Kind:    Wish,
+		Because: "the namespace cannot be read",
+		Remedy:  "See that the webhook may get namespaces; its log says more.",
+	}},
+	{v1alpha1.ReasonEveryNodeCan, Explanation{
+		Kind:    Delivery,
+		Because: "the apiserver and every Linux node can mount images as volumes",
+		Routine: true,
+	}},
+	{v1alpha1.ReasonAPIServerTooOld, Explanation{
+		Kind:    Delivery,
+		Because: "the apiserver is older than 1.36",
+		Remedy:  "Upgrade Kubernetes.",
+		Routine: true,
+	}},
+	{v1alpha1.ReasonKubeletTooOld, Explanation{
+		Kind:    Delivery,
+		Because: "a Linux node's kubelet is older than 1.36",
+		Remedy:  "Upgrade that node.",
+		Routine: true,
+	}},
+	{v1alpha1.ReasonRuntimeTooOld, Explanation{
+		Kind:    Delivery,
+		Because: "a Linux node's container runtime is older than containerd 2.1 or CRI-O 1.31",
+		Remedy:  "Upgrade that node.",
+		Routine: true,
+	}},
+	{v1alpha1.ReasonRuntimeUnknown, Explanation{
+		Kind:    Delivery,
+		Because: "a Linux node's container runtime is neither containerd nor CRI-O, or does not say its version",
+		Remedy:  "Set delivery ImageVolume in the profile if that runtime can mount images.",
+		Routine: true,
+	}},
+	{v1alpha1.ReasonUserNamespaceTooOld, Explanation{
+		Kind:    Delivery,
+		Because: "hostUsers is false, and a Linux node's containerd is older than 2.3",
+		Remedy:  "Upgrade that node.",
+		Routine: true,
+	}},
+	{v1alpha1.ReasonClusterUnknown, Explanation{
+		Kind:    Delivery,
+		Because: "nodes or apiserver cannot be read, or not yet",
+		Remedy:  "See that the webhook may list nodes; its log says more.",
+		Routine: true,
+	}},
+}

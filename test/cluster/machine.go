@@ -1,0 +1,212 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+var errNotRoot = errors.New("the test cluster needs root, because a kubelet does: run this as root (sudo make …)")
+
+// cniBin lists where distributions put the CNI plugins.
+var cniBin = []string{"/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"}
+
+// programs lists what the machine itself must offer: path or name, and the Debian package.
+var programs = []struct{ name, debian string }{
+	{"runc", "runc"},
+	{"ip", "iproute2"},
+	{"nft", "nftables"},
+	{"mount", "mount"},
+}
+
+// built lists what the cluster runs, as 'make cluster-programs' builds it.
+var built = []string{
+	"etcd", "registry", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy",
+	"kubelet", "kubectl", "containerd", "containerd-shim-runc-v2", "pause",
+}
+
+// checkMachine says in one sentence what the machine lacks.
+func checkMachine(bin string) error {
+	if os.Geteuid() != 0 {
+		return errNotRoot
+	}
+	var packages []string
+	for _, program := range programs {
+		if _, err := exec.LookPath(program.name); err != nil {
+			packages = append(packages, program.debian)
+		}
+	}
+	if cniDir() == "" {
+		packages = append(packages, "containernetworking-plugins")
+	}
+	if len(packages) > 0 {
+		return fmt.Errorf("this machine lacks programs that a node needs; on Debian and Ubuntu: apt-get install %s", strings.Join(packages, " "))
+	}
+	for _, name := range built {
+		if _, err := os.Stat(filepath.Join(bin, name)); err != nil {
+			return fmt.Errorf("%s is not built: run 'make cluster-programs' (%w)", name, err)
+		}
+	}
+	return nil
+}
+
+// cniDir is the directory of the CNI plugins, or "".
+func cniDir() string {
+	for _, dir := range cniBin {
+		if _, err := os.Stat(filepath.Join(dir, "bridge")); err == nil {
+			return dir
+		}
+	}
+	return ""
+}
+
+// joinNetwork connects the network namespace of process pid with the machine's.
+func joinNetwork(pid int) error {
+	node := fmt.Sprint(pid)
+	for _, args := range [][]string{
+		{"link", "add", hostVeth, "type", "veth", "peer", "name", nodeVeth, "netns", node},
+		{"address", "add", HostIP + "/30", "dev", hostVeth},
+		{"link", "set", hostVeth, "up"},
+	} {
+		if err := run("ip", args...); err != nil {
+			return fmt.Errorf("join the node to this machine's network: %w", err)
+		}
+	}
+	return nil
+}
+
+// setUpNetwork configures the node's end; it runs inside the node's namespace.
+func setUpNetwork() error {
+	for _, args := range [][]string{
+		{"link", "set", "lo", "up"},
+		{"address", "add", NodeIP + "/30", "dev", nodeVeth},
+		{"link", "set", nodeVeth, "up"},
+		// kubelet and kube-proxy find the node's address by the default route; nothing answers on it.
+		{"route", "add", "default", "via", HostIP},
+	} {
+		if err := run("ip", args...); err != nil {
+			return err
+		}
+	}
+	// Pods are on a bridge; their packets to Services and to the node are routed.
+	return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644)
+}
+
+// removeVeth removes the pair that joinNetwork made. It goes with the node's network namespace, but
+// the kernel takes its time over that.
+func removeVeth() error {
+	if _, err := net.InterfaceByName(hostVeth); err != nil {
+		return nil
+	}
+	return run("ip", "link", "delete", hostVeth)
+}
+
+func run(name string, args ...string) error {
+	out, err := exec.Command(name, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+const cgroupMount = "/sys/fs/cgroup"
+
+// unified tells whether the machine uses the cgroup v2 hierarchy alone (cgroups(7)).
+func unified() bool {
+	var s unix.Statfs_t
+	return unix.Statfs(cgroupMount, &s) == nil && s.Type == unix.CGROUP2_SUPER_MAGIC
+}
+
+// hierarchies lists the cgroup hierarchies that a kubelet manages: the one of v2, or each of v1.
+func hierarchies() ([]string, error) {
+	if unified() {
+		return []string{cgroupMount}, nil
+	}
+	entries, err := os.ReadDir(cgroupMount)
+	if err != nil {
+		return nil, fmt.Errorf("list the cgroup hierarchies: %w", err)
+	}
+	var dirs []string
+	for _, entry := range entries {
+		dir := filepath.Join(cgroupMount, entry.Name())
+		if _, err := os.Stat(filepath.Join(dir, "cgroup.procs")); err == nil && entry.IsDir() {
+			dirs = append(dirs, dir)
+		}
+	}
+	if len(dirs) == 0 {
+		return nil, fmt.Errorf("no cgroup hierarchy is mounted below %s", cgroupMount)
+	}
+	return dirs, nil
+}
+
+// makeCgroups makes the cgroup below which the kubelet keeps its pods, in every hierarchy.
+func makeCgroups() error {
+	dirs, err := hierarchies()
+	if err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		group := filepath.Join(dir, cgroupRoot)
+		if unified() {
+			// A v2 group has the controllers that its parent delegates.
+			controllers, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+			if err != nil {
+				return err
+			}
+			for _, controller := range strings.Fields(string(controllers)) {
+				if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+controller), 0o644); err != nil {
+					return fmt.Errorf("delegate cgroup controller %s: %w", controller, err)
+				}
+			}
+		}
+		if err := os.MkdirAll(group, 0o755); err != nil {
+			return fmt.Errorf("make the cluster's cgroup: %w", err)
+		}
+		// A new v1 cpuset is empty and takes no process until it has processors and memory (cpuset(7)).
+		for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
+			value, err := os.ReadFile(filepath.Join(dir, name))
+			if errors.Is(err, fs.ErrNotExist) || unified() {
+				continue
+			}
+			if err == nil {
+				err = os.WriteFile(filepath.Join(group, name), value, 0o644)
+			}
+			if err != nil {
+				return fmt.Errorf("fill in %s of the cluster's cgroup: %w", name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// removeCgroups removes the cluster's cgroup and all below it, deepest first.
+func removeCgroups() error {
+	dirs, err := hierarchies()
+	if err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		var groups []string
+		filepath.WalkDir(filepath.Join(dir, cgroupRoot), func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && entry.IsDir() {
+				groups = append(groups, path)
+			}
+			return nil
+		})
+		slices.Reverse(groups)
+		for _, group := range groups {
+			if err := os.Remove(group); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,220 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Node is the supervisor: PID 1 of the namespaces that Up made. It starts the cluster's programs
+// from the directory bin and runs as long as all of them do; it returns why it gave up. Every
+// process of the cluster ends with it.
+func Node(bin string) error {
+	if os.Getpid() != 1 {
+		return errors.New("the node runs only as the first process of its own PID namespace: use 'up'")
+	}
+	lock, err := os.OpenFile(lockFile, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+		return fmt.Errorf("lock %s: %w", lockFile, err)
+	}
+	// The lock tells others that a node runs: it must last as long as this process does, and an
+	// os.File that nothing refers to any more is closed by its finalizer.
+	defer lock.Close()
+	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+		return err
+	}
+	if err := setUpMounts(); err != nil {
+		return fmt.Errorf("set up the node's mounts: %w", err)
+	}
+	if err := unix.Sethostname([]byte(NodeName)); err != nil {
+		return err
+	}
+	if err := setUpNetwork(); err != nil {
+		return fmt.Errorf("set up the node's network: %w", err)
+	}
+	if err := makeCgroups(); err != nil {
+		return err
+	}
+	if err := writeConfigs(); err != nil {
+		return fmt.Errorf("write the configuration of the cluster's programs: %w", err)
+	}
+	s := &supervisor{bin: bin, children: map[int]string{}, ended: make(chan string, 1)}
+	go s.reap()
+	if err := s.startAll(); err != nil {
+		return err
+	}
+	return errors.New(<-s.ended)
+}
+
+// setUpMounts gives the node its own /proc, as a PID namespace needs, and its own /run and /var/log,
+// where containerd and kubelet leave sockets and links at fixed paths.
+func setUpMounts() error {
+	// First private, so nothing reaches the machine; then shared again among the node's own
+	// descendants, as mount propagation into pods requires (mount_namespaces(7)).
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return err
+	}
+	for _, dir := range []string{"/run", "/var/log"} {
+		if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
+			return fmt.Errorf("mount a tmpfs on %s: %w", dir, err)
+		}
+	}
+	return unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, "")
+}
+
+// supervisor starts programs and reaps them and every orphan, as PID 1 must.
+type supervisor struct {
+	bin string
+
+	mu       sync.Mutex
+	children map[int]string
+	ended    chan string
+}
+
+// component is a program of the cluster. ready tells whether what depends on it may start.
+type component struct {
+	name  string
+	args  []string
+	ready func() error
+}
+
+func (s *supervisor) startAll() error {
+	client := &http.Client{Timeout: 2 * time.Second}
+	answers := func(url string) func() error {
+		return func() error {
+			response, err := client.Get(url)
+			if err != nil {
+				return err
+			}
+			defer response.Body.Close()
+			if response.StatusCode != http.StatusOK {
+				return fmt.Errorf("%s answers %s", url, response.Status)
+			}
+			return nil
+		}
+	}
+	accepts := func(network, address string) func() error {
+		return func() error {
+			conn, err := net.DialTimeout(network, address, time.Second)
+			if err != nil {
+				return err
+			}
+			return conn.Close()
+		}
+	}
+	for _, c := range []component{
+		{"registry", []string{"serve", etc("registry.yaml")}, answers("http://" + Registry + "/v2/")},
+		{"etcd", etcdArgs(), answers("http://127.0.0.1:2379/readyz")},
+		{"containerd", []string{"--config", etc("containerd.toml")}, accepts("unix", containerdSocket)},
+		{"kube-apiserver", apiserverArgs(), accepts("tcp", NodeIP+":6443")},
+		{"kube-controller-manager", controllerManagerArgs(), nil},
+		{"kube-scheduler", []string{"--kubeconfig", kubeconfig("kube-scheduler"), "--leader-elect=false"}, nil},
+		{"kube-proxy", []string{"--config", etc("kube-proxy.yaml")}, nil},
+		{"kubelet", []string{"--config", etc("kubelet.yaml"), "--kubeconfig", kubeconfig("kubelet"),
+			"--root-dir", filepath.Join(Dir, "kubelet"), "--hostname-override", NodeName, "--node-ip", NodeIP}, nil},
+	} {
+		if err := s.start(c); err != nil {
+			return err
+		}
+		if c.name == "registry" {
+			if err := pushSandboxImage(context.Background(), s.bin); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// start runs a component with its output in a log of its own and waits until it is ready.
+func (s *supervisor) start(c component) error {
+	out, err := os.Create(filepath.Join(Dir, "logs", c.name+".log"))
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	path := filepath.Join(s.bin, c.name)
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	// The reaper must know the child before it can end.
+	s.mu.Lock()
+	process, err := os.StartProcess(path, append([]string{c.name}, c.args...), &os.ProcAttr{
+		Dir:   Dir,
+		Env:   append(os.Environ(), "PATH="+s.bin+":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+		Files: []*os.File{null, out, out},
+	})
+	if err == nil {
+		s.children[process.Pid] = c.name
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("start %s: %w", path, err)
+	}
+	began := time.Now()
+	for c.ready != nil {
+		err := c.ready()
+		if err == nil {
+			break
+		}
+		select {
+		case why := <-s.ended:
+			return errors.New(why)
+		case <-time.After(50 * time.Millisecond):
+		}
+		if time.Since(began) > 2*time.Minute {
+			return fmt.Errorf("%s is not ready after two minutes: %w", c.name, err)
+		}
+	}
+	log.Printf("%s started (%.1f s)", c.name, time.Since(began).Seconds())
+	return nil
+}
+
+// reap waits for every child, adopted ones too (shims are orphans by design), and reports the first
+// program of ours that ends. os/exec would race with it for the exit status, so nothing in this
+// process uses exec once it runs.
+func (s *supervisor) reap() {
+	for {
+		var status unix.WaitStatus
+		pid, err := unix.Wait4(-1, &status, 0, nil)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.ECHILD):
+			time.Sleep(50 * time.Millisecond)
+			continue
+		}
+		s.mu.Lock()
+		name := s.children[pid]
+		s.mu.Unlock()
+		if name == "" {
+			continue
+		}
+		how := fmt.Sprintf("code %d", status.ExitStatus())
+		if status.Signaled() {
+			how = "signal " + status.Signal().String()
+		}
+		logName := filepath.Join(Dir, "logs", name+".log")
+		select {
+		case s.ended <- fmt.Sprintf("%s ended with %s; %s ends with:\n%s", name, how, logName, tail(logName, 12)):
+		default:
+		}
+	}
+}

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+var cgroupNumber atomic.Int64
+
+// Cgroup makes a cgroup with a limit, given once as version 1 and once as version 2 calls it, and removes it with the trial.
+func (t *Trial) Cgroup(controller, v1, v2, value string) (dir string) {
+	root, file := "/sys/fs/cgroup", v2
+	if _, err := os.Stat(root + "/cgroup.controllers"); err != nil {
+		root, file = filepath.Join(root, controller), v1
+	} else if err := os.WriteFile(root+"/cgroup.subtree_control", []byte("+"+controller), 0); err != nil {
+		t.Brokenf("cgroup controller %s: %v", controller, err)
+	}
+	dir = filepath.Join(root, fmt.Sprintf("podinit-conformance-%d-%d", os.Getpid(), cgroupNumber.Add(1)))
+	t.Must(os.Mkdir(dir, 0o755))
+	t.Cleanup(func() {
+		// The last process is gone, the kernel's books may take a moment.
+		t.Until("the cgroup is empty", func() bool { return unix.Rmdir(dir) == nil })
+	})
+	t.Must(os.WriteFile(filepath.Join(dir, file), []byte(value), 0))
+	return dir
+}
+
+// cgroupFile reads a cgroup's file.
+func (t *Trial) cgroupFile(dir, name string) string {
+	b, err := os.ReadFile(filepath.Join(dir, name))
+	t.Must(err)
+	return strings.TrimSpace(string(b))
+}

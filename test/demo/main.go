@@ -1,0 +1,117 @@
+// Command demo shows what podinit changes for the pods that people have trouble with. It runs the same pods in a
+// plain namespace and in one that podinit injects, stops them, and prints side by side what was seen. It fails when
+// either side is not as it must be, so it is a test too.
+//
+//	demo -kubeconfig FILE -registry HOST:PORT
+//
+// The cluster must run podinit's webhook and be able to pull from the registry.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/sync/errgroup"
+)
+
+func main() {
+	var o options
+	flag.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `file` of the cluster (default: as kubectl finds it)")
+	flag.StringVar(&o.registry, "registry", "", "`HOST:PORT` of a registry to push the demo's image to, by the name the cluster pulls from")
+	flag.BoolVar(&o.keep, "keep", false, "leave the demo's namespaces in the cluster")
+	flag.Parse()
+	if o.registry == "" || flag.NArg() > 0 {
+		flag.Usage()
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, o, os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	// kubeconfig is the file with the cluster's address and credentials; empty is kubectl's default.
+	kubeconfig string
+	// registry is where the image goes, as both this machine and the nodes reach it.
+	registry string
+	// keep leaves the namespaces, which are empty of pods by then.
+	keep bool
+}
+
+// namespaces of the demo, without and with podinit.
+const (
+	plainNamespace   = "podinit-demo-plain"
+	podinitNamespace = "podinit-demo"
+)
+
+// run runs every scenario in both namespaces, prints the table, and returns an error if it is not as it must be.
+func run(ctx context.Context, o options, table, progress io.Writer) (err error) {
+	cluster, err := connect(o.kubeconfig)
+	if err != nil {
+		return err
+	}
+	image, err := pushImage(ctx, o.registry, progress)
+	if err != nil {
+		return err
+	}
+
+	fmt.Fprintf(progress, "Creating the namespaces %s and %s\n", plainNamespace, podinitNamespace)
+	if err := cluster.createNamespace(ctx, plainNamespace, nil); err != nil {
+		return err
+	}
+	if err := cluster.createNamespace(ctx, podinitNamespace, map[string]string{"podinit.dev/inject": "enabled"}); err != nil {
+		return err
+	}
+	if !o.keep {
+		defer func() {
+			for _, namespace := range []string{plainNamespace, podinitNamespace} {
+				// Also when interrupted.
+				if deleteErr := cluster.deleteNamespace(context.WithoutCancel(ctx), namespace); err == nil {
+					err = deleteErr
+				}
+			}
+		}()
+	}
+	if err := cluster.awaitInjection(ctx, podinitNamespace, scenarios[0].pod(image)); err != nil {
+		return err
+	}
+
+	fmt.Fprintf(progress, "Running %d pods in each, stopping them after %s\n", len(scenarios), seconds(settle))
+	results := make([]result, len(scenarios))
+	group, groupCtx := errgroup.WithContext(ctx)
+	for i, scenario := range scenarios {
+		results[i].scenario = scenario
+		for namespace, outcome := range map[string]*outcome{
+			plainNamespace: &results[i].plain, podinitNamespace: &results[i].podinit,
+		} {
+			group.Go(func() (err error) {
+				*outcome, err = cluster.runPod(groupCtx, namespace, scenario.pod(image))
+				if err == nil {
+					fmt.Fprintf(progress, "  %s/%s is gone after %s\n", namespace, scenario.name, seconds(outcome.gone))
+				}
+				return err
+			})
+		}
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+
+	fmt.Fprintln(progress)
+	if err := printTable(table, results); err != nil {
+		return err
+	}
+	if err := check(results); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(table, "\n%s\n", summary(results))
+	return err
+}

@@ -1,0 +1,228 @@
+// Package e2e shows podinit's behaviour on a real cluster, the one of package cluster, to which
+// 'make cluster-deploy' has deployed the webhook from config/. 'make test-e2e' does all of that.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/remotecommand"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/podinit/podinit/test/cluster"
+	"github.com/podinit/podinit/test/image"
+)
+
+const (
+	system = "podinit-system"
+
+	// patience bounds every wait for a condition. It is long, because machines are shared and slow;
+	// a test that passes never waits that long.
+	patience = 2 * time.Minute
+)
+
+var (
+	running *cluster.Cluster
+	config  *rest.Config
+	client  *kubernetes.Clientset
+	// shellImage has bash, coreutils and ps, and no entrypoint.
+	shellImage string
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	ctrllog.SetLogger(logr.Discard())
+	if err := setUp(context.Background()); err != nil {
+		log.Fatalf("cannot set up the end-to-end tests ('make test-e2e' prepares all they need): %v", err)
+	}
+	os.Exit(m.Run())
+}
+
+func setUp(ctx context.Context) error {
+	var err error
+	if running, err = cluster.Open(); err != nil {
+		return err
+	}
+	if config, err = running.RESTConfig(); err != nil {
+		return err
+	}
+	// The tests' own requests must not queue behind each other.
+	config.QPS, config.Burst = 200, 400
+	if client, err = kubernetes.NewForConfig(config); err != nil {
+		return err
+	}
+	cache, err := image.UserCache(os.Stderr)
+	if err != nil {
+		return err
+	}
+	shell, err := cache.Build(ctx, image.Spec{
+		Packages: []string{"bash", "coreutils", "grep", "procps"},
+		Config:   v1.Config{User: "65532:65532"},
+	})
+	if err != nil {
+		return err
+	}
+	shellImage, err = cluster.Push(ctx, "e2e/shell", shell)
+	return err
+}
+
+// namespace makes a namespace for one test, deleted when the test ends, and waits until pods may be
+// created in it.
+func namespace(t *testing.T, labels map[string]string) string {
+	t.Helper()
+	created, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "e2e-", Labels: labels},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := created.Name
+	t.Cleanup(func() {
+		ctx, cancel := cleanupContext()
+		defer cancel()
+		now := int64(0)
+		err := client.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: &now})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	eventually(t, "service account of namespace "+name, func(ctx context.Context) (bool, error) {
+		_, err := client.CoreV1().ServiceAccounts(name).Get(ctx, "default", metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		return err == nil, err
+	})
+	return name
+}
+
+// cleanupContext is for what is done when a test's own context is over.
+func cleanupContext() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), patience)
+}
+
+// optedIn are the labels of a namespace that asks for the init.
+func optedIn() map[string]string { return map[string]string{"podinit.dev/inject": "enabled"} }
+
+// eventually waits until done says so.
+func eventually(t *testing.T, what string, done func(context.Context) (bool, error)) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, done); err != nil {
+		t.Fatalf("waiting for %s: %v", what, err)
+	}
+}
+
+// shellPod is a pod that runs a command in the shell image and satisfies restricted Pod Security.
+func shellPod(name string, command ...string) *corev1.Pod {
+	yes, no, grace := true, false, int64(5)
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: corev1.PodSpec{
+			TerminationGracePeriodSeconds: &grace,
+			RestartPolicy:                 corev1.RestartPolicyNever,
+			SecurityContext: &corev1.PodSecurityContext{
+				RunAsNonRoot:   &yes,
+				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+			},
+			Containers: []corev1.Container{{
+				Name:    "app",
+				Image:   shellImage,
+				Command: command,
+				SecurityContext: &corev1.SecurityContext{
+					AllowPrivilegeEscalation: &no,
+					Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+				},
+			}},
+		},
+	}
+}
+
+func create(t *testing.T, namespace string, pod *corev1.Pod) *corev1.Pod {
+	t.Helper()
+	created, err := client.CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatalf("create pod %s/%s: %v", namespace, pod.Name, err)
+	}
+	return created
+}
+
+// started waits until the pod's containers run, and returns it as it then is.
+func started(t *testing.T, pod *corev1.Pod) *corev1.Pod {
+	t.Helper()
+	return await(t, pod, "is ready", func(pod *corev1.Pod) bool {
+		for _, c := range pod.Status.ContainerStatuses {
+			if !c.Ready {
+				return false
+			}
+		}
+		return len(pod.Status.ContainerStatuses) > 0
+	})
+}
+
+// ended waits until the pod's containers have all ended for good.
+func ended(t *testing.T, pod *corev1.Pod) *corev1.Pod {
+	t.Helper()
+	return await(t, pod, "has ended", func(pod *corev1.Pod) bool {
+		return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+	})
+}
+
+func await(t *testing.T, pod *corev1.Pod, what string, done func(*corev1.Pod) bool) *corev1.Pod {
+	t.Helper()
+	var now *corev1.Pod
+	defer func() {
+		if t.Failed() && now != nil {
+			t.Logf("status of pod %s: %+v", now.Name, now.Status)
+		}
+	}()
+	eventually(t, fmt.Sprintf("pod %s until it %s", pod.Name, what), func(ctx context.Context) (_ bool, err error) {
+		now, err = client.CoreV1().Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
+		return err == nil && done(now), err
+	})
+	return now
+}
+
+// execute runs a command in the pod's container, as kubectl exec does, and returns its output.
+func execute(t *testing.T, pod *corev1.Pod, command ...string) string {
+	t.Helper()
+	request := client.CoreV1().RESTClient().Post().Resource("pods").Namespace(pod.Namespace).Name(pod.Name).
+		SubResource("exec").VersionedParams(&corev1.PodExecOptions{
+		Container: pod.Spec.Containers[0].Name, Command: command, Stdout: true, Stderr: true,
+	}, scheme.ParameterCodec)
+	executor, err := remotecommand.NewWebSocketExecutor(config, "GET", request.URL().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out, errors bytes.Buffer
+	if err := executor.StreamWithContext(t.Context(), remotecommand.StreamOptions{Stdout: &out, Stderr: &errors}); err != nil {
+		t.Fatalf("exec %q: %v: %s", command, err, errors.String())
+	}
+	return out.String()
+}
+
+// logs returns what the pod's container has written so far.
+func logs(t *testing.T, pod *corev1.Pod) string {
+	t.Helper()
+	text, err := client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{}).DoRaw(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}

@@ -1,0 +1,454 @@
+package webhook_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/testr"
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	admissionv1 "k8s.io/api/admission/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/inject"
+	"github.com/podinit/podinit/webhook"
+)
+
+const pod = `{"apiVersion":"v1","kind":"Pod","metadata":{"generateName":"app-"},"spec":{"containers":[{"name":"app","image":"r/app:1","command":["app"]}]}}`
+
+var injector = webhook.Injector{Config: inject.Config{
+	Image: "registry.example/podinit/init:v1.2.3", Version: "v1.2.3", ExcludedNamespaces: []string{"podinit-system"},
+}}
+
+// mutatorFunc is a Mutator made of a function.
+type mutatorFunc func(context.Context, webhook.Request) (webhook.Answer, error)
+
+func (f mutatorFunc) Mutate(ctx context.Context, r webhook.Request) (webhook.Answer, error) {
+	return f(ctx, r)
+}
+
+// serve starts the handler behind TLS, as the apiserver finds it.
+func serve(t *testing.T, m webhook.Mutator) (*httptest.Server, *prometheus.Registry) {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	server := httptest.NewTLSServer(&webhook.Handler{Mutator: m, Metrics: webhook.NewMetrics(registry), Log: testr.New(t)})
+	t.Cleanup(server.Close)
+	return server, registry
+}
+
+// reviewOf is the AdmissionReview that an apiserver sends for the creation of a Pod.
+func reviewOf(object string, change ...func(request map[string]any)) string {
+	request := map[string]any{
+		"uid":       "0a1b",
+		"kind":      map[string]any{"group": "", "version": "v1", "kind": "Pod"},
+		"resource":  map[string]any{"group": "", "version": "v1", "resource": "pods"},
+		"namespace": "team-a",
+		"operation": "CREATE",
+		"userInfo":  map[string]any{"username": "someone"},
+		"object":    json.RawMessage(object),
+		"oldObject": nil,
+		"dryRun":    false,
+	}
+	for _, c := range change {
+		c(request)
+	}
+	raw, err := json.Marshal(map[string]any{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": request})
+	if err != nil {
+		panic(err)
+	}
+	return string(raw)
+}
+
+func post(t *testing.T, server *httptest.Server, query, body string) (int, []byte) {
+	t.Helper()
+	response, err := server.Client().Post(server.URL+query, "application/json", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	out, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, out
+}
+
+// admitted is the response in an answer, which must be a review of v1 that allows.
+func admitted(t *testing.T, status int, body []byte) *admissionv1.AdmissionResponse {
+	t.Helper()
+	var review admissionv1.AdmissionReview
+	if err := json.Unmarshal(body, &review); status != http.StatusOK || err != nil || review.Response == nil {
+		t.Fatalf("status %d, body %s, error %v; want an AdmissionReview with a response", status, body, err)
+	}
+	if got, want := review.APIVersion+" "+review.Kind, "admission.k8s.io/v1 AdmissionReview"; got != want {
+		t.Errorf("answer is a %q, want %q", got, want)
+	}
+	if r := review.Response; !r.Allowed || r.UID != "0a1b" {
+		t.Errorf("allowed %v, uid %q; want true and the request's uid", r.Allowed, r.UID)
+	}
+	return review.Response
+}
+
+func TestPatch(t *testing.T) {
+	for name, dryRun := range map[string]bool{"create": false, "dry run": true} {
+		t.Run(name, func(t *testing.T) {
+			server, registry := serve(t, injector)
+			status, body := post(t, server, "/?timeout=5s", reviewOf(pod, func(r map[string]any) { r["dryRun"] = dryRun }))
+			response := admitted(t, status, body)
+			if response.PatchType == nil || *response.PatchType != admissionv1.PatchTypeJSONPatch {
+				t.Fatalf("patch type %v, want JSONPatch", response.PatchType)
+			}
+			patch, err := jsonpatch.DecodePatch(response.Patch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			patched, err := patch.Apply([]byte(pod))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got corev1.Pod
+			if err := json.Unmarshal(patched, &got); err != nil {
+				t.Fatal(err)
+			}
+			want := []string{"/podinit/init", "--grace=30s", "--termination-message=/dev/termination-log", "--", "app"}
+			if diff := cmp.Diff(want, got.Spec.Containers[0].Command); diff != "" {
+				t.Errorf("command (-want +got):\n%s", diff)
+			}
+			expectMetrics(t, registry, `
+				# HELP podinit_containers_total Containers decided about, by action, by the reason if skipped, and by the source of the command if wrapped.
+				# TYPE podinit_containers_total counter
+				podinit_containers_total{action="wrapped",reason="",source="command"} 1
+				`, "podinit_containers_total")
+			expectOutcome(t, registry, "patched")
+		})
+	}
+}
+
+// The review's namespace counts, not the Pod's own, which is empty.
+func TestNamespaceOfTheRequest(t *testing.T) {
+	server, registry := serve(t, injector)
+	status, body := post(t, server, "/", reviewOf(pod, func(r map[string]any) { r["namespace"] = "podinit-system" }))
+	if r := admitted(t, status, body); r.Patch != nil {
+		t.Errorf("patch %s for an excluded namespace", r.Patch)
+	}
+	expectOutcome(t, registry, "unchanged")
+}
+
+func TestUnpatched(t *testing.T) {
+	object := func(o string) string { return reviewOf(o) }
+	for name, c := range map[string]struct {
+		body, warning, outcome string
+		mutator                webhook.Mutator
+	}{
+		"a deployment": {
+			body: reviewOf(`{"kind":"Deployment"}`, func(r map[string]any) {
+				r["resource"] = map[string]any{"group": "apps", "version": "v1", "resource": "deployments"}
+			}),
+			warning: "was sent CREATE of deployments.apps", outcome: "not-ours",
+		},
+		"an update": {
+			body:    reviewOf(pod, func(r map[string]any) { r["operation"] = "UPDATE" }),
+			warning: "was sent UPDATE of pods", outcome: "not-ours",
+		},
+		"a subresource": {
+			body:    reviewOf(pod, func(r map[string]any) { r["subResource"] = "ephemeralcontainers" }),
+			warning: "was sent CREATE of pods/ephemeralcontainers", outcome: "not-ours",
+		},
+		"no object":         {body: object(`null`), warning: "no metadata or no spec", outcome: "failed"},
+		"a list":            {body: object(`[]`), warning: "reading the object as a v1 Pod", outcome: "failed"},
+		"another kind":      {body: object(`{"kind":"ConfigMap","metadata":{},"data":{}}`), warning: "no metadata or no spec", outcome: "failed"},
+		"a pod of nonsense": {body: object(`{"metadata":{},"spec":{"containers":{"name":7}}}`), warning: "reading the object as a v1 Pod", outcome: "failed"},
+		"an error": {
+			body: object(pod), warning: "pod left alone: out of paper", outcome: "failed",
+			mutator: mutatorFunc(func(context.Context, webhook.Request) (webhook.Answer, error) {
+				return webhook.Answer{Patch: []byte(`[]`)}, errors.New("out of paper")
+			}),
+		},
+		"a panic": {
+			body: object(pod), warning: "internal error", outcome: "panic",
+			mutator: mutatorFunc(func(context.Context, webhook.Request) (webhook.Answer, error) { panic("at the disco") }),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.mutator == nil {
+				c.mutator = injector
+			}
+			server, registry := serve(t, c.mutator)
+			status, body := post(t, server, "/?timeout=5s", c.body)
+			r := admitted(t, status, body)
+			if r.Patch != nil || r.PatchType != nil {
+				t.Errorf("patch %s of type %v, want none", r.Patch, r.PatchType)
+			}
+			if len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], c.warning) || strings.Contains(r.Warnings[0], "\n") {
+				t.Errorf("warnings %q, want one line that says %q", r.Warnings, c.warning)
+			}
+			expectOutcome(t, registry, c.outcome)
+
+			// The server lives.
+			if status, _ := post(t, server, "/", "{"); status != http.StatusBadRequest {
+				t.Errorf("afterwards: status %d, want 400", status)
+			}
+		})
+	}
+}
+
+func TestDeadline(t *testing.T) {
+	server, registry := serve(t, mutatorFunc(func(ctx context.Context, _ webhook.Request) (webhook.Answer, error) {
+		<-ctx.Done()
+		return webhook.Answer{Patch: []byte(`[]`)}, nil
+	}))
+	start := time.Now()
+	status, body := post(t, server, "/?timeout=700ms", reviewOf(pod))
+	if took := time.Since(start); took > 650*time.Millisecond {
+		t.Errorf("answered after %v, and the apiserver waits 700 ms", took)
+	}
+	if r := admitted(t, status, body); r.Patch != nil {
+		t.Errorf("patch %s after the deadline", r.Patch)
+	}
+	expectOutcome(t, registry, "timeout")
+}
+
+func TestNoReview(t *testing.T) {
+	for name, c := range map[string]struct {
+		method, contentType, body string
+		status                    int
+		want                      string
+	}{
+		"garbage":         {body: "\x00\xff{", status: 400, want: "as an AdmissionReview"},
+		"empty":           {body: "", status: 400, want: "as an AdmissionReview"},
+		"truncated":       {body: reviewOf(pod)[:200], status: 400, want: "as an AdmissionReview"},
+		"two documents":   {body: reviewOf(pod) + reviewOf(pod), status: 400, want: "as an AdmissionReview"},
+		"null":            {body: "null", status: 400, want: "send an AdmissionReview of admission.k8s.io/v1"},
+		"v1beta1":         {body: strings.Replace(reviewOf(pod), "admission.k8s.io/v1", "admission.k8s.io/v1beta1", 1), status: 400, want: "send an AdmissionReview of admission.k8s.io/v1"},
+		"a pod":           {body: pod, status: 400, want: `the body is a "Pod" of "v1"`},
+		"no request":      {body: `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`, status: 400, want: "has no request"},
+		"no uid":          {body: reviewOf(pod, func(r map[string]any) { delete(r, "uid") }), status: 400, want: "no uid"},
+		"10 MiB":          {body: reviewOf(`"` + strings.Repeat("x", 10<<20) + `"`), status: 413, want: "larger than 8388608 bytes"},
+		"GET":             {method: http.MethodGet, status: 405, want: "by POST"},
+		"no content type": {contentType: "text/plain", body: reviewOf(pod), status: 415, want: "send application/json"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, registry := serve(t, injector)
+			method, contentType := http.MethodPost, "application/json; charset=utf-8"
+			if c.method != "" {
+				method = c.method
+			}
+			if c.contentType != "" {
+				contentType = c.contentType
+			}
+			request, err := http.NewRequest(method, server.URL, strings.NewReader(c.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			request.Header.Set("Content-Type", contentType)
+			response, err := server.Client().Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			body, err := io.ReadAll(response.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if response.StatusCode != c.status || !strings.Contains(string(body), c.want) {
+				t.Errorf("status %d, %q; want %d and a text that says %q", response.StatusCode, body, c.status, c.want)
+			}
+			expectOutcome(t, registry, "unreadable")
+
+			// The server lives.
+			status, answer := post(t, server, "/", reviewOf(pod))
+			if r := admitted(t, status, answer); r.Patch == nil {
+				t.Error("afterwards: a pod is not patched")
+			}
+		})
+	}
+}
+
+// A body that stops half-way is given up before the apiserver would.
+func TestSlowBody(t *testing.T) {
+	server, _ := serve(t, injector)
+	body, feed := io.Pipe()
+	defer feed.Close()
+	go func() { _, _ = feed.Write([]byte(`{"apiVersion":`)) }()
+	request, err := http.NewRequest(http.MethodPost, server.URL+"/?timeout=700ms", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	start := time.Now()
+	response, err := server.Client().Do(request)
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("held for %v", took)
+	}
+	if err != nil {
+		return // the connection was closed: as good as a status
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusBadRequest {
+		t.Errorf("status %d, want 400", response.StatusCode)
+	}
+}
+
+func expectOutcome(t *testing.T, registry *prometheus.Registry, outcome string) {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]float64{}
+	for _, f := range families {
+		if f.GetName() == "podinit_admission_requests_total" {
+			for _, m := range f.GetMetric() {
+				if n := m.GetCounter().GetValue(); n > 0 {
+					got[m.GetLabel()[0].GetValue()] = n
+				}
+			}
+		}
+	}
+	if diff := cmp.Diff(map[string]float64{outcome: 1}, got); diff != "" {
+		t.Errorf("requests by outcome (-want +got):\n%s", diff)
+	}
+}
+
+func expectMetrics(t *testing.T, registry *prometheus.Registry, want string, names ...string) {
+	t.Helper()
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), names...); err != nil {
+		t.Error(err)
+	}
+}
+
+// FuzzObject sends whatever is JSON as the object of a review: it is always admitted, and a patch always applies, to
+// something that is not changed again.
+func FuzzObject(f *testing.F) {
+	for _, seed := range []string{
+		pod, `{}`, `null`, `{"metadata":{},"spec":{}}`, `{"metadata":{},"spec":{"containers":[null,{"command":["x"]}]}}`,
+		`{"metadata":{"annotations":{"podinit.dev/status":"x"}},"spec":{"initContainers":[{"name":"podinit-copy","command":["/init","copy","/podinit/init"],"securityContext":null,"volumeMounts":[null]}],"containers":[{"name":"a","command":["/podinit/init","--","/bin/a"],"volumeMounts":[{"name":"podinit","mountPath":"/podinit"}]}],"volumes":[{"name":"podinit","emptyDir":{}}]}}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	for _, seed := range []string{
+		`{"metadata":{"annotations":{"podinit.dev/containers":"a,b,,","podinit.dev/flags.a":"-v --grace","podinit.dev/entrypoint.b":"[\"$x\"]","podinit.dev/entrypoint.":"[\"x\"]"}},"spec":{"initContainers":[{"name":"b","image":"x","restartPolicy":"Always"},null],"containers":[{"name":"a","command":["x"],"image":"y"},{"name":"c","image":"z","args":[7]}]}}`,
+		`{"metadata":{"annotations":{"cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes":",podinit,"}},"spec":{"hostUsers":false,"affinity":{"nodeAffinity":null},"containers":[{"name":"a","image":"x","securityContext":{"seLinuxOptions":{"level":"s0"}}}],"volumes":[{"name":"podinit","image":{}}]}}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	injectors := []webhook.Injector{injector, withProfile(f, v1alpha1.InitProfileSpec{
+		Containers:  v1alpha1.ContainersSpec{Sidecars: true, InitContainers: true},
+		Delivery:    v1alpha1.DeliverByImageVolume,
+		Entrypoints: []v1alpha1.ImageEntrypoint{{Image: "x*", Entrypoint: []string{"$entry"}}, {Image: "*", Cmd: []string{"cmd", "$"}}},
+	})}
+	metrics := webhook.NewMetrics(prometheus.NewRegistry())
+	ask := func(t *testing.T, injector webhook.Injector, object []byte) []byte {
+		handler := &webhook.Handler{Mutator: injector, Metrics: metrics, Log: logr.Discard()}
+		r := httptest.NewRequest(http.MethodPost, "/?timeout=30s", strings.NewReader(reviewOf(string(object))))
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		return admitted(t, w.Code, w.Body.Bytes()).Patch
+	}
+	f.Fuzz(func(t *testing.T, object []byte) {
+		if !json.Valid(object) {
+			return
+		}
+		for _, injector := range injectors {
+			raw := ask(t, injector, object)
+			if raw == nil {
+				continue
+			}
+			patch, err := jsonpatch.DecodePatch(raw)
+			if err != nil {
+				t.Fatalf("patch %s: %v", raw, err)
+			}
+			var compact bytes.Buffer
+			if err := json.Compact(&compact, object); err != nil {
+				t.Fatal(err)
+			}
+			patched, err := patch.Apply(compact.Bytes())
+			if err != nil {
+				t.Fatalf("applying %s: %v", raw, err)
+			}
+			if again := ask(t, injector, patched); again != nil {
+				t.Errorf("%s\nbecame %s\nand is patched again: %s", object, patched, again)
+			}
+		}
+	})
+}
+
+// withProfile is the injector where that profile applies.
+func withProfile(t testing.TB, spec v1alpha1.InitProfileSpec) webhook.Injector {
+	t.Helper()
+	profile, err := inject.NewProfile("team", spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := injector
+	i.Setting = func(_ context.Context, namespace string, _ *inject.Pod) inject.Setting {
+		return inject.Setting{Namespace: namespace, Selected: true, Profile: profile}
+	}
+	return i
+}
+
+// Only a profile with onProblem Reject refuses, and says why.
+func TestRefusal(t *testing.T) {
+	rejects := withProfile(t, v1alpha1.InitProfileSpec{OnProblem: v1alpha1.ProblemReject})
+	unknown := strings.Replace(pod, `"command":["app"]`, `"args":["app"]`, 1)
+	long := strings.Replace(pod, `"generateName":"app-"`, `"annotations":{"a":"`+strings.Repeat("x", 256<<10)+`"}`, 1)
+	mistaken := strings.Replace(pod, `"generateName":"app-"`, `"annotations":{"podinit.dev/skip-containers":"nobody"}`, 1)
+	for name, c := range map[string]struct{ object, message string }{
+		"a container that cannot be wrapped": {unknown, `container "app" left alone because it has no command`},
+		"a mistake in an annotation":         {mistaken, `podinit.dev/skip-containers: "nobody" ignored`},
+		"no patch":                           {long, "shorten the annotations"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, registry := serve(t, rejects)
+			_, body := post(t, server, "/", reviewOf(c.object))
+			var review admissionv1.AdmissionReview
+			if err := json.Unmarshal(body, &review); err != nil {
+				t.Fatal(err)
+			}
+			r := review.Response
+			if r.Allowed || r.Patch != nil || r.Warnings != nil || r.Result == nil || r.Result.Code != http.StatusForbidden {
+				t.Errorf("got %s, want a refusal with code 403 and nothing else", body)
+			} else if !strings.Contains(r.Result.Message, c.message) {
+				t.Errorf("message %q does not say %q", r.Result.Message, c.message)
+			}
+			expectOutcome(t, registry, "refused")
+
+			server, _ = serve(t, injector)
+			status, body := post(t, server, "/", reviewOf(c.object))
+			if r := admitted(t, status, body); len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], c.message) {
+				t.Errorf("without the profile: warnings %q, want one that says %q", r.Warnings, c.message)
+			}
+		})
+	}
+	t.Run("nothing is wrong", func(t *testing.T) {
+		server, _ := serve(t, rejects)
+		status, body := post(t, server, "/", reviewOf(pod))
+		if r := admitted(t, status, body); r.Patch == nil {
+			t.Error("there is no patch")
+		}
+	})
+}
+
+// What was ignored is counted by its reason.
+func TestIgnoredMetric(t *testing.T) {
+	server, registry := serve(t, injector)
+	post(t, server, "/", reviewOf(strings.Replace(pod, `"generateName":"app-"`, `"labels":{"podinit.dev/inject":"yes"}`, 1)))
+	expectMetrics(t, registry, `
+		# HELP podinit_ignored_total Wishes of pods and namespaces that were ignored, by reason.
+		# TYPE podinit_ignored_total counter
+		podinit_ignored_total{reason="unknown-value"} 1
+	`, "podinit_ignored_total")
+}

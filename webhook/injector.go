@@ -1,0 +1,48 @@
+package webhook
+
+import (
+	"context"
+	"strings"
+
+	"github.com/podinit/podinit/internal/inject"
+)
+
+// Injector is the Mutator that package inject makes of a Config.
+type Injector struct {
+	Config inject.Config
+	// Setting says what holds for a Pod without being in it. It returns soon after ctx is done, and never fails: what
+	// it cannot find out has a default. Without it all has.
+	Setting func(ctx context.Context, namespace string, pod *inject.Pod) inject.Setting
+}
+
+// Mutate plans and writes the patch. It changes nothing, so a dry run is no different.
+func (i Injector) Mutate(ctx context.Context, request Request) (Answer, error) {
+	pod, err := inject.Decode(request.Object)
+	if err != nil {
+		return Answer{}, err
+	}
+	setting := inject.Setting{Namespace: request.Namespace, Selected: true}
+	if i.Setting != nil {
+		setting = i.Setting(ctx, request.Namespace, pod)
+	}
+	plan := inject.NewPlan(i.Config, setting, pod)
+	answer := Answer{Warnings: plan.Warnings()}
+	for _, d := range plan.Containers {
+		answer.Containers = append(answer.Containers, Container{Name: d.Name, Action: string(d.Action()), Reason: string(d.Reason), Source: string(d.Source)})
+	}
+	for _, ignored := range plan.Ignored {
+		answer.Ignored = append(answer.Ignored, string(ignored.Reason))
+	}
+	patch, err := plan.Patch()
+	switch {
+	case plan.Rejects() && err != nil:
+		answer.Refusal = err.Error()
+	case plan.Rejects() && len(answer.Warnings) > 0:
+		answer.Refusal, answer.Warnings = strings.Join(answer.Warnings, " "), nil
+	case err != nil:
+		return Answer{}, err
+	default:
+		answer.Patch = patch
+	}
+	return answer, nil
+}

@@ -1,0 +1,66 @@
+package webhook
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Outcomes of a request.
+const (
+	outcomePatched    = "patched"
+	outcomeUnchanged  = "unchanged"
+	outcomeRefused    = "refused"    // by a profile with onProblem Reject
+	outcomeUnreadable = "unreadable" // no AdmissionReview
+	outcomeNotOurs    = "not-ours"   // a review, but not of a Pod's creation
+	outcomeFailed     = "failed"     // no patch that is sure to be right
+	outcomeTimeout    = "timeout"
+	outcomePanic      = "panic"
+)
+
+// Metrics of the webhook. Names of Pods, namespaces and images are no labels: there is no end to them.
+type Metrics struct {
+	requests   *prometheus.CounterVec
+	containers *prometheus.CounterVec
+	ignored    *prometheus.CounterVec
+	duration   prometheus.Histogram
+}
+
+// NewMetrics registers the metrics; it panics if they are registered already, as a program does that only once.
+func NewMetrics(registry prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "podinit_admission_requests_total",
+			Help: "AdmissionReviews answered, by what came of them. All but patched, unchanged and refused deserve a look at the log.",
+		}, []string{"outcome"}),
+		containers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "podinit_containers_total",
+			Help: "Containers decided about, by action, by the reason if skipped, and by the source of the command if wrapped.",
+		}, []string{"action", "reason", "source"}),
+		ignored: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "podinit_ignored_total",
+			Help: "Wishes of pods and namespaces that were ignored, by reason.",
+		}, []string{"reason"}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "podinit_admission_duration_seconds",
+			Help:    "Time from a request's headers to the answer, in seconds.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5},
+		}),
+	}
+	for _, outcome := range []string{outcomePatched, outcomeUnchanged, outcomeRefused, outcomeUnreadable, outcomeNotOurs, outcomeFailed, outcomeTimeout, outcomePanic} {
+		m.requests.WithLabelValues(outcome) // so that a rate is there before the first failure
+	}
+	registry.MustRegister(m.requests, m.containers, m.ignored, m.duration)
+	return m
+}
+
+func (m *Metrics) observe(outcome string, answer Answer, took time.Duration) {
+	m.requests.WithLabelValues(outcome).Inc()
+	for _, c := range answer.Containers {
+		m.containers.WithLabelValues(c.Action, c.Reason, c.Source).Inc()
+	}
+	for _, r := range answer.Ignored {
+		m.ignored.WithLabelValues(r).Inc()
+	}
+	m.duration.Observe(took.Seconds())
+}
