@@ -42,6 +42,8 @@ func (c *container) tell(signal uint8) {
 func forwardable(info kernel.Info, self int) bool {
 	byProcess := info.Code <= 0
 	switch syscall.Signal(info.Signal) {
+	case 32, 33:
+		return false // libc's, between the threads of one process (nptl(7))
 	case syscall.SIGCHLD:
 		return false // our own news
 	case syscall.SIGPIPE:
