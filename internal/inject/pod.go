@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	kjson "sigs.k8s.io/json"
-
 	"github.com/podinit/podinit/internal/rawjson"
 )
 
@@ -159,14 +157,19 @@ func Decode(raw []byte) (*Pod, error) {
 	return pod, nil
 }
 
+// rawPod is a Pod's initContainers with all their fields.
+type rawPod struct {
+	Spec struct {
+		InitContainers []map[string]json.RawMessage `json:"initContainers"`
+	} `json:"spec"`
+}
+
+var rawDecoder = rawjson.For[rawPod]()
+
 // rawInitContainer is the i-th initContainer with all its fields.
 func (p *Pod) rawInitContainer(i int) (map[string]json.RawMessage, error) {
-	var pod struct {
-		Spec struct {
-			InitContainers []map[string]json.RawMessage `json:"initContainers"`
-		} `json:"spec"`
-	}
-	if err := kjson.UnmarshalCaseSensitivePreserveInts(p.raw, &pod); err != nil {
+	pod, err := rawDecoder.Decode(p.raw)
+	if err != nil {
 		return nil, fmt.Errorf("reading initContainers[%d]: %w", i, err)
 	}
 	return pod.Spec.InitContainers[i], nil

@@ -1,8 +1,10 @@
 package rawjson
 
 import (
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"math/bits"
 	"slices"
 	"unicode/utf8"
 )
@@ -122,13 +124,30 @@ var ordinary = func() (table [256]bool) {
 	return table
 }()
 
+// skipOrdinary is where the next byte is that does not mean itself, or the end.
+//
+// It takes eight bytes at a time. Subtracting n from each sets the top bit of those that are less than n, unless it was
+// set before; what a byte borrows can only mislead about those above it, and the lowest one is all that is asked for.
+func skipOrdinary(raw []byte, at int) int {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	for ; at+8 <= len(raw); at += 8 {
+		bytes := binary.LittleEndian.Uint64(raw[at:])
+		quote, backslash := bytes^ones*'"', bytes^ones*'\\'
+		if found := ((bytes-ones*' ')&^bytes | (quote-ones)&^quote | (backslash-ones)&^backslash) & tops; found != 0 {
+			return at + bits.TrailingZeros64(found)/8
+		}
+	}
+	for at < len(raw) && ordinary[raw[at]] {
+		at++
+	}
+	return at
+}
+
 // text reads the string that begins at the cursor and returns what is between the quotes.
 func (c *cursor) text() (content []byte, escaped bool, err *Error) {
 	raw, start := c.raw, c.at+1
 	for at := start; ; at++ {
-		for at < len(raw) && ordinary[raw[at]] {
-			at++
-		}
+		at = skipOrdinary(raw, at)
 		c.at = at
 		switch {
 		case at >= len(raw):
