@@ -9,6 +9,7 @@ MAKEFLAGS += --no-print-directory
 
 VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo v0.0.0-$$(git describe --always --abbrev=12 --dirty 2>/dev/null || echo unknown))
 ARCH    ?= $(shell go env GOARCH)
+ARCHITECTURES := amd64 arm64 arm ppc64le s390x riscv64
 KUBECTL ?= kubectl
 
 # Where images live: make images tags them $(IMAGE_REPOSITORY)/{init,webhook}:$(IMAGE_TAG).
@@ -58,6 +59,10 @@ images: build ## build the container images with docker or buildah, and archives
 		fi; \
 		echo "$$image ($$archive)"; \
 	done
+
+.PHONY: images-all
+images-all: ## images for every Linux architecture that Kubernetes runs on
+	@for arch in $(ARCHITECTURES); do $(MAKE) images ARCH=$$arch IMAGE_TAG=$(IMAGE_TAG)-$$arch; done
 
 .PHONY: clean
 clean: ## remove bin/, the programs of the test cluster too
@@ -122,7 +127,7 @@ cluster-programs: $(CLUSTER_PROGRAMS) ## build what the test cluster runs (5 to 
 	@$(GO_BUILD) -o $(CLUSTER) ./test/cluster/cmd/podinit-cluster
 
 # gcc is for the race detector.
-DEBIAN_PACKAGES = gcc libc6-dev $(shell sed 's/#.*//' test/*/packages.txt)
+DEBIAN_PACKAGES = gcc libc6-dev $(shell sed 's/\#.*//' initbin/packages.txt test/*/packages.txt)
 
 # Elsewhere than on Debian and Ubuntu the tests themselves say what they miss.
 .PHONY: deps
@@ -158,10 +163,10 @@ demo: cluster-up cluster-deploy ## the same troubled pods without and with podin
 
 ## Test
 
-GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/test/(e2e|cluster|image|conformance)($$|/)')
+GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(e2e|cluster|image|conformance)(/.*)?)$$')
 
 .PHONY: test
-test: deps lint test-race test-conformance test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real thing
+test: deps lint test-race test-init test-conformance test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real thing
 
 .PHONY: test-unit
 test-unit: ## the tests that need nothing but Go, in seconds
@@ -170,6 +175,10 @@ test-unit: ## the tests that need nothing but Go, in seconds
 .PHONY: test-race
 test-race:
 	CGO_ENABLED=1 go test -race $(GO_UNIT) ./test/image
+
+.PHONY: test-init
+test-init: deps ## the init's own tests, in PID namespaces of their own, on every architecture (root)
+	go test -count=1 ./initbin
 
 # How large the storms are: nothing here is the size for CI, -long the one that the product promises.
 SIZE ?=
@@ -213,6 +222,11 @@ verify: ## is what is generated what the source says?
 	@rm -rf $(BIN)/_verify # Go overlooks directories that begin with _
 	@$(call generate,$(BIN)/_verify)
 	@for file in $$(cd $(BIN)/_verify && find . -type f); do diff -u $$file $(BIN)/_verify/$$file || { echo "run make generate" >&2; exit 1; }; done
+
+.PHONY: bench
+bench: deps build ## measure the init beside tini, dumb-init and catatonit, and admission beside doing nothing (root)
+	go run ./test/bench/init -init $(BIN)/linux/$(ARCH)/init
+	go run ./test/bench/admission
 
 .PHONY: lint
 lint: verify ## gofmt, go vet and make verify

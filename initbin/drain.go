@@ -136,7 +136,10 @@ func (c *container) over() bool { return c.abandoned || c.alive == 0 && c.childl
 // us, and is told then.
 func (c *container) tellRest() {
 	if !c.scan() {
-		c.signalUnseen(uint8(syscall.SIGTERM))
+		if !c.unseenTold {
+			c.unseenTold = true
+			c.signalUnseen(uint8(syscall.SIGTERM))
+		}
 		return
 	}
 	c.telling, c.untoldOnly = true, true

@@ -203,6 +203,8 @@ func TestDrain(t *testing.T) {
 		"what a told parent leaves behind is told": {nil, `sh -c 'trap "exit" TERM
 			bash -c "exec 2>&-; trap \"echo told; exit\" TERM; touch $D/up; ` + forever + `" & ` + forever + `' & ` + await1 + "echo up; " + forever, true, 143,
 			"told\n"},
+		"a stopped process is continued": {nil, `bash -c 'trap "echo told; exit" TERM; kill -STOP $$; ` + forever + `' & until grep -q "State:.T" /proc/$!/status; do sleep 0.02; done; exit 3`, false, 3,
+			"told\n"},
 		"linger 0 waits for nobody": {[]string{"--linger=0"}, deaf + await1 + "exit 9", false, 9, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -56,6 +56,7 @@ type container struct {
 	telling    bool // who is signalled now is told to end
 	processes  processes
 	queue      kernel.List[int32] // the processes to be asked about the signal at hand
+	unseenTold bool               // those that cannot be seen, without /proc, have been told once
 	untoldOnly bool               // ask only those that have not been told
 	watches    kernel.List[watched]
 	proc       uint8 // whether /proc can be used: see hasProc

@@ -13,8 +13,11 @@ type pipeEnd struct {
 	length  int32 // what has been read and not yet passed on
 }
 
-// lineAtMost is the longest line that stays whole.
-const lineAtMost = 1 << 16
+// lineAtMost is the longest line that stays whole; room is for that and the newline of a line that lacks one.
+const (
+	lineAtMost = 1 << 16
+	room       = lineAtMost + 1
+)
 
 // relayOutput is a process of its own, forked from the init: it reads what the programs beside main write, and writes
 // it out line by line behind their names. It may block for as long as nobody reads our output, and the init does not.
@@ -36,7 +39,7 @@ func (c *container) relayOutput() {
 		}
 	}
 	closeOthers(polls.All())
-	memory, errno := kernel.Map(len(ends.All()) * lineAtMost)
+	memory, errno := kernel.Map(len(ends.All()) * room)
 	if errno != 0 {
 		kernel.Exit(exitCannotRun)
 	}
@@ -47,8 +50,8 @@ func (c *container) relayOutput() {
 			if poll.FD < 0 || poll.Revents == 0 {
 				continue
 			}
-			buffer := kernel.View[byte](memory)[i*lineAtMost : (i+1)*lineAtMost]
-			n, errno := kernel.Read(int(poll.FD), buffer[end.length:])
+			buffer := kernel.View[byte](memory)[i*room : (i+1)*room]
+			n, errno := kernel.Read(int(poll.FD), buffer[end.length:lineAtMost])
 			if errno == syscall.EINTR {
 				continue
 			}
@@ -81,7 +84,7 @@ func closeOthers(polls []kernel.PollFd) {
 }
 
 // passLines writes the lines out that are complete; at the end of the stream, or when there is no room for more, also
-// what is not.
+// what is not, with a newline in the same write, so that nobody else's line comes between.
 func (c *container) passLines(end *pipeEnd, buffer []byte, finished bool) {
 	text := buffer[:end.length]
 	begin := 0
@@ -92,10 +95,9 @@ func (c *container) passLines(end *pipeEnd, buffer []byte, finished bool) {
 		}
 	}
 	rest := text[begin:]
-	if len(rest) == len(buffer) || finished && len(rest) > 0 {
-		c.passLine(end, rest)
-		newline := [...]byte{'\n'}
-		writeAll(int(end.to), newline[:])
+	if len(rest) == lineAtMost || finished && len(rest) > 0 {
+		buffer[end.length] = '\n'
+		c.passLine(end, buffer[begin:end.length+1])
 		rest = rest[:0]
 	}
 	end.length = int32(copy(buffer, rest))

@@ -42,6 +42,8 @@ func (c *container) tell(signal uint8) {
 func forwardable(info kernel.Info, self int) bool {
 	byProcess := info.Code <= 0
 	switch syscall.Signal(info.Signal) {
+	case 32, 33:
+		return false // libc's, between the threads of one process (nptl(7))
 	case syscall.SIGCHLD:
 		return false // our own news
 	case syscall.SIGPIPE:
@@ -71,12 +73,17 @@ func (c *container) pass(signal uint8) {
 // hand sends a signal to one process. That the kernel refuses is nothing to end a container for: the process may have
 // changed its user (EPERM, without CAP_KILL) or be gone (ESRCH).
 func (c *container) hand(pid int32, signal uint8) {
+	stopped := false
 	if c.telling {
 		if p, ok := readStat(int(pid)); ok {
 			c.told.add(&p)
+			stopped = p.Stopped()
 		}
 	}
 	errno := kernel.Kill(int(pid), signal)
+	if stopped {
+		kernel.Kill(int(pid), uint8(syscall.SIGCONT)) // else it would hear of it only when somebody continues it
+	}
 	if c.options.Verbosity > 0 {
 		sayHanded(int(pid), signal, errno)
 	}
@@ -215,9 +222,10 @@ func (c *container) work(signal uint8) {
 }
 
 func (c *container) lookAgain(p *proc.Process, signal uint8) policy.Answer {
+	// In this order: a SIGKILL that is no longer pending has left its flag.
+	status, exists := readStatus(int(p.PID))
 	after, ok := readStat(int(p.PID))
-	status, _ := readStatus(int(p.PID))
-	if !ok || after.Start != p.Start {
+	if !ok || !exists || after.Start != p.Start {
 		return policy.Both // it is gone
 	}
 	return policy.After(&after, &status, signal)

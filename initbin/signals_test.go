@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/podinit/podinit/initbin/kernel"
 )
 
 // trapper is a shell command that says its name and the signal whenever it gets one of a list, and lives on: the
@@ -94,5 +95,36 @@ func TestSignalsByHandler(t *testing.T) {
 			c.signal(syscall.SIGKILL)
 			c.wait()
 		})
+	}
+}
+
+func TestForwardable(t *testing.T) {
+	const self, fromKernel, fromUser, fromQueue = 7, 0x80, 0, -1
+	for name, tt := range map[string]struct {
+		signal syscall.Signal
+		code   int32
+		pid    int
+		want   bool
+	}{
+		"TERM from outside":                 {syscall.SIGTERM, fromUser, 0, true},
+		"TERM from ourselves":               {syscall.SIGTERM, fromUser, self, true},
+		"INT of a terminal":                 {syscall.SIGINT, fromKernel, 0, true},
+		"a queued real-time signal":         {40, fromQueue, 12, true},
+		"CHLD of a child":                   {syscall.SIGCHLD, 1, 9, false},
+		"CHLD by kill":                      {syscall.SIGCHLD, fromUser, 9, false},
+		"PIPE by kill":                      {syscall.SIGPIPE, fromUser, 9, true},
+		"PIPE of our own write":             {syscall.SIGPIPE, fromUser, self, false},
+		"SEGV by kill":                      {syscall.SIGSEGV, fromUser, 9, true},
+		"SEGV of our own":                   {syscall.SIGSEGV, 1, 0, false},
+		"ABRT by kill":                      {syscall.SIGABRT, fromUser, 9, true},
+		"TTIN by kill, as gunicorn is used": {syscall.SIGTTIN, fromUser, 9, true},
+		"TTIN as we have read a terminal":   {syscall.SIGTTIN, fromKernel, 0, false},
+		"libc's own":                        {32, fromUser, 9, false},
+		"the first that is not":             {34, fromUser, 9, true},
+	} {
+		got := forwardable(kernel.Info{Signal: uint8(tt.signal), Code: tt.code, PID: tt.pid}, self)
+		if got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }

@@ -50,7 +50,7 @@ func Before(s *proc.Status, name string, signal uint8) Answer {
 // afterwards.
 func After(p *proc.Process, s *proc.Status, signal uint8) Answer {
 	switch {
-	case p.Gone() || s.State == 'Z' || s.State == 'X' || s.Pending.Has(uint8(syscall.SIGKILL)):
+	case p.Gone() || s.Pending.Has(uint8(syscall.SIGKILL)):
 		// To end a process, the kernel queues SIGKILL for all its threads while it still queues the signal.
 		return Both
 	case dumps(signal):

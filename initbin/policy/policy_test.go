@@ -53,7 +53,6 @@ func TestAfter(t *testing.T) {
 	}{
 		"the kernel has queued SIGKILL":        {proc.Process{State: 'S'}, proc.Status{State: 'S', Pending: set(syscall.SIGTERM, syscall.SIGKILL)}, syscall.SIGTERM, Both},
 		"a zombie":                             {proc.Process{State: 'Z'}, proc.Status{State: 'Z'}, syscall.SIGTERM, Both},
-		"a zombie since then":                  {proc.Process{State: 'R'}, proc.Status{State: 'Z'}, syscall.SIGTERM, Both},
 		"on its way out":                       {proc.Process{State: 'R', Flags: 0x400444}, proc.Status{State: 'R'}, syscall.SIGTERM, Both},
 		"tini takes it by sigwait":             {proc.Process{State: 'S'}, proc.Status{State: 'S'}, syscall.SIGTERM, Alone},
 		"catatonit has it blocked, for a fd":   {proc.Process{State: 'S'}, proc.Status{State: 'S', Blocked: set(syscall.SIGTERM), Pending: set(syscall.SIGTERM)}, syscall.SIGTERM, Alone},

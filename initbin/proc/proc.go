@@ -11,21 +11,31 @@ type Process struct {
 	Group   int32
 	Session int32
 	Flags   uint32
+	Threads int32
 	Start   uint64 // since boot, in ticks: a process ID may be used again, both together not
 	State   byte
 	length  uint8
 	name    [15]byte // TASK_COMM_LEN without the NUL
 }
 
-// PF_EXITING and PF_SIGNALED (linux/sched.h): the process is past the point where it could handle anything, though it
-// may still be writing a core dump or giving memory back.
-const flagsDying = 0x4 | 0x400
+// PF_EXITING and PF_SIGNALED (linux/sched.h): the first thread is past the point where it could handle anything; and it
+// is because of a signal, so that all threads are, though it may still be writing a core dump or giving memory back.
+const (
+	flagExiting  = 0x4
+	flagSignaled = 0x400
+)
 
 // Name is the command name, which the process itself can change to anything. The string is p's own memory.
 func (p *Process) Name() string { return unsafe.String(&p.name[0], p.length) }
 
-// Gone says whether the process has ended or is about to: a zombie can neither get a signal nor be waited for.
-func (p *Process) Gone() bool { return p.State == 'Z' || p.State == 'X' || p.Flags&flagsDying != 0 }
+// Gone says whether the process has ended or is about to: it can neither get a signal nor be waited for. The first
+// thread may also end before the others (pthread_exit(3)): then the process looks like a zombie and is none.
+func (p *Process) Gone() bool {
+	if p.Flags&flagSignaled != 0 {
+		return true
+	}
+	return (p.State == 'Z' || p.State == 'X' || p.Flags&flagExiting != 0) && p.Threads <= 1
+}
 
 // Stopped says whether the process is stopped by a signal.
 func (p *Process) Stopped() bool { return p.State == 'T' }
@@ -57,9 +67,11 @@ func ParseStat(text []byte) (p Process, ok bool) {
 	f.number(text) // tty_nr
 	f.number(text) // tpgid
 	p.Flags = uint32(f.number(text))
-	for range 12 { // minflt to itrealvalue
+	for range 10 { // minflt to nice
 		f.number(text)
 	}
+	p.Threads = int32(f.number(text))
+	f.number(text) // itrealvalue
 	p.Start = f.number(text)
 	return p, !f.bad
 }

@@ -47,6 +47,8 @@ func TestGone(t *testing.T) {
 		"running": {Process{State: 'R'}, false}, "stopped": {Process{State: 'T'}, false}, "zombie": {Process{State: 'Z'}, true},
 		"dead": {Process{State: 'X'}, true}, "exiting": {Process{State: 'R', Flags: 0x4}, true},
 		"dumping core": {Process{State: 'D', Flags: 0x400}, true}, "other flags": {Process{State: 'S', Flags: 0x400100}, false},
+		"the first thread has ended":        {Process{State: 'Z', Flags: 0x4, Threads: 3}, false},
+		"all threads are ended by a signal": {Process{State: 'Z', Flags: 0x404, Threads: 3}, true},
 	} {
 		if got := tt.p.Gone(); got != tt.want {
 			t.Errorf("%s: %v", name, got)

@@ -229,7 +229,10 @@ func (t *Trial) Start(s Spec) *Container {
 	c.PID = c.cmd.Process.Pid
 	t.Cleanup(c.kill)
 	if s.Traced {
+		// Not before the stage runs, whose own exec is not the one to be traced.
+		_, err := executed.Read(make([]byte, 1))
 		executed.Close()
+		t.Must(err)
 		return c
 	}
 	go c.wait()

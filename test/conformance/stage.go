@@ -206,7 +206,7 @@ func (s *Stage) exec(cgroups []int) error {
 		return err
 	}
 	if s.Traced {
-		if err := awaitTracer(4); err != nil {
+		if err := awaitTracer(3, 4); err != nil {
 			return fmt.Errorf("tracer: %w", err)
 		}
 	}

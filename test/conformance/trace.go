@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"runtime"
 
 	"golang.org/x/sys/unix"
@@ -74,9 +73,12 @@ func (c *Container) interruptAt(n int) (started bool) {
 	}
 }
 
-// awaitTracer waits, in the stage, for the word that the tracer is there.
-func awaitTracer(fd uintptr) error {
-	unix.CloseOnExec(int(fd))
-	_, err := os.NewFile(fd, "go ahead").Read(make([]byte, 2))
+// awaitTracer says, in the stage, that a tracer may come, and waits for the word that it is there.
+func awaitTracer(ready, goAhead int) error {
+	unix.CloseOnExec(goAhead)
+	if _, err := unix.Write(ready, []byte("t")); err != nil {
+		return err
+	}
+	_, err := unix.Read(goAhead, make([]byte, 2))
 	return err
 }

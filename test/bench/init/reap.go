@@ -17,7 +17,7 @@ func (b *bench) measureReaping() ([]row, error) {
 		orphans = 5_000
 	}
 	count := strconv.Itoa(orphans)
-	rounds, _ := b.rounds(5, 1)
+	rounds, _ := b.rounds(9, 1) // they differ more than those of other measures
 	backlog, err := b.interleave(rounds, 1, b.contenders(), median, func(c contender) (float64, error) {
 		return b.reapBacklog(c, count)
 	})
@@ -25,6 +25,7 @@ func (b *bench) measureReaping() ([]row, error) {
 		return nil, err
 	}
 	spent := figures{}
+	rounds, _ = b.rounds(5, 1)
 	sustained, err := b.interleave(rounds, 1, b.contenders(), median, func(c contender) (float64, error) {
 		took, busy, err := b.reapSustained(c, count)
 		spent[c.name] = append(spent[c.name], busy/1e3/float64(orphans))
