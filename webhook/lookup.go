@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	// planTime is what is left, of the time that admission has, for what comes after the lookups.
+	// planTime is what is left at least, of the time that admission has, for what comes after the lookups; a quarter of it
+	// where that is more.
 	planTime = 250 * time.Millisecond
 	// maxLookups of one Pod are under way at once.
 	maxLookups = 8
@@ -90,7 +91,8 @@ func (i Injector) lookUpOne(ctx context.Context, q imageconfig.Query) (found ima
 // lookupTime is how long a Pod may wait for its images.
 func (i Injector) lookupTime(ctx context.Context) time.Duration {
 	if deadline, ok := ctx.Deadline(); ok {
-		return min(i.LookupTime, time.Until(deadline)-planTime)
+		left := time.Until(deadline)
+		return min(i.LookupTime, left-max(planTime, left/4))
 	}
 	return i.LookupTime
 }

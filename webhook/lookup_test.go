@@ -1,0 +1,243 @@
+package webhook_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/name"
+	fake "github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/imageconfig"
+	"github.com/podinit/podinit/internal/registry"
+	"github.com/podinit/podinit/webhook"
+)
+
+// images is a Source made of functions; Known knows nothing without one.
+type images struct {
+	lookup func(context.Context, imageconfig.Query) (imageconfig.Found, error)
+	known  func(imageconfig.Query) (imageconfig.Found, bool)
+}
+
+func (i images) Lookup(ctx context.Context, q imageconfig.Query) (imageconfig.Found, error) {
+	return i.lookup(ctx, q)
+}
+
+func (i images) Known(_ context.Context, q imageconfig.Query) (imageconfig.Found, bool) {
+	if i.known == nil {
+		return imageconfig.Found{}, false
+	}
+	return i.known(q)
+}
+
+func runs(stopSignal string, entrypoint ...string) imageconfig.Found {
+	return imageconfig.Found{From: imageconfig.FromCache, Image: imageconfig.Image{
+		Digest:  "sha256:" + strings.Repeat("0a", 32),
+		Configs: []imageconfig.Config{{Platform: imageconfig.Platform{OS: "linux"}, Entrypoint: entrypoint, StopSignal: stopSignal}},
+	}}
+}
+
+// mutated is what becomes of a Pod, and what its status says.
+func mutated(t *testing.T, injector webhook.Injector, object string) (corev1.Pod, webhook.Answer, v1alpha1.Status) {
+	t.Helper()
+	answer, err := injector.Mutate(t.Context(), webhook.Request{Namespace: "team-a", Object: []byte(object)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	patch, err := jsonpatch.DecodePatch(answer.Patch)
+	if err != nil {
+		t.Fatalf("patch %s: %v", answer.Patch, err)
+	}
+	patched, err := patch.Apply([]byte(object))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pod corev1.Pod
+	var status v1alpha1.Status
+	if err := json.Unmarshal(patched, &pod); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(pod.Annotations[v1alpha1.StatusAnnotation]), &status); err != nil {
+		t.Fatal(err)
+	}
+	return pod, answer, status
+}
+
+const withoutCommand = `{"metadata":{},"spec":{"containers":[{"name":"app","image":"registry.example/app:1"},{"name":"own","image":"registry.example/own:1","command":["own"]}]}}`
+
+func TestLookup(t *testing.T) {
+	i := injector
+	i.LookupTime = time.Minute
+	i.Images = images{
+		lookup: func(_ context.Context, q imageconfig.Query) (imageconfig.Found, error) {
+			if q.Namespace != "team-a" || q.Reference.Repository != "app" {
+				t.Errorf("asked for %v", q)
+			}
+			return runs("SIGQUIT", "/entry"), nil
+		},
+		known: func(imageconfig.Query) (imageconfig.Found, bool) { return runs("SIGUSR1", "/not-this"), true },
+	}
+	pod, answer, status := mutated(t, i, withoutCommand)
+	want := [][]string{
+		{"/podinit/init", "--grace=30s", "--stop-signal=SIGQUIT", "--termination-message=/dev/termination-log", "--", "/entry"},
+		{"/podinit/init", "--grace=30s", "--stop-signal=SIGUSR1", "--termination-message=/dev/termination-log", "--", "own"},
+	}
+	if diff := cmp.Diff(want, [][]string{pod.Spec.Containers[0].Command, pod.Spec.Containers[1].Command}); diff != "" {
+		t.Errorf("commands (-want +got):\n%s", diff)
+	}
+	if s := status.Containers["app"]; s.Source != v1alpha1.SourceRegistry || s.Digest != "sha256:"+strings.Repeat("0a", 32) {
+		t.Errorf("status %+v", s)
+	}
+	if len(answer.Lookups) != 1 || answer.Lookups[0].Outcome != "cache" {
+		t.Errorf("lookups for the metrics: %+v", answer.Lookups)
+	}
+}
+
+// Whatever a lookup does, the Pod is admitted and its other containers are wrapped.
+func TestLookupFails(t *testing.T) {
+	for name, c := range map[string]struct {
+		lookup func(context.Context, imageconfig.Query) (imageconfig.Found, error)
+		reason v1alpha1.Reason
+	}{
+		"refused": {func(context.Context, imageconfig.Query) (imageconfig.Found, error) {
+			return imageconfig.Found{}, &imageconfig.Failure{Reason: v1alpha1.ReasonLookupUnauthorized, Registry: "registry.example", Err: errors.New("401")}
+		}, v1alpha1.ReasonLookupUnauthorized},
+		"hangs": {func(ctx context.Context, _ imageconfig.Query) (imageconfig.Found, error) {
+			<-ctx.Done()
+			return imageconfig.Found{}, ctx.Err()
+		}, v1alpha1.ReasonLookupTimeout},
+		"panics": {func(context.Context, imageconfig.Query) (imageconfig.Found, error) { panic("out of cheese") }, v1alpha1.ReasonLookupFailed},
+		"surprises": {func(context.Context, imageconfig.Query) (imageconfig.Found, error) {
+			return imageconfig.Found{}, io.EOF
+		}, v1alpha1.ReasonLookupFailed},
+		"nothing": {func(context.Context, imageconfig.Query) (imageconfig.Found, error) { return imageconfig.Found{}, nil }, v1alpha1.ReasonImageNotLinux},
+	} {
+		t.Run(name, func(t *testing.T) {
+			i := injector
+			i.LookupTime = time.Millisecond
+			i.Images = images{lookup: c.lookup}
+			pod, answer, status := mutated(t, i, withoutCommand)
+			if got := status.Containers["app"].Reason; got != c.reason || pod.Spec.Containers[0].Command != nil {
+				t.Errorf("reason %s, want %s; command %q", got, c.reason, pod.Spec.Containers[0].Command)
+			}
+			if status.Containers["own"].Action != v1alpha1.ActionWrapped {
+				t.Errorf("the other container: %+v", status.Containers["own"])
+			}
+			if len(answer.Warnings) != 1 || !strings.Contains(answer.Warnings[0], "podinit.dev/entrypoint.") {
+				t.Errorf("warnings %q do not say the way out", answer.Warnings)
+			}
+		})
+	}
+}
+
+// A Pod waits less than admission has, even if it might wait longer for its images.
+func TestLookupLeavesTimeForTheAnswer(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	var ends time.Time
+	i := injector
+	i.LookupTime = 2 * time.Hour
+	i.Images = images{lookup: func(ctx context.Context, _ imageconfig.Query) (imageconfig.Found, error) {
+		ends, _ = ctx.Deadline()
+		return imageconfig.Found{}, io.EOF
+	}}
+	if _, err := i.Mutate(ctx, webhook.Request{Object: []byte(withoutCommand)}); err != nil {
+		t.Fatal(err)
+	}
+	if admission, _ := ctx.Deadline(); ends.IsZero() || admission.Sub(ends) < 250*time.Millisecond {
+		t.Errorf("a lookup may take until %v, and admission has until %v", ends, admission)
+	}
+}
+
+// A burst of Pods costs a registry one HEAD per image and one GET of each of its parts, however slow it is.
+func TestBurst(t *testing.T) {
+	const distinct, pods = 10, 1000
+	inner := fake.New(fake.Logger(log.New(io.Discard, "", 0)))
+	var mu sync.Mutex
+	var asked []string
+	var slow atomic.Bool
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		asked = append(asked, r.Method+" "+r.URL.Path)
+		mu.Unlock()
+		if slow.Load() {
+			time.Sleep(300 * time.Millisecond) // the registry's own time; the test waits for answers only
+		}
+		inner.ServeHTTP(w, r)
+	}))
+	defer server.Close()
+	host := strings.TrimPrefix(server.URL, "http://")
+	var want []string
+	for n := range distinct {
+		image, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: "amd64", Config: v1.Config{Entrypoint: []string{fmt.Sprintf("/app-%d", n)}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tag, err := name.NewTag(fmt.Sprintf("%s/app-%d:1", host, n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := remote.Write(tag, image); err != nil {
+			t.Fatal(err)
+		}
+		manifest, err := image.Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		config, err := image.ConfigName()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, fmt.Sprintf("GET /v2/app-%d/blobs/%s", n, config), fmt.Sprintf("GET /v2/app-%d/manifests/%s", n, manifest),
+			fmt.Sprintf("HEAD /v2/app-%d/manifests/1", n))
+	}
+	slices.Sort(want)
+	asked = nil
+	slow.Store(true)
+
+	registries, err := registry.New(registry.Config{
+		Registries: []registry.Host{{Host: host, PlainHTTP: true}}, PrivateNetworks: []string{"127.0.0.0/8"},
+	}, nil, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := injector
+	i.Images, i.LookupTime = imageconfig.NewCache(registries, imageconfig.DefaultLimits(), time.Now), time.Minute
+	var all sync.WaitGroup
+	slots := make(chan struct{}, 100)
+	for n := range pods {
+		slots <- struct{}{}
+		all.Go(func() {
+			defer func() { <-slots }()
+			pod, _, _ := mutated(t, i, fmt.Sprintf(`{"metadata":{},"spec":{"containers":[{"name":"app","image":"%s/app-%d:1"}]}}`, host, n%distinct))
+			if command := pod.Spec.Containers[0].Command; len(command) == 0 || command[len(command)-1] != fmt.Sprintf("/app-%d", n%distinct) {
+				t.Errorf("pod %d runs %q", n, command)
+			}
+		})
+	}
+	all.Wait()
+	asked = slices.DeleteFunc(asked, func(request string) bool { return request == "GET /v2/" }) // how it wants to be asked
+	slices.Sort(asked)
+	if diff := cmp.Diff(want, asked); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+}
