@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/imageconfig"
 	"github.com/podinit/podinit/internal/inject"
 	"github.com/podinit/podinit/webhook"
 )
@@ -425,6 +426,20 @@ func FuzzObject(f *testing.F) {
 		Delivery:    v1alpha1.DeliverByImageVolume,
 		Entrypoints: []v1alpha1.ImageEntrypoint{{Image: "x*", Entrypoint: []string{"$entry"}}, {Image: "*", Cmd: []string{"cmd", "$"}}},
 	}))}
+	pinning := withProfile(f, v1alpha1.InitProfileSpec{Containers: v1alpha1.ContainersSpec{Sidecars: true}, PinDigest: v1alpha1.PinOnLookup})
+	pinning.LookupTime, pinning.Images = time.Minute, images{
+		lookup: func(context.Context, imageconfig.Query) (imageconfig.Found, error) {
+			return runs("SIGQUIT", "$entry"), nil
+		},
+		known: func(imageconfig.Query) (imageconfig.Found, bool) { return runs("SIGQUIT", "$entry"), true },
+	}
+	failing := injector
+	failing.LookupTime, failing.Images = time.Minute, images{
+		lookup: func(context.Context, imageconfig.Query) (imageconfig.Found, error) {
+			return imageconfig.Found{}, io.EOF
+		},
+	}
+	handlers = append(handlers, fuzzed(pinning), fuzzed(failing))
 	// As it is: an apiserver's encoder need not write as ours does.
 	head, tail, _ := strings.Cut(reviewOf(`"the object"`), `"the object"`)
 	ask := func(t *testing.T, send handler, object []byte) []byte {

@@ -241,3 +241,39 @@ func TestBurst(t *testing.T) {
 		t.Errorf("requests (-want +got):\n%s", diff)
 	}
 }
+
+// BenchmarkMutate compares a Pod with a command with one whose image is known, both decided about as at admission.
+func BenchmarkMutate(b *testing.B) {
+	server := httptest.NewServer(fake.New(fake.Logger(log.New(io.Discard, "", 0))))
+	defer server.Close()
+	host := strings.TrimPrefix(server.URL, "http://")
+	tag, err := name.NewTag(host + "/app:1")
+	if err != nil {
+		b.Fatal(err)
+	}
+	image, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: "amd64", Config: v1.Config{Entrypoint: []string{"app"}}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := remote.Write(tag, image); err != nil {
+		b.Fatal(err)
+	}
+	registries, err := registry.New(registry.Config{
+		Registries: []registry.Host{{Host: host, PlainHTTP: true}}, PrivateNetworks: []string{"127.0.0.0/8"},
+	}, nil, time.Now)
+	if err != nil {
+		b.Fatal(err)
+	}
+	i := injector
+	i.Images, i.LookupTime = imageconfig.NewCache(registries, imageconfig.DefaultLimits(), time.Now), time.Minute
+	for name, command := range map[string]string{"command": `,"command":["app"]`, "image": ""} {
+		object := fmt.Appendf(nil, `{"metadata":{},"spec":{"containers":[{"name":"app","image":"%s/app:1"%s}]}}`, host, command)
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if answer, err := i.Mutate(b.Context(), webhook.Request{Namespace: "team-a", Object: object}); err != nil || len(answer.Warnings) > 0 {
+					b.Fatal(err, answer.Warnings)
+				}
+			}
+		})
+	}
+}
