@@ -218,9 +218,16 @@ func TestDocumentedConfig(t *testing.T) {
 			example.WriteString(text + "\n")
 		}
 	}
-	config, err := parseConfig([]byte(example.String()))
-	if err != nil || len(config.Registries) != 3 {
-		t.Errorf("%v, %v", config, err)
+	page, err := os.ReadFile("../../docs/lookup.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```yaml\n")
+	documented, _, _ := strings.Cut(rest, "```")
+	for where, text := range map[string]string{"config.go": example.String(), "docs/lookup.md": documented} {
+		if config, err := parseConfig([]byte(text)); err != nil || len(config.Registries) < 3 || len(config.Credentials.Namespaces) != 1 {
+			t.Errorf("%s: %v, %v", where, config, err)
+		}
 	}
 }
 
