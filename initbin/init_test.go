@@ -254,6 +254,7 @@ func TestTerminationMessage(t *testing.T) {
 		want      string
 	}{
 		"cannot start":               {[]string{"nope"}, "", "podinit: cannot run \"nope\": not found in PATH; check the container's command and image\n"},
+		"a wrong flag":               {[]string{"--nonsense"}, "", "podinit: --nonsense: no such flag; --help lists them, and a program of this name goes after --\n"},
 		"killed":                     {[]string{"sh", "-c", "kill -KILL $$"}, "", "podinit: \"sh\" was killed by SIGKILL\n"},
 		"nothing to say":             {[]string{"sh", "-c", "exit 3"}, "", ""},
 		"the program has its own":    {[]string{"sh", "-c", "kill -KILL $$"}, "mine", "mine"},
