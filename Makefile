@@ -9,6 +9,7 @@ MAKEFLAGS += --no-print-directory
 
 VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo v0.0.0-$$(git describe --always --abbrev=12 --dirty 2>/dev/null || echo unknown))
 ARCH    ?= $(shell go env GOARCH)
+ARCHITECTURES := amd64 arm64 arm ppc64le s390x riscv64
 KUBECTL ?= kubectl
 
 # Where images live: make images tags them $(IMAGE_REPOSITORY)/{init,webhook}:$(IMAGE_TAG).
@@ -58,6 +59,10 @@ images: build ## build the container images with docker or buildah, and archives
 		fi; \
 		echo "$$image ($$archive)"; \
 	done
+
+.PHONY: images-all
+images-all: ## images for every Linux architecture that Kubernetes runs on
+	@for arch in $(ARCHITECTURES); do $(MAKE) images ARCH=$$arch IMAGE_TAG=$(IMAGE_TAG)-$$arch; done
 
 .PHONY: clean
 clean: ## remove bin/, the programs of the test cluster too
@@ -175,16 +180,18 @@ test-race:
 test-init: deps ## the init's own tests, in PID namespaces of their own, on every architecture (root)
 	go test -count=1 ./initbin
 
-# How large the storms are: nothing here is the size for CI, -long the one that the product promises.
-SIZE ?=
+# Sizes. As they stand here they are those for CI; test-long has the ones that the product promises.
+CONFORMANCE_SIZE ?=
+GENERATED_PODS ?= 300
 
 .PHONY: test-long
-test-long: ## the same with storms of full size
-	@$(MAKE) test SIZE=-long
+test-long: ## the same with storms of full size and 300,000 generated pods (two hours)
+	go test -count=1 -timeout 120m ./internal/inject -run Properties -pods=300000
+	@$(MAKE) test CONFORMANCE_SIZE=-long GENERATED_PODS=3000
 
 .PHONY: test-conformance
 test-conformance: deps build ## the init through every behaviour, in PID namespaces of its own (root)
-	go test -count=1 -timeout 60m -v ./test/conformance -args -init $(abspath $(BIN)/linux/$(ARCH)/init) $(SIZE)
+	go test -count=1 -timeout 60m -v ./test/conformance -args -init $(abspath $(BIN)/linux/$(ARCH)/init) $(CONFORMANCE_SIZE)
 
 .PHONY: conformance
 conformance: deps build ## which behaviour holds for which init: podinit, tini, dumb-init, catatonit
@@ -197,7 +204,7 @@ test-cluster: deps cluster-programs ## the test cluster itself: up, crash, up, d
 .PHONY: test-e2e
 test-e2e: cluster-up cluster-deploy ## the suites on the real cluster (root)
 	go run ./test/demo -kubeconfig $$($(CLUSTER) kubeconfig) -registry $$($(CLUSTER) registry)
-	go test -count=1 -timeout 30m -v ./test/e2e/...
+	go test -count=1 -timeout 30m -v ./test/e2e -args -generated $(GENERATED_PODS)
 	@$(MAKE) cluster-down
 
 # controller-gen is pinned in a module of its own. $(call generate,directory) writes what is generated below a directory.
@@ -217,6 +224,11 @@ verify: ## is what is generated what the source says?
 	@rm -rf $(BIN)/_verify # Go overlooks directories that begin with _
 	@$(call generate,$(BIN)/_verify)
 	@for file in $$(cd $(BIN)/_verify && find . -type f); do diff -u $$file $(BIN)/_verify/$$file || { echo "run make generate" >&2; exit 1; }; done
+
+.PHONY: bench
+bench: deps build ## measure the init beside tini, dumb-init and catatonit, and admission beside doing nothing (root)
+	go run ./test/bench/init -init $(BIN)/linux/$(ARCH)/init
+	go run ./test/bench/admission
 
 .PHONY: lint
 lint: verify ## gofmt, go vet and make verify

@@ -7,11 +7,12 @@
 package webhook
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"runtime/debug"
@@ -19,14 +20,18 @@ import (
 
 	"github.com/go-logr/logr"
 	admissionv1 "k8s.io/api/admission/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/podinit/podinit/internal/rawjson"
 )
 
 const (
 	// MaxBody bounds an AdmissionReview, in bytes. etcd's own limit for an object is 1.5 MiB, and a review holds one
 	// or two.
 	MaxBody = 8 << 20
+	// usualBody is what memory is set aside for before the body arrives, in bytes.
+	usualBody = 1 << 20
+	// reviewVersion is the only one that is understood and spoken.
+	reviewVersion = "admission.k8s.io/v1"
 	// answerTime is what is left of the apiserver's timeout for the answer to reach it.
 	answerTime = 500 * time.Millisecond
 	// defaultTimeout is the apiserver's where the request does not name one.
@@ -86,20 +91,28 @@ type Handler struct {
 
 // review is an AdmissionReview of which only what is used is decoded.
 type review struct {
-	metav1.TypeMeta `json:",inline"`
-	Request         *reviewRequest `json:"request"`
+	APIVersion string         `json:"apiVersion"`
+	Kind       string         `json:"kind"`
+	Request    *reviewRequest `json:"request"`
 }
 
 type reviewRequest struct {
-	UID         types.UID                   `json:"uid"`
-	Resource    metav1.GroupVersionResource `json:"resource"`
-	SubResource string                      `json:"subResource"`
-	Namespace   string                      `json:"namespace"`
-	Name        string                      `json:"name"`
-	Operation   admissionv1.Operation       `json:"operation"`
-	DryRun      bool                        `json:"dryRun"`
-	Object      json.RawMessage             `json:"object"`
+	UID         string                `json:"uid"`
+	Resource    resource              `json:"resource"`
+	SubResource string                `json:"subResource"`
+	Namespace   string                `json:"namespace"`
+	Name        string                `json:"name"`
+	Operation   admissionv1.Operation `json:"operation"`
+	DryRun      bool                  `json:"dryRun"`
+	Object      json.RawMessage       `json:"object"`
 }
+
+type resource struct {
+	Group    string `json:"group"`
+	Resource string `json:"resource"`
+}
+
+var decoder = rawjson.For[review]()
 
 // ServeHTTP answers one AdmissionReview.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -119,29 +132,57 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 
-	answer, outcome, err := h.answer(ctx, in.Request)
-	log := h.Log.WithValues("uid", in.Request.UID, "namespace", in.Request.Namespace, "name", in.Request.Name)
+	answer, outcome, err := h.answer(ctx, in)
 	if err != nil {
 		// One warning tells the user that nothing happened; the log has the rest.
 		answer = Answer{Warnings: []string{"podinit: pod left alone: " + err.Error()}}
-		log.Error(err, "admitted a pod as it came", "outcome", outcome)
-	} else {
-		log.V(1).Info("answered", "outcome", outcome, "dryRun", in.Request.DryRun, "containers", answer.Containers, "ignored", answer.Ignored)
+		h.logOf(in).Error(err, "admitted a pod as it came", "outcome", outcome)
+	} else if h.Log.V(1).Enabled() {
+		h.logOf(in).V(1).Info("answered", "outcome", outcome, "dryRun", in.DryRun, "containers", answer.Containers, "ignored", answer.Ignored)
 	}
 	h.Metrics.observe(outcome, answer, time.Since(start))
 
-	response := &admissionv1.AdmissionResponse{UID: in.Request.UID, Allowed: answer.Refusal == "", Warnings: answer.Warnings}
-	if !response.Allowed {
-		response.Result = &metav1.Status{Status: metav1.StatusFailure, Reason: metav1.StatusReasonForbidden, Code: http.StatusForbidden, Message: answer.Refusal}
+	w.Header().Set("Content-Type", "application/json")
+	if _, err := w.Write(response(in.UID, answer)); err != nil {
+		h.logOf(in).Info("the apiserver did not take the answer", "error", err.Error())
+	}
+}
+
+// logOf names the request in every line.
+func (h *Handler) logOf(in *reviewRequest) logr.Logger {
+	return h.Log.WithValues("uid", in.UID, "namespace", in.Namespace, "name", in.Name)
+}
+
+// response is the AdmissionReview that carries an answer.
+func response(uid string, answer Answer) []byte {
+	const size = 256 // without patch and warnings
+	out := make([]byte, 0, size+base64.StdEncoding.EncodedLen(len(answer.Patch)))
+	out = append(out, `{"kind":"AdmissionReview","apiVersion":"`+reviewVersion+`","response":{"uid":`...)
+	out = rawjson.AppendString(out, uid)
+	if answer.Refusal == "" {
+		out = append(out, `,"allowed":true`...)
+	} else {
+		out = append(out, `,"allowed":false,"status":{"status":"Failure","reason":"Forbidden","code":403,"message":`...)
+		out = rawjson.AppendString(out, answer.Refusal)
+		out = append(out, '}')
 	}
 	if answer.Patch != nil {
-		patchType := admissionv1.PatchTypeJSONPatch
-		response.Patch, response.PatchType = answer.Patch, &patchType
+		out = append(out, `,"patchType":"JSONPatch","patch":"`...)
+		out = base64.StdEncoding.AppendEncode(out, answer.Patch)
+		out = append(out, '"')
 	}
-	w.Header().Set("Content-Type", "application/json")
-	if err := json.NewEncoder(w).Encode(admissionv1.AdmissionReview{TypeMeta: in.TypeMeta, Response: response}); err != nil {
-		log.Info("the apiserver did not take the answer", "error", err.Error())
+	for i, warning := range answer.Warnings {
+		if i == 0 {
+			out = append(out, `,"warnings":[`...)
+		} else {
+			out = append(out, ',')
+		}
+		out = rawjson.AppendString(out, warning)
 	}
+	if len(answer.Warnings) > 0 {
+		out = append(out, ']')
+	}
+	return append(out, "}}\n"...)
 }
 
 // timeout is how long we may think: what the apiserver says in its query, less the time the answer needs.
@@ -154,7 +195,7 @@ func timeout(r *http.Request) time.Duration {
 }
 
 // read reads an AdmissionReview; where that fails, status is the HTTP status to say it with.
-func read(w http.ResponseWriter, r *http.Request) (in *review, status int, err error) {
+func read(w http.ResponseWriter, r *http.Request) (request *reviewRequest, status int, err error) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		return nil, http.StatusMethodNotAllowed, fmt.Errorf("method %s: send an AdmissionReview by POST", r.Method)
@@ -162,24 +203,35 @@ func read(w http.ResponseWriter, r *http.Request) (in *review, status int, err e
 	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mediaType != "application/json" {
 		return nil, http.StatusUnsupportedMediaType, fmt.Errorf("content type %q: send application/json", r.Header.Get("Content-Type"))
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	body, err := readBody(w, r)
 	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 		return nil, http.StatusRequestEntityTooLarge, fmt.Errorf("the body is larger than %d bytes, which no AdmissionReview of a Pod is: etcd takes 1.5 MiB", MaxBody)
 	}
 	if err != nil {
 		return nil, http.StatusBadRequest, fmt.Errorf("reading the body: %w", err)
 	}
-	in = &review{}
-	if err := json.Unmarshal(body, in); err != nil {
+	in, err := decoder.Decode(body)
+	if err != nil {
 		return nil, http.StatusBadRequest, fmt.Errorf("reading the body as an AdmissionReview: %w", err)
 	}
-	if want := admissionv1.SchemeGroupVersion.String(); in.APIVersion != want || in.Kind != "AdmissionReview" {
-		return nil, http.StatusBadRequest, fmt.Errorf("the body is a %q of %q: send an AdmissionReview of %s", in.Kind, in.APIVersion, want)
+	if in.APIVersion != reviewVersion || in.Kind != "AdmissionReview" {
+		return nil, http.StatusBadRequest, fmt.Errorf("the body is a %q of %q: send an AdmissionReview of %s", in.Kind, in.APIVersion, reviewVersion)
 	}
 	if in.Request == nil || in.Request.UID == "" {
 		return nil, http.StatusBadRequest, errors.New("the AdmissionReview has no request, or the request no uid")
 	}
-	return in, 0, nil
+	return in.Request, 0, nil
+}
+
+// readBody reads up to MaxBody bytes, into memory of the right size where the request tells it.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	var body bytes.Buffer
+	if r.ContentLength > 0 {
+		// ReadFrom wants some room more to find the end. A length that is only claimed gets no more than a usual Pod's.
+		body.Grow(int(min(r.ContentLength, usualBody)) + bytes.MinRead)
+	}
+	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, MaxBody))
+	return body.Bytes(), err
 }
 
 // answer asks the Mutator, and survives it.

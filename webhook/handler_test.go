@@ -8,6 +8,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +23,9 @@ import (
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kjson "sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/inject"
@@ -132,6 +138,43 @@ func TestPatch(t *testing.T) {
 				podinit_containers_total{action="wrapped",reason="",source="command"} 1
 				`, "podinit_containers_total")
 			expectOutcome(t, registry, "patched")
+		})
+	}
+}
+
+// Whatever is in the answer, the apiserver can read it.
+func TestAnswerIsJSON(t *testing.T) {
+	const uid = "\"\\\n<&>\u2028é"
+	warnings := []string{"", "a \"b\"\n", "<é>"}
+	for name, c := range map[string]struct {
+		answer webhook.Answer
+		want   admissionv1.AdmissionResponse
+	}{
+		"patched": {
+			answer: webhook.Answer{Patch: []byte("[\xff\x00]"), Warnings: warnings},
+			want:   admissionv1.AdmissionResponse{Allowed: true, Patch: []byte("[\xff\x00]"), PatchType: new(admissionv1.PatchTypeJSONPatch), Warnings: warnings},
+		},
+		"unchanged": {want: admissionv1.AdmissionResponse{Allowed: true}},
+		"refused": {
+			answer: webhook.Answer{Refusal: "\"because\"\n", Warnings: warnings[1:2]},
+			want: admissionv1.AdmissionResponse{Warnings: warnings[1:2], Result: &metav1.Status{
+				Status: metav1.StatusFailure, Reason: metav1.StatusReasonForbidden, Code: http.StatusForbidden, Message: "\"because\"\n",
+			}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server, _ := serve(t, mutatorFunc(func(context.Context, webhook.Request) (webhook.Answer, error) { return c.answer, nil }))
+			_, body := post(t, server, "/", reviewOf(pod, func(r map[string]any) { r["uid"] = uid }))
+			var got admissionv1.AdmissionReview
+			if err := json.Unmarshal(body, &got); err != nil {
+				t.Fatalf("%v: %s", err, body)
+			}
+			c.want.UID = uid
+			if diff := cmp.Diff(admissionv1.AdmissionReview{
+				TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"}, Response: &c.want,
+			}, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
 		})
 	}
 }
@@ -329,41 +372,71 @@ func expectMetrics(t *testing.T, registry *prometheus.Registry, want string, nam
 	}
 }
 
+// fuzzed is a handler, and what it answers to a body.
+func fuzzed(m webhook.Mutator) func(body []byte) *httptest.ResponseRecorder {
+	handler := &webhook.Handler{Mutator: m, Metrics: webhook.NewMetrics(prometheus.NewRegistry()), Log: logr.Discard()}
+	return func(body []byte) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(http.MethodPost, "/?timeout=30s", bytes.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, r)
+		return w
+	}
+}
+
+// goldenPods are those of the injection's golden cases.
+func goldenPods(f *testing.F) (pods [][]byte) {
+	files, err := filepath.Glob("../internal/inject/testdata/*/pod.yaml")
+	if err != nil || len(files) == 0 {
+		f.Fatalf("no golden cases found: %v", err)
+	}
+	for _, file := range files {
+		in, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		raw, err := yaml.YAMLToJSON(in)
+		if err != nil {
+			f.Fatal(err)
+		}
+		pods = append(pods, raw)
+	}
+	return pods
+}
+
 // FuzzObject sends whatever is JSON as the object of a review: it is always admitted, and a patch always applies, to
 // something that is not changed again.
 func FuzzObject(f *testing.F) {
 	for _, seed := range []string{
 		pod, `{}`, `null`, `{"metadata":{},"spec":{}}`, `{"metadata":{},"spec":{"containers":[null,{"command":["x"]}]}}`,
 		`{"metadata":{"annotations":{"podinit.dev/status":"x"}},"spec":{"initContainers":[{"name":"podinit-copy","command":["/init","copy","/podinit/init"],"securityContext":null,"volumeMounts":[null]}],"containers":[{"name":"a","command":["/podinit/init","--","/bin/a"],"volumeMounts":[{"name":"podinit","mountPath":"/podinit"}]}],"volumes":[{"name":"podinit","emptyDir":{}}]}}`,
-	} {
-		f.Add([]byte(seed))
-	}
-	for _, seed := range []string{
+		"{ \"metadata\" : {\"annotations\":null},\r\n\t\"spec\":{\"c\\u006fntainers\":[{\"name\":\"\\ud800\xff\",\"command\":[\"\\u0024(X)\"]}]}}",
 		`{"metadata":{"annotations":{"podinit.dev/containers":"a,b,,","podinit.dev/flags.a":"-v --grace","podinit.dev/entrypoint.b":"[\"$x\"]","podinit.dev/entrypoint.":"[\"x\"]"}},"spec":{"initContainers":[{"name":"b","image":"x","restartPolicy":"Always"},null],"containers":[{"name":"a","command":["x"],"image":"y"},{"name":"c","image":"z","args":[7]}]}}`,
 		`{"metadata":{"annotations":{"cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes":",podinit,"}},"spec":{"hostUsers":false,"affinity":{"nodeAffinity":null},"containers":[{"name":"a","image":"x","securityContext":{"seLinuxOptions":{"level":"s0"}}}],"volumes":[{"name":"podinit","image":{}}]}}`,
 	} {
 		f.Add([]byte(seed))
 	}
-	injectors := []webhook.Injector{injector, withProfile(f, v1alpha1.InitProfileSpec{
+	for _, raw := range goldenPods(f) {
+		f.Add(raw)
+	}
+	type handler = func(body []byte) *httptest.ResponseRecorder
+	handlers := []handler{fuzzed(injector), fuzzed(withProfile(f, v1alpha1.InitProfileSpec{
 		Containers:  v1alpha1.ContainersSpec{Sidecars: true, InitContainers: true},
 		Delivery:    v1alpha1.DeliverByImageVolume,
 		Entrypoints: []v1alpha1.ImageEntrypoint{{Image: "x*", Entrypoint: []string{"$entry"}}, {Image: "*", Cmd: []string{"cmd", "$"}}},
-	})}
-	metrics := webhook.NewMetrics(prometheus.NewRegistry())
-	ask := func(t *testing.T, injector webhook.Injector, object []byte) []byte {
-		handler := &webhook.Handler{Mutator: injector, Metrics: metrics, Log: logr.Discard()}
-		r := httptest.NewRequest(http.MethodPost, "/?timeout=30s", strings.NewReader(reviewOf(string(object))))
-		r.Header.Set("Content-Type", "application/json")
-		w := httptest.NewRecorder()
-		handler.ServeHTTP(w, r)
+	}))}
+	// As it is: an apiserver's encoder need not write as ours does.
+	head, tail, _ := strings.Cut(reviewOf(`"the object"`), `"the object"`)
+	ask := func(t *testing.T, send handler, object []byte) []byte {
+		w := send(slices.Concat([]byte(head), object, []byte(tail)))
 		return admitted(t, w.Code, w.Body.Bytes()).Patch
 	}
 	f.Fuzz(func(t *testing.T, object []byte) {
 		if !json.Valid(object) {
 			return
 		}
-		for _, injector := range injectors {
-			raw := ask(t, injector, object)
+		for _, send := range handlers {
+			raw := ask(t, send, object)
 			if raw == nil {
 				continue
 			}
@@ -371,17 +444,63 @@ func FuzzObject(f *testing.F) {
 			if err != nil {
 				t.Fatalf("patch %s: %v", raw, err)
 			}
-			var compact bytes.Buffer
-			if err := json.Compact(&compact, object); err != nil {
-				t.Fatal(err)
-			}
-			patched, err := patch.Apply(compact.Bytes())
+			patched, err := patch.Apply(object)
 			if err != nil {
-				t.Fatalf("applying %s: %v", raw, err)
+				t.Fatalf("applying %s to %s: %v", raw, object, err)
 			}
-			if again := ask(t, injector, patched); again != nil {
+			if again := ask(t, send, patched); again != nil {
 				t.Errorf("%s\nbecame %s\nand is patched again: %s", object, patched, again)
 			}
+		}
+	})
+}
+
+// FuzzReview sends whatever there is as the body: what the apiserver's decoder takes for a review of v1 with a uid is
+// answered with its uid and admitted, anything else is a bad request.
+func FuzzReview(f *testing.F) {
+	for _, body := range []string{
+		reviewOf(pod), reviewOf(`null`), reviewOf(pod, func(r map[string]any) { r["operation"] = "UPDATE" }),
+		``, `null`, `[]`, `{}`, `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"\u0000\"x"}}`,
+		`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","uid":"2"}}`,
+		`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","dryRun":null,"object":}}`,
+		strings.Replace(reviewOf(pod), "AdmissionReview", "admissionreview", 1),
+	} {
+		f.Add([]byte(body))
+	}
+	send := fuzzed(injector)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		w := send(body)
+		// Only what the handler looks at: of the rest it is none of our business whether it is of the right type.
+		var in struct {
+			APIVersion string `json:"apiVersion"`
+			Kind       string `json:"kind"`
+			Request    struct {
+				UID      string `json:"uid"`
+				Resource struct {
+					Group    string `json:"group"`
+					Resource string `json:"resource"`
+				} `json:"resource"`
+				SubResource string          `json:"subResource"`
+				Namespace   string          `json:"namespace"`
+				Name        string          `json:"name"`
+				Operation   string          `json:"operation"`
+				DryRun      bool            `json:"dryRun"`
+				Object      json.RawMessage `json:"object"`
+			} `json:"request"`
+		}
+		strict, err := kjson.UnmarshalStrict(body, &in, kjson.DisallowDuplicateFields)
+		if err != nil || len(strict) > 0 || in.APIVersion != "admission.k8s.io/v1" || in.Kind != "AdmissionReview" || in.Request.UID == "" {
+			if w.Code != http.StatusBadRequest {
+				t.Errorf("status %d for %q", w.Code, body)
+			}
+			return
+		}
+		var out admissionv1.AdmissionReview
+		if err := json.Unmarshal(w.Body.Bytes(), &out); w.Code != http.StatusOK || err != nil || out.Response == nil {
+			t.Fatalf("status %d, %v for %q: %s", w.Code, err, body, w.Body)
+		}
+		if !out.Response.Allowed || string(out.Response.UID) != in.Request.UID {
+			t.Errorf("allowed %v, uid %q for %q", out.Response.Allowed, out.Response.UID, body)
 		}
 	})
 }

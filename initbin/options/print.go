@@ -26,7 +26,9 @@ func (o Options) Args() []string {
 		}
 	}
 	for code := range 256 {
-		add(o.RemapExitCodes.Has(uint8(code)), "-e", strconv.Itoa(code))
+		if o.RemapExitCodes.Has(uint8(code)) {
+			add(true, "-e", strconv.Itoa(code))
+		}
 	}
 	add(o.ParentDeathSignal != 0, "-p", o.ParentDeathSignal.String())
 	add(o.Subreaper, "-s")

@@ -11,25 +11,32 @@ import (
 // choice is which containers a Pod's annotations choose.
 type choice struct {
 	// only these are wrapped; nil if the profile decides.
-	only []string
+	only map[string]bool
 	// skip are left alone.
-	skip []string
+	skip map[string]bool
 }
 
 // newChoice reads the annotations, and says which of the names in them are of no container.
 func newChoice(pod *Pod) (choice, []Ignored) {
 	annotations := pod.Metadata.Annotations
 	var ignored []Ignored
+	var existing map[string]bool // a set, since whoever writes a Pod could make lists of any length
 	unknown := func(key, value, name string) {
-		if !pod.hasContainer(name) {
+		if existing == nil {
+			existing = pod.containerNames()
+		}
+		if !existing[name] {
 			ignored = append(ignored, Ignored{Wish: fmt.Sprintf("%s: %q", key, value), Reason: v1alpha1.ReasonUnknownContainer})
 		}
 	}
-	names := func(key string) []string {
-		var names []string
+	names := func(key string) map[string]bool {
+		var names map[string]bool
 		for _, name := range strings.Split(annotations[key], ",") {
 			if name = strings.TrimSpace(name); name != "" {
-				names = append(names, name)
+				if names == nil {
+					names = map[string]bool{}
+				}
+				names[name] = true
 				unknown(key, name, name)
 			}
 		}
@@ -51,10 +58,16 @@ func newChoice(pod *Pod) (choice, []Ignored) {
 	return c, ignored
 }
 
-// hasContainer says whether the Pod has a container or an initContainer of that name which is not ours.
-func (p *Pod) hasContainer(name string) bool {
-	named := func(c container) bool { return c.Name == name }
-	return name != copierName && (slices.ContainsFunc(p.Spec.Containers, named) || slices.ContainsFunc(p.Spec.InitContainers, named))
+// containerNames are the names of the Pod's containers and initContainers that are not ours.
+func (p *Pod) containerNames() map[string]bool {
+	names := map[string]bool{}
+	for _, containers := range [][]container{p.Spec.InitContainers, p.Spec.Containers} {
+		for i := range containers {
+			names[containers[i].Name] = true
+		}
+	}
+	delete(names, copierName)
+	return names
 }
 
 // kind is what a container is to its Pod.
@@ -82,9 +95,9 @@ func kindOf(c *container, list string) kind {
 func (p *Plan) leaveOut(c *container, k kind) v1alpha1.Reason {
 	policy := p.profile.spec.Containers
 	switch {
-	case slices.Contains(p.choice.skip, c.Name):
+	case p.choice.skip[c.Name]:
 		return v1alpha1.ReasonNotChosen
-	case slices.Contains(p.choice.only, c.Name):
+	case p.choice.only[c.Name]:
 		return ""
 	case p.choice.only != nil:
 		return v1alpha1.ReasonNotChosen

@@ -116,8 +116,8 @@ func copierResources(containers []container) *resources {
 
 // better says whether a's resources suit the copier better than b's.
 func better(a, b *container) bool {
-	na := len(pick(a.Resources.Requests)) + len(pick(a.Resources.Limits))
-	nb := len(pick(b.Resources.Requests)) + len(pick(b.Resources.Limits))
+	na := countPicked(a.Resources.Requests) + countPicked(a.Resources.Limits)
+	nb := countPicked(b.Resources.Requests) + countPicked(b.Resources.Limits)
 	if na != nb {
 		return na > nb
 	}
@@ -146,6 +146,16 @@ func pick(from map[string]json.RawMessage) map[string]json.RawMessage {
 		}
 	}
 	return picked
+}
+
+// countPicked is how many pick would pick.
+func countPicked(from map[string]json.RawMessage) (n int) {
+	for _, name := range copied {
+		if _, ok := from[name]; ok {
+			n++
+		}
+	}
+	return n
 }
 
 // quantity reads a quantity, not ok if there is none or it is none.

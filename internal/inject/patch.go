@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/validate/content"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/rawjson"
 )
 
 // emptyDirLimit bounds the volume of the init. The binary is about 1 MiB; a copy under way needs twice that.
@@ -25,35 +26,48 @@ const safeToEvictVolumes = "cluster-autoscaler.kubernetes.io/safe-to-evict-local
 // (apimachinery, pkg/api/validation, TotalAnnotationSizeLimitB).
 const maxAnnotations = 256 << 10
 
-// operation is one step of a JSON patch (RFC 6902).
-type operation struct {
-	Op    string          `json:"op"`
-	Path  string          `json:"path"`
-	Value json.RawMessage `json:"value,omitempty"`
-}
+// usualPatch is what a patch for two or three containers measures, in bytes.
+const usualPatch = 2 << 10
 
-// patch collects operations; the first error stays.
+// patch is a JSON patch (RFC 6902) in the making; the first error stays.
 type patch struct {
-	ops []operation
+	raw bytes.Buffer
 	err error
 }
 
 // set adds a member to an object, or an element before an array's index. Where the member exists it is replaced.
-func (p *patch) set(value any, path ...string) {
-	raw, ok := value.(json.RawMessage)
-	if !ok && p.err == nil {
-		raw, p.err = encode(value)
+func (p *patch) set(value any, path ...string) { p.operation("add", value, path) }
+
+func (p *patch) replace(value any, path ...string) { p.operation("replace", value, path) }
+
+func (p *patch) remove(path ...string) { p.operation("remove", nil, path) }
+
+// operation appends one step; value is nil if the operation has none.
+func (p *patch) operation(op string, value any, path []string) {
+	if p.raw.Len() == 0 {
+		p.raw.Grow(usualPatch)
+		p.raw.WriteByte('[')
+	} else {
+		p.raw.WriteByte(',')
 	}
-	p.ops = append(p.ops, operation{Op: "add", Path: pointer(path), Value: raw})
+	p.raw.WriteString(`{"op":"` + op + `","path":`)
+	p.raw.Write(rawjson.AppendString(p.raw.AvailableBuffer(), pointer(path)))
+	if value != nil {
+		p.raw.WriteString(`,"value":`)
+		if err := encodeTo(&p.raw, value); err != nil && p.err == nil {
+			p.err = err
+		}
+	}
+	p.raw.WriteByte('}')
 }
 
-func (p *patch) replace(value any, path ...string) {
-	p.set(value, path...)
-	p.ops[len(p.ops)-1].Op = "replace"
-}
-
-func (p *patch) remove(path ...string) {
-	p.ops = append(p.ops, operation{Op: "remove", Path: pointer(path)})
+// bytes is the whole patch, nil if nothing is to be done.
+func (p *patch) bytes() ([]byte, error) {
+	if p.raw.Len() == 0 || p.err != nil {
+		return nil, p.err
+	}
+	p.raw.WriteByte(']')
+	return p.raw.Bytes(), nil
 }
 
 var escape = strings.NewReplacer("~", "~0", "/", "~1")
@@ -71,12 +85,19 @@ func pointer(path []string) string {
 // encode is json.Marshal that leaves <, > and & as they are.
 func encode(v any) (json.RawMessage, error) {
 	var b bytes.Buffer
-	e := json.NewEncoder(&b)
+	err := encodeTo(&b, v)
+	return b.Bytes(), err
+}
+
+// encodeTo appends what encode returns.
+func encodeTo(b *bytes.Buffer, v any) error {
+	e := json.NewEncoder(b)
 	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		return nil, err
+	err := e.Encode(v)
+	if err == nil {
+		b.Truncate(b.Len() - len("\n"))
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+	return err
 }
 
 // Patch is the JSON patch that carries the plan out, nil if the Pod is as it should be. An error means that the Pod
@@ -110,13 +131,11 @@ func (p *Plan) Patch() ([]byte, error) {
 			ops.noCopier(p.pod)
 		}
 	}
-	if ops.err != nil {
-		return nil, fmt.Errorf("writing the patch: %w", ops.err)
+	raw, err := ops.bytes()
+	if err != nil {
+		return nil, fmt.Errorf("writing the patch: %w", err)
 	}
-	if len(ops.ops) == 0 {
-		return nil, nil
-	}
-	return encode(ops.ops)
+	return raw, nil
 }
 
 // metadata is which annotations and labels the Pod gets, checked against what the apiserver would refuse.

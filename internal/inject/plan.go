@@ -98,7 +98,7 @@ const maxIgnored = 16
 func NewPlan(config Config, setting Setting, pod *Pod) *Plan {
 	plan := &Plan{config: config, profile: setting.Profile, pod: pod}
 	if plan.profile == nil {
-		plan.profile, _ = NewProfile("", v1alpha1.InitProfileSpec{}) // defaults are valid
+		plan.profile = defaultProfile
 	}
 	plan.Reason = plan.leavePodAlone(setting)
 	var ignored []Ignored

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	kjson "sigs.k8s.io/json"
+	"github.com/podinit/podinit/internal/rawjson"
 )
 
 // Pod is what is looked at of a Pod. Everything else stays in the raw object and is never touched.
@@ -141,31 +141,35 @@ type probe struct {
 	TerminationGracePeriodSeconds *int64 `json:"terminationGracePeriodSeconds"`
 }
 
+var decoder = rawjson.For[Pod]()
+
 // Decode reads a Pod's JSON, which it keeps; the caller does not change it afterwards. Field names are matched as
 // the apiserver does, by case, and a field that is there twice is an error: the patch could mean the other one.
 func Decode(raw []byte) (*Pod, error) {
-	pod := &Pod{raw: raw}
-	strict, err := kjson.UnmarshalStrict(raw, pod, kjson.DisallowDuplicateFields)
-	if err == nil && len(strict) > 0 {
-		err = strict[0]
-	}
+	pod, err := decoder.Decode(raw)
 	if err != nil {
 		return nil, fmt.Errorf("reading the object as a v1 Pod: %w", err)
 	}
 	if pod.Metadata == nil || pod.Spec == nil {
 		return nil, errors.New("reading the object as a v1 Pod: it has no metadata or no spec")
 	}
+	pod.raw = raw
 	return pod, nil
 }
 
+// rawPod is a Pod's initContainers with all their fields.
+type rawPod struct {
+	Spec struct {
+		InitContainers []map[string]json.RawMessage `json:"initContainers"`
+	} `json:"spec"`
+}
+
+var rawDecoder = rawjson.For[rawPod]()
+
 // rawInitContainer is the i-th initContainer with all its fields.
 func (p *Pod) rawInitContainer(i int) (map[string]json.RawMessage, error) {
-	var pod struct {
-		Spec struct {
-			InitContainers []map[string]json.RawMessage `json:"initContainers"`
-		} `json:"spec"`
-	}
-	if err := kjson.UnmarshalCaseSensitivePreserveInts(p.raw, &pod); err != nil {
+	pod, err := rawDecoder.Decode(p.raw)
+	if err != nil {
 		return nil, fmt.Errorf("reading initContainers[%d]: %w", i, err)
 	}
 	return pod.Spec.InitContainers[i], nil

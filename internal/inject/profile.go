@@ -71,6 +71,9 @@ func NewProfile(name string, spec v1alpha1.InitProfileSpec) (*Profile, error) {
 	return p, nil
 }
 
+// defaultProfile applies where no InitProfile does. Defaults are valid.
+var defaultProfile, _ = NewProfile("", v1alpha1.InitProfileSpec{})
+
 // DefaultExclude are the containers that are left alone unless a profile says otherwise: what other webhooks add. The
 // default in the CustomResourceDefinition is the same.
 func DefaultExclude() []string {

@@ -140,18 +140,26 @@ func (w *Watcher) Setting(ctx context.Context, namespace string, pod *inject.Pod
 	return setting
 }
 
-// namespace is the namespace from the cache; if it is not there, it is read from the apiserver once.
+// namespace is the namespace from the cache. It is read from the apiserver where the cache must be behind: it is not
+// there, or it is closed there, and of a namespace that is closed the apiserver would not have sent the Pod.
 func (w *Watcher) namespace(ctx context.Context, name string) (*corev1.Namespace, error) {
-	namespace, key := &corev1.Namespace{}, types.NamespacedName{Name: name}
-	if known, _ := w.synced(); known && w.cache.Get(ctx, key, namespace) == nil {
-		return namespace, nil
+	cached, key := &corev1.Namespace{}, types.NamespacedName{Name: name}
+	known, _ := w.synced()
+	found := known && w.cache.Get(ctx, key, cached) == nil
+	if found && cached.Labels[v1alpha1.Inject] != v1alpha1.InjectDisabled {
+		return cached, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, liveRead)
 	defer cancel()
-	if err := w.live.Get(ctx, key, namespace); err != nil {
-		return &corev1.Namespace{}, fmt.Errorf("getting namespace %q from the apiserver: %w", name, err)
+	live := &corev1.Namespace{}
+	switch err := w.live.Get(ctx, key, live); {
+	case err == nil:
+		return live, nil
+	case found:
+		return cached, nil
+	default:
+		return cached, fmt.Errorf("getting namespace %q from the apiserver: %w", name, err)
 	}
-	return namespace, nil
 }
 
 // Get is for Choose.

@@ -40,8 +40,11 @@ var objects = map[string]string{
 	initProfiles: `{"apiVersion":"podinit.dev/v1alpha1","kind":"InitProfileList","metadata":{"resourceVersion":"1"},"items":[
 		{"metadata":{"name":"jvm"},"spec":{}}]}`,
 	namespaces: `{"apiVersion":"v1","kind":"NamespaceList","metadata":{"resourceVersion":"1"},"items":[
-		{"metadata":{"name":"old","labels":{"podinit.dev/inject":"enabled","other":"x"},"annotations":{"podinit.dev/profile":"jvm"}}}]}`,
-	namespaces + "/new": `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"new","annotations":{"podinit.dev/profile":"jvm"}}}`,
+		{"metadata":{"name":"old","labels":{"podinit.dev/inject":"enabled","other":"x"},"annotations":{"podinit.dev/profile":"jvm"}}},
+		{"metadata":{"name":"opened","labels":{"podinit.dev/inject":"disabled"}}},
+		{"metadata":{"name":"closed","labels":{"podinit.dev/inject":"disabled"}}}]}`,
+	namespaces + "/opened": `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"opened","labels":{"podinit.dev/inject":"enabled"}}}`,
+	namespaces + "/new":    `{"apiVersion":"v1","kind":"Namespace","metadata":{"name":"new","annotations":{"podinit.dev/profile":"jvm"}}}`,
 }
 
 func (s apiserver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -172,6 +175,12 @@ func TestWatched(t *testing.T) {
 	// It is not in the list, so it is newer than that.
 	s, _ = setting(t, w, "new", "")
 	expect(t, s, "jvm")
+	// The apiserver has sent a pod of it, so it is no longer closed; or whoever sends pods does not care.
+	for namespace, label := range map[string]string{"opened": v1alpha1.InjectEnabled, "closed": v1alpha1.InjectDisabled} {
+		if s, _ = setting(t, w, namespace, ""); s.NamespaceInject != label {
+			t.Errorf("namespace %s has label %q, want %q", namespace, s.NamespaceInject, label)
+		}
+	}
 	s, _ = setting(t, w, "gone", "typo")
 	expect(t, s, "", v1alpha1.ReasonNamespaceUnread, v1alpha1.ReasonProfileMissing)
 }

@@ -120,6 +120,22 @@ catch("USR1", "RT64")
 for _ in range(200):
 	_thread.start_new_thread(time.sleep, (300,))
 serve("main")`)},
+	{"auto/read-anew", "What a main process does about a signal is read when the signal comes: it may ignore it first, and catch it later.", func(t *Trial) {
+		c := t.Start(Spec{Main: t.Victim(`
+fork(program, "child", "USR1", "RT50", "RT64")
+ignore("USR1")
+catch("RT50", "RT64")
+serve("main", RT50=lambda: (catch("USR1"), say("main catches")))`)})
+		c.Await("main ready", "child ready")
+		c.Signal("USR1")
+		c.Await("child got USR1")
+		c.Signal("RT50")
+		c.Await("main catches")
+		c.Probe("main", "USR1")
+		c.Settle("main", "child")
+		c.Said(1, "main got USR1", "child got USR1")
+		c.Said(0, "child got RT50")
+	}},
 	{"auto/ignorer-passed-over", "A main process that ignores a signal is passed over: its child gets it, once.", func(t *Trial) {
 		c := t.Start(Spec{Main: t.Victim(`
 ignore("TERM")

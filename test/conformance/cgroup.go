@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -28,11 +27,4 @@ func (t *Trial) Cgroup(controller, v1, v2, value string) (dir string) {
 	})
 	t.Must(os.WriteFile(filepath.Join(dir, file), []byte(value), 0))
 	return dir
-}
-
-// cgroupFile reads a cgroup's file.
-func (t *Trial) cgroupFile(dir, name string) string {
-	b, err := os.ReadFile(filepath.Join(dir, name))
-	t.Must(err)
-	return strings.TrimSpace(string(b))
 }

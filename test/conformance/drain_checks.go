@@ -1,6 +1,7 @@
 package main
 
 import (
+	"regexp"
 	"strings"
 	"time"
 )
@@ -80,6 +81,36 @@ serve("main", QUIT=(0, 3))`)})
 		c.Said(1, "main got QUIT", "left got TERM")
 		c.Said(0, "main got TERM", "left got QUIT")
 	}},
+	{"drain/below", "Where the init is not PID 1 it drains what is below it, kills it at the deadline, and leaves everybody else alone.", func(t *Trial) {
+		if t.Init.Name == "none" {
+			t.Failf("without an init nothing is drained")
+		}
+		args, missing := t.Init.dialect(Options{Grace: 4 * second, Subreaper: true})
+		if missing != "" {
+			panic(failure{NoSuch, "no such option: " + missing})
+		}
+		argv := append(append([]string{t.Publish(t.Init.Path)}, args...), t.Victim(`
+orphan(program, "left", "TERM", session=True, TERM=(1, 0))
+orphan(program, "stubborn", "TERM", session=True)
+catch("TERM")
+serve("main", TERM=(0, 3))`)...)
+		none := Init{Name: "none", dialect: bare}
+		c := t.Start(Spec{Init: &none, Stage: Stage{Env: []string{wrongVariable + "=1", "ARGV=" + strings.Join(argv, "\x01")}}, Main: t.Victim(`
+stranger = fork(program, "stranger", "TERM", "USR2", session=True, USR2=(0, 0))
+init = fork(run, os.environ["ARGV"].split("\x01"))
+catch("RT50")
+say("one ready")
+signal.sigwaitinfo(watched)
+os.kill(init, NUMBER["TERM"])
+say("init ended with", os.waitstatus_to_exitcode(os.waitpid(init, 0)[1]))
+os.kill(stranger, NUMBER["USR2"])
+os.waitpid(stranger, 0)`)})
+		c.Await("one ready", "main ready", "left ready", "stubborn ready", "stranger ready")
+		c.Signal("RT50")
+		c.Await("init ended with 3", "stranger done")
+		c.Said(1, "left got TERM", "left done", "stubborn got TERM")
+		c.Said(0, "stranger got TERM")
+	}},
 	{"drain/deadline-kills", "What does not stop within the grace period is killed then, not before, and named; the code is the main process's.", func(t *Trial) {
 		message := t.Write("message", "", 0o666)
 		c := t.Start(Spec{
@@ -92,8 +123,8 @@ serve("main", QUIT=(0, 3))`)})
 		c.Signal("TERM")
 		c.Ends(3)
 		c.atLeast(2*second, sent)
-		if text := t.Read("message"); !strings.Contains(text, "stubborn") {
-			c.Failf("the termination message does not name stubborn: %q", text)
+		if text := t.Read("message"); !regexp.MustCompile(`\b[2-9](\.\d+)? ?s.*\bstubborn\b`).MatchString(text) {
+			c.Failf("the termination message does not say what was killed, and after how long: %q", text)
 		}
 	}},
 	{"drain/main-outlives-deadline", "While the main process lives nothing is killed at the deadline, and the termination message says who is still running.", func(t *Trial) {

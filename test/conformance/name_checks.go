@@ -58,6 +58,19 @@ serve("main", TERM=(0, 3))`)})
 	}
 }
 
+// prints is a check that under this name each of the flags prints something and ends with 0.
+func prints(name string, flags ...string) func(*Trial) {
+	return func(t *Trial) {
+		for _, flag := range flags {
+			c := t.called(name, func(Options) ([]string, string) { return []string{flag}, "" }, Spec{})
+			c.Ends(0)
+			if out := c.stdout.String() + c.stderr.String(); len(out) < 5 {
+				c.Failf("%s prints %q", flag, out)
+			}
+		}
+	}
+}
+
 // variables are everything that an init of another name would read.
 var variables = []string{"TINI_KILL_PROCESS_GROUP=1", "TINI_SUBREAPER=1", "TINI_VERBOSITY=3", "DUMB_INIT_SETSID=1", "DUMB_INIT_DEBUG=1", "CATATONIT_DEBUG=1"}
 
@@ -79,12 +92,14 @@ var nameChecks = []Check{
 			c.Failf("environment: %q", out)
 		}
 	}},
+	{"names/tini-prints", "Called tini, -h, -l and --version print.", prints("tini", "-h", "-l", "--version")},
 	{"names/dumb-init", "Called dumb-init it gives the main process a session and signals its group.",
 		familyUnder("dumb-init", dumbInit, nil, nil, "own", "main", "child")},
 	{"names/dumb-init-single-child", "Called dumb-init, --single-child signals the main process alone.",
 		familyUnder("dumb-init", dumbInit, nil, []string{"--single-child"}, "shared", "main")},
 	{"names/dumb-init-variable", "Called dumb-init, DUMB_INIT_SETSID=0 does.",
 		familyUnder("dumb-init", dumbInit, []string{"DUMB_INIT_SETSID=0"}, nil, "shared", "main")},
+	{"names/dumb-init-prints", "Called dumb-init, -h, --help, -V and --version print.", prints("dumb-init", "-h", "--help", "-V", "--version")},
 	{"names/dumb-init-rewrite", "Called dumb-init, -r and --rewrite rewrite.", func(t *Trial) {
 		c := t.called("dumb-init", dumbInit, Spec{Options: Options{Raw: []string{"-r", "15:3", "--rewrite", "1:0"}}, Main: t.Victim(`catch("TERM", "QUIT", "HUP", "RT64"); serve("main")`)})
 		c.Await("main ready")

@@ -49,7 +49,7 @@ func enterWrongInit() {
 	mask := uint64(1) << (syscall.SIGUSR2 - 1)
 	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, uintptr(unsafe.Pointer(&mask)), 0, 8, 0, 0)
 
-	words := os.Args[1:]
+	words := slices.DeleteFunc(os.Args[1:], func(w string) bool { return w == "" })
 	message, hasMessage := strings.CutPrefix(words[0], messageWord)
 	if hasMessage {
 		words = words[1:]
