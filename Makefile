@@ -27,6 +27,9 @@ VERSION_X   := -X github.com/podinit/podinit/internal/version.Version=$(VERSION)
 export CGO_ENABLED := 0
 export GOAMD64 := v1
 export GOARM64 := v8.0
+export GOARM := 7
+export GOPPC64 := power8
+export GORISCV64 := rva20u64
 GO_BUILD := go build -trimpath -buildvcs=false
 
 .PHONY: help
@@ -185,8 +188,9 @@ CONFORMANCE_SIZE ?=
 GENERATED_PODS ?= 300
 
 .PHONY: test-long
-test-long: ## the same with storms of full size and 300,000 generated pods (two hours)
+test-long: deps build ## the same with storms of full size and 300,000 generated pods, and the peers as they are (two hours)
 	go test -count=1 -timeout 120m ./internal/inject -run Properties -pods=300000
+	go test -count=1 -timeout 60m -tags peers -run TestPeers ./test/conformance
 	@$(MAKE) test CONFORMANCE_SIZE=-long GENERATED_PODS=3000
 
 .PHONY: test-conformance
