@@ -27,6 +27,9 @@ VERSION_X   := -X github.com/podinit/podinit/internal/version.Version=$(VERSION)
 export CGO_ENABLED := 0
 export GOAMD64 := v1
 export GOARM64 := v8.0
+export GOARM := 7
+export GOPPC64 := power8
+export GORISCV64 := rva20u64
 GO_BUILD := go build -trimpath -buildvcs=false
 
 .PHONY: help
@@ -180,16 +183,19 @@ test-race:
 test-init: deps ## the init's own tests, in PID namespaces of their own, on every architecture (root)
 	go test -count=1 ./initbin
 
-# How large the storms are: nothing here is the size for CI, -long the one that the product promises.
-SIZE ?=
+# Sizes. As they stand here they are those for CI; test-long has the ones that the product promises.
+CONFORMANCE_SIZE ?=
+GENERATED_PODS ?= 300
 
 .PHONY: test-long
-test-long: ## the same with storms of full size
-	@$(MAKE) test SIZE=-long
+test-long: deps build ## the same with storms of full size and 300,000 generated pods, and the peers as they are (two hours)
+	go test -count=1 -timeout 120m ./internal/inject -run Properties -pods=300000
+	go test -count=1 -timeout 60m -tags peers -run TestPeers ./test/conformance
+	@$(MAKE) test CONFORMANCE_SIZE=-long GENERATED_PODS=3000
 
 .PHONY: test-conformance
 test-conformance: deps build ## the init through every behaviour, in PID namespaces of its own (root)
-	go test -count=1 -timeout 60m -v ./test/conformance -args -init $(abspath $(BIN)/linux/$(ARCH)/init) $(SIZE)
+	go test -count=1 -timeout 60m -v ./test/conformance -args -init $(abspath $(BIN)/linux/$(ARCH)/init) $(CONFORMANCE_SIZE)
 
 .PHONY: conformance
 conformance: deps build ## which behaviour holds for which init: podinit, tini, dumb-init, catatonit
@@ -202,7 +208,7 @@ test-cluster: deps cluster-programs ## the test cluster itself: up, crash, up, d
 .PHONY: test-e2e
 test-e2e: cluster-up cluster-deploy ## the suites on the real cluster (root)
 	go run ./test/demo -kubeconfig $$($(CLUSTER) kubeconfig) -registry $$($(CLUSTER) registry)
-	go test -count=1 -timeout 30m -v ./test/e2e/...
+	go test -count=1 -timeout 30m -v ./test/e2e -args -generated $(GENERATED_PODS)
 	@$(MAKE) cluster-down
 
 # controller-gen is pinned in a module of its own. $(call generate,directory) writes what is generated below a directory.

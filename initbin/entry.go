@@ -4,6 +4,9 @@ package main
 // on, and calls start, which does not return.
 func entry()
 
+// Tools that look for unused code do not read assembly.
+var _, _ = entry, start
+
 var (
 	// everySignal is the mask that entry sets. The kernel drops what PID 1 neither blocks nor handles (signal(7), "the
 	// init process"), so until this is set a SIGTERM is lost.

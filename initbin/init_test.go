@@ -224,6 +224,28 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// Where it is not PID 1, as with shareProcessNamespace, only its own descendants are told, and killed.
+func TestOnlyOwnDescendants(t *testing.T) {
+	outsider := `bash -c 'trap "echo outsider told" TERM; touch $D/outsider; ` + forever + `' & `
+	for name, tt := range map[string]struct {
+		flags, script, want string
+	}{
+		"told":       {"", straggler + await1 + "exit 3", "code 3\nfinished\noutsider lives\n"},
+		"killed":     {"--linger=0.2s", deaf + await1 + "exit 3", "code 3\noutsider lives\npodinit: killed, still running Ns after \"sh\" had ended: sleep (pid N)\n"},
+		"target all": {"--signal-target=all", "trap 'exit 3' TERM; " + straggler + await1 + "kill -TERM $PPID; " + forever, "code 3\nfinished\noutsider lives\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newContainer(t)
+			c.Args = []string{c.Args[0], "/bin/sh", "-c", outsider + `sh $D/await outsider; ` + initPath + " " + tt.flags +
+				` -- sh -c "$0"; echo code $?; kill -0 $! && echo outsider lives; kill -KILL $!; [ -z "$(pgrep -fx 'sleep 300')" ] || echo not killed`, tt.script}
+			c.run()
+			if diff := cmp.Diff(tt.want, sortedLines(withoutNumbers(c.output.String()), "Killed")); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // A session of "kubectl exec" is not ours: it is neither told nor waited for. What it leaves behind is.
 func TestExecSession(t *testing.T) {
 	enter := func(c *testContainer, script string) {
@@ -254,6 +276,7 @@ func TestTerminationMessage(t *testing.T) {
 		want      string
 	}{
 		"cannot start":               {[]string{"nope"}, "", "podinit: cannot run \"nope\": not found in PATH; check the container's command and image\n"},
+		"a wrong flag":               {[]string{"--nonsense"}, "", "podinit: --nonsense: no such flag; --help lists them, and a program of this name goes after --\n"},
 		"killed":                     {[]string{"sh", "-c", "kill -KILL $$"}, "", "podinit: \"sh\" was killed by SIGKILL\n"},
 		"nothing to say":             {[]string{"sh", "-c", "exit 3"}, "", ""},
 		"the program has its own":    {[]string{"sh", "-c", "kill -KILL $$"}, "mine", "mine"},

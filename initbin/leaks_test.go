@@ -178,6 +178,16 @@ func TestNotPermitted(t *testing.T) {
 	}
 }
 
+// /proc may hide other users' processes, even the main process.
+func TestHiddenProcesses(t *testing.T) {
+	c := newContainer(t)
+	c.Args = []string{c.Args[0], "/bin/sh", "-c", `mount -o remount,hidepid=2,gid=4242 /proc && exec setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace "$@"`, "sh",
+		initPath, "--", "setpriv", "--reuid=65534", "--clear-groups", "bash", "-c", "trap 'echo told; exit 5' TERM; echo up; " + forever}
+	if code := c.start().waitFor("up").signal(syscall.SIGTERM).wait(); code != 5 || c.output.String() != "up\ntold\n" {
+		t.Errorf("exit code %d, want 5\n%s", code, c.output)
+	}
+}
+
 // Without /proc, or with that of another PID namespace, signals go to the group, and nothing else dies of it.
 func TestWithoutProc(t *testing.T) {
 	c := script(t, `exec 2>&-; sh -c 'trap "echo child; exit" TERM; echo up; while :; do sleep 0.03; done' & wait`)

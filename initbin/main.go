@@ -115,8 +115,7 @@ func readCommandLine(block *kernel.Block, name string) (o options.Options, progr
 	o, n, problem := options.Parse(options.Named(name), words)
 	memory.Unmap()
 	if problem.Any() {
-		sayUsage(problem)
-		kernel.Exit(exitUsage)
+		refuse(o, problem)
 	}
 	switch o.Show {
 	case options.ShowHelp:
@@ -133,8 +132,13 @@ func readCommandLine(block *kernel.Block, name string) (o options.Options, progr
 		o = o.Environ(name, block.Env(i))
 	}
 	if program = 1 + n; program >= block.Count() && o.Procfile == "" {
-		sayUsage(options.Problem{Flag: name, Want: "no program to run; usage: init [flags] -- program [argument...]"})
-		kernel.Exit(exitUsage)
+		refuse(o, options.Problem{Flag: name, Want: "no program to run; usage: init [flags] -- program [argument...]"})
 	}
 	return o, program
+}
+
+func refuse(o options.Options, problem options.Problem) {
+	c := container{options: o}
+	c.reportUsage(problem)
+	kernel.Exit(exitUsage)
 }

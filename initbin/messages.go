@@ -24,14 +24,8 @@ func say(l *line.Line) {
 	}
 }
 
-// report writes a line where Kubernetes shows it: to the termination message file, unless the program has written its
-// own message there, or else to standard error.
-func (c *container) report(l *line.Line) {
-	if !c.writeTerminationMessage(l) {
-		say(l)
-	}
-}
-
+// writeTerminationMessage writes a line where Kubernetes shows it, unless the program has written its own message there.
+// It is false if there is no such place.
 func (c *container) writeTerminationMessage(l *line.Line) bool {
 	if c.options.TerminationMessage == "" {
 		return false
@@ -56,13 +50,13 @@ func (c *container) writeTerminationMessage(l *line.Line) bool {
 // These functions hold a line each, and are kept out of their callers, whose stack stays with the init for ever.
 
 //go:noinline
-func sayUsage(p options.Problem) {
+func (c *container) reportUsage(p options.Problem) {
 	var l line.Line
 	l.Text("podinit: ").Text(p.Flag).Text(": ")
 	if p.Word != "" {
 		l.Text("\"").Text(p.Word).Text("\" is not ")
 	}
-	say(l.Text(p.Want))
+	c.reportAndSay(l.Text(p.Want))
 }
 
 //go:noinline

@@ -196,11 +196,13 @@ func (c *container) work(signal uint8) {
 	for i := 0; i < len(c.queue.All()) && i < len(c.processes.all()); i++ {
 		pid := c.queue.All()[i]
 		p := c.processes.find(pid)
-		status, ok := readStatus(int(pid))
-		if p == nil || !ok {
+		if p == nil {
 			continue // it has ended meanwhile
 		}
-		answer := policy.Before(&status, p.Name(), signal)
+		answer := policy.Alone // where status says nothing of signals, as gVisor's does
+		if status, ok := readStatus(int(pid)); ok {
+			answer = policy.Before(&status, p.Name(), signal)
+		}
 		if answer != policy.Below {
 			c.hand(pid, signal)
 			handed = true

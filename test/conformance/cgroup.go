@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +19,7 @@ func (t *Trial) Cgroup(controller, v1, v2, value string) (dir string) {
 	} else if err := os.WriteFile(root+"/cgroup.subtree_control", []byte("+"+controller), 0); err != nil {
 		t.Brokenf("cgroup controller %s: %v", controller, err)
 	}
+	removeStale(root)
 	dir = filepath.Join(root, fmt.Sprintf("podinit-conformance-%d-%d", os.Getpid(), cgroupNumber.Add(1)))
 	t.Must(os.Mkdir(dir, 0o755))
 	t.Cleanup(func() {
@@ -30,9 +30,13 @@ func (t *Trial) Cgroup(controller, v1, v2, value string) (dir string) {
 	return dir
 }
 
-// cgroupFile reads a cgroup's file.
-func (t *Trial) cgroupFile(dir, name string) string {
-	b, err := os.ReadFile(filepath.Join(dir, name))
-	t.Must(err)
-	return strings.TrimSpace(string(b))
+// removeStale removes what a run that was killed left behind.
+func removeStale(root string) {
+	dirs, _ := filepath.Glob(filepath.Join(root, "podinit-conformance-*-*"))
+	for _, dir := range dirs {
+		var pid, n int
+		if _, err := fmt.Sscanf(filepath.Base(dir), "podinit-conformance-%d-%d", &pid, &n); err == nil && unix.Kill(pid, 0) == unix.ESRCH {
+			unix.Rmdir(dir)
+		}
+	}
 }

@@ -116,7 +116,7 @@ type Table struct {
 	Results [][]Result // by check, by init
 }
 
-// Run fills the table; at most parallel trials run at a time, the measuring ones alone.
+// Run fills the table; at most parallel trials run at a time.
 func (t *Table) Run(inits []Init, size Size, parallel int) {
 	t.Results = make([][]Result, len(t.Checks))
 	for i := range t.Results {

@@ -112,6 +112,7 @@ while True:
 			c.Ends(code)
 			c.forget()
 		}
+		t.Figure("%d main processes", t.Size.Mains)
 	}},
 }
 

@@ -9,8 +9,9 @@
 //     PatchResponseFromRaw.
 //
 // Each answers Pods of several sizes, in process (the bytes of the request's body to those of the answer's) and over
-// HTTPS on loopback (one connection, kept open; the server is a process of its own). All have one processor. What is
-// called time is CPU time, with that of the garbage collector; ratios are medians over rounds in which all take turns.
+// HTTPS on loopback (one connection, kept open; the server is a process of its own). All have one processor. Times are
+// CPU time, with that of the garbage collector; but over HTTPS, p50 and p99 are what a clock on the wall shows, and on a
+// busy machine that is mostly the others. Ratios are medians over rounds in which all take turns.
 package main
 
 import (
@@ -64,11 +65,11 @@ func run(out io.Writer, args []string) error {
 		defer server.stop()
 		far = append(far, server)
 	}
-	fmt.Fprintln(out, "In process, from the request's bytes to the answer's")
+	fmt.Fprintln(out, "In process, from the request's bytes to the answer's; CPU time")
 	if err := table(out, all, near, []int{1, 3, 20, 100}, *rounds, *during); err != nil {
 		return err
 	}
-	fmt.Fprintln(out, "\nHTTPS on loopback, one connection; per core counts the server's CPU time only")
+	fmt.Fprintln(out, "\nHTTPS on loopback, one connection; p50 and p99 are wall time, the rest is the server's CPU time")
 	return table(out, all, far, []int{1, 3, 20}, *rounds, *during)
 }
 
