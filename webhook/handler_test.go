@@ -584,7 +584,7 @@ func goldenPods(f *testing.F) (pods [][]byte) {
 }
 
 // FuzzObject sends whatever is JSON as the object of a review: it is always admitted, and a patch always applies, to
-// something that is not changed again.
+// something that is not changed again, and that the apiserver takes if it took what it was made of.
 func FuzzObject(f *testing.F) {
 	for _, seed := range []string{
 		pod, `{}`, `null`, `{"metadata":{},"spec":{}}`, `{"metadata":{},"spec":{"containers":[null,{"command":["x"]}]}}`,
@@ -628,6 +628,7 @@ func FuzzObject(f *testing.F) {
 		if !json.Valid(object) {
 			return
 		}
+		refused := refusals(object)
 		for _, send := range handlers {
 			raw := ask(t, send, object)
 			if raw == nil {
@@ -640,6 +641,11 @@ func FuzzObject(f *testing.F) {
 			patched, err := patch.Apply(object)
 			if err != nil {
 				t.Fatalf("applying %s to %s: %v", raw, object, err)
+			}
+			if len(refused) == 0 {
+				if problems := refusals(patched); len(problems) > 0 {
+					t.Errorf("%s\nis good, and became %s\nwhich is refused: %q", object, patched, problems)
+				}
 			}
 			if again := ask(t, send, patched); again != nil {
 				t.Errorf("%s\nbecame %s\nand is patched again: %s", object, patched, again)
