@@ -76,9 +76,9 @@ func generateSetting(t *testing.T, r *rand.Rand) inject.Setting {
 		inject.ImageVolumes{Verdict: v1alpha1.ReasonEveryNodeCan, VerdictInUserNamespaces: v1alpha1.ReasonUserNamespaceTooOld})
 	if r.IntN(2) == 0 {
 		image := imageconfig.Image{Digest: "sha256:" + strings.Repeat("0a", 32), Configs: []imageconfig.Config{{
-			Platform:   imageconfig.Platform{OS: one(r, "linux", "windows"), Architecture: "amd64"},
-			Entrypoint: one(r, nil, []string{"/entry", "$(X)"}, []string{"app"}, []string{""}, []string{"/init"}),
-			Cmd:        one(r, nil, []string{"$$", "<&>"}), StopSignal: one(r, "", "SIGQUIT", "15"),
+			Platform:   imageconfig.Platform{OS: pods.One(r, "linux", "windows"), Architecture: "amd64"},
+			Entrypoint: pods.One(r, nil, []string{"/entry", "$(X)"}, []string{"app"}, []string{""}, []string{"/init"}),
+			Cmd:        pods.One(r, nil, []string{"$$", "<&>"}), StopSignal: pods.One(r, "", "SIGQUIT", "15"),
 		}}}
 		setting.Images = map[string]inject.LookedUp{
 			"app0": {Image: image}, "app1": {Failure: &imageconfig.Failure{Reason: v1alpha1.ReasonLookupTimeout, Err: errors.New("none")}}, "setup0": {Image: image},

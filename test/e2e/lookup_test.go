@@ -101,7 +101,7 @@ auth:
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
 	}
-	config := fmt.Sprintf("registries:\n- {host: %q, plainHTTP: true}\n- {host: %q, plainHTTP: true}\n", cluster.Registry, private)
+	config := fmt.Sprintf("registries:\n- {host: %q, plainHTTP: true}\n- {host: %q, plainHTTP: true}\n- {host: \"*.*\", lookup: off}\n", cluster.Registry, private)
 	patch, err := json.Marshal(map[string]any{"data": map[string]string{"registries.yaml": config}})
 	if err != nil {
 		return err
