@@ -81,7 +81,7 @@ deploy: ## deploy to the cluster of the current kubeconfig (INIT_IMAGE=, WEBHOOK
 	$(KUBECTL) -n podinit-system rollout status deployment/podinit-webhook --timeout=180s
 
 .PHONY: undeploy
-undeploy: ## remove what deploy made; running pods keep running
+undeploy: ## remove what deploy made, InitProfiles too; running pods keep running
 	$(KUBECTL) delete --ignore-not-found -k config/default
 
 ## Test cluster: a real Kubernetes of one node, from Go modules (test/cluster)
@@ -129,24 +129,35 @@ cluster-programs: $(CLUSTER_PROGRAMS) ## build what the test cluster runs (5 to 
 	@$(GO_BUILD) -ldflags "-s -w" -o $(CLUSTER_BIN)/pause ./test/cluster/pause
 	@$(GO_BUILD) -o $(CLUSTER) ./test/cluster/cmd/podinit-cluster
 
-# gcc is for the race detector.
-DEBIAN_PACKAGES = gcc libc6-dev $(shell sed 's/\#.*//' initbin/packages.txt test/*/packages.txt)
+# Each folder that needs programs of the distribution lists Debian's packages; gcc is for the race detector.
+CLUSTER_PACKAGES = $(shell sed 's/\#.*//' test/cluster/packages.txt)
+TEST_PACKAGES = gcc libc6-dev $(shell sed 's/\#.*//' initbin/packages.txt test/*/packages.txt)
 
-# Elsewhere than on Debian and Ubuntu the tests themselves say what they miss.
-.PHONY: deps
-deps: ## install what the tests need from the distribution (Debian and Ubuntu, as root)
+# $(call install,packages) installs what is missing, without starting the services among them (policy-rc.d(8)).
+# Elsewhere than on Debian and Ubuntu it does nothing: what needs a program says so.
+define install
 	@command -v dpkg-query >/dev/null || exit 0; missing=; \
-	for package in $(DEBIAN_PACKAGES); do \
+	for package in $(1); do \
 		[ "$$(dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null)" = installed ] || missing="$$missing $$package"; \
 	done; \
 	[ -n "$$missing" ] || exit 0; \
 	[ $$(id -u) = 0 ] || { echo "these packages are missing: run 'sudo apt-get install$$missing'" >&2; exit 1; }; \
-	echo "installing$$missing"; export DEBIAN_FRONTEND=noninteractive; \
+	echo "installing$$missing"; export DEBIAN_FRONTEND=noninteractive; policy=/usr/sbin/policy-rc.d; \
+	if [ ! -e $$policy ]; then trap "rm -f $$policy" EXIT; printf '#!/bin/sh\nexit 101\n' >$$policy; chmod 755 $$policy; fi; \
 	apt-get install -y -qq --no-install-recommends $$missing >/dev/null 2>&1 || \
 		{ apt-get update -qq; apt-get install -y -qq --no-install-recommends $$missing >/dev/null; }
+endef
+
+.PHONY: cluster-deps
+cluster-deps:
+	$(call install,$(CLUSTER_PACKAGES))
+
+.PHONY: deps
+deps: ## install what the tests need from the distribution (Debian and Ubuntu, as root)
+	$(call install,$(TEST_PACKAGES))
 
 .PHONY: cluster-up
-cluster-up: deps cluster-programs ## start the test cluster (root)
+cluster-up: cluster-deps cluster-programs ## start the test cluster (root)
 	@$(CLUSTER) up $(CLUSTER_BIN)
 
 .PHONY: cluster-down
@@ -202,7 +213,7 @@ conformance: deps build ## which behaviour holds for which init: podinit, tini, 
 	go run ./test/conformance -init podinit=$(BIN)/linux/$(ARCH)/init -init tini=/usr/bin/tini -init dumb-init=/usr/bin/dumb-init -init catatonit=/usr/bin/catatonit
 
 .PHONY: test-cluster
-test-cluster: deps cluster-programs ## the test cluster itself: up, crash, up, down (root)
+test-cluster: cluster-deps cluster-programs ## the test cluster itself: up, crash, up, down (root)
 	go test -count=1 -v ./test/cluster -args -bin $(abspath $(CLUSTER_BIN))
 
 .PHONY: test-e2e
