@@ -71,15 +71,18 @@ type Reason string
 
 // Reasons that concern a Pod as a whole.
 const (
-	ReasonExcludedNamespace Reason = "excluded-namespace"
-	ReasonMirrorPod         Reason = "mirror-pod"
-	ReasonOptedOut          Reason = "opted-out"
-	ReasonNamespaceDisabled Reason = "namespace-disabled"
-	ReasonNotOptedIn        Reason = "not-opted-in"
-	ReasonWindows           Reason = "windows"
-	ReasonWasm              Reason = "wasm"
-	ReasonHostPID           Reason = "host-pid"
-	ReasonNameConflict      Reason = "name-conflict"
+	ReasonExcludedNamespace      Reason = "excluded-namespace"
+	ReasonMirrorPod              Reason = "mirror-pod"
+	ReasonOptedOut               Reason = "opted-out"
+	ReasonNamespaceDisabled      Reason = "namespace-disabled"
+	ReasonNotOptedIn             Reason = "not-opted-in"
+	ReasonWindows                Reason = "windows"
+	ReasonAnnotationsTooLarge    Reason = "annotations-too-large"
+	ReasonTooManyContainers      Reason = "too-many-containers"
+	ReasonDuplicateContainerName Reason = "duplicate-container-name"
+	ReasonWasm                   Reason = "wasm"
+	ReasonHostPID                Reason = "host-pid"
+	ReasonNameConflict           Reason = "name-conflict"
 )
 
 // Reasons that concern one container.

@@ -25,7 +25,7 @@ func newChoice(pod *Pod) (choice, []Ignored) {
 		if existing == nil {
 			existing = pod.containerNames()
 		}
-		if !existing[name] {
+		if !existing[name] && len(ignored) < maxIgnored {
 			ignored = append(ignored, Ignored{Wish: fmt.Sprintf("%s: %q", key, value), Reason: v1alpha1.ReasonUnknownContainer})
 		}
 	}

@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -72,10 +73,20 @@ func (p *Plan) initOptions(c *container) (options.Options, error) {
 		}
 	}
 	if flags, ok := p.pod.Metadata.Annotations[v1alpha1.FlagsAnnotation+c.Name]; ok {
-		return readFlags(o, strings.Fields(flags))
+		words := strings.Fields(flags)
+		if len(words) > maxWords {
+			return o, errors.New(tooManyWords)
+		}
+		return readFlags(o, words)
 	}
 	return o, nil
 }
+
+// maxWords bounds what an annotation gives to one container; tooManyWords says that it is above that.
+const (
+	maxWords     = 1024
+	tooManyWords = "it has more than 1024 words"
+)
 
 // maxGrace keeps absurd grace periods from overflowing a duration.
 const maxGrace = 365 * 24 * options.Hour

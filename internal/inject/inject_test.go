@@ -356,14 +356,14 @@ func TestExcludedNamespace(t *testing.T) {
 }
 
 func TestNoPatch(t *testing.T) {
-	long := strings.Repeat("x", 256<<10)
+	long := strings.Repeat("x", 256<<10-1)
 	for name, c := range map[string]struct{ pod, version, want string }{
 		"not json":             {`{"metadata":{}`, "v1", "reading the object as a v1 Pod"},
 		"null":                 {`null`, "v1", "no metadata or no spec"},
 		"no spec":              {`{"metadata":{}}`, "v1", "no metadata or no spec"},
 		"wrong type":           {`{"metadata":{},"spec":{"containers":"none"}}`, "v1", "reading the object as a v1 Pod"},
 		"a field twice":        {`{"metadata":{},"spec":{"containers":[]},"spec":{}}`, "v1", "duplicate field"},
-		"annotations too long": {`{"metadata":{"annotations":{"a":"` + long + `"}},"spec":{"containers":[{"name":"app","command":["app"]}]}}`, "v1", "shorten the annotations"},
+		"no room for a status": {`{"metadata":{"annotations":{"a":"` + long + `"}},"spec":{"containers":[{"name":"app","command":["app"]}]}}`, "v1", "shorten the annotations"},
 		"version is no label":  {`{"metadata":{},"spec":{"containers":[{"name":"app","command":["app"]}]}}`, "v1/2", "cannot be the value of label"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -397,5 +397,61 @@ func TestManyMistakes(t *testing.T) {
 	}
 	if diff := cmp.Diff([]v1alpha1.Reason{v1alpha1.ReasonUnknownContainer}, plan.Status().Ignored); diff != "" {
 		t.Errorf("status (-want +got):\n%s", diff)
+	}
+}
+
+// Webhooks see Pods before the apiserver validates them, so what no valid Pod has must not cost anything.
+func TestBounds(t *testing.T) {
+	containers := func(n int, name func(int) string) string {
+		var list []string
+		for i := range n {
+			list = append(list, `{"name":"`+name(i)+`","command":["app"]}`)
+		}
+		return strings.Join(list, ",")
+	}
+	numbered := func(i int) string { return fmt.Sprint("app", i) }
+	flags := `"podinit.dev/flags.app":"` + strings.Repeat("-g ", 80000) + `"`
+	for name, c := range map[string]struct {
+		annotations, initContainers, containers string
+		pod, container                          v1alpha1.Reason
+		patched                                 bool
+	}{
+		"annotations as large as allowed": {annotations: `"a":"` + strings.Repeat("x", 255<<10) + `"`, containers: containers(1, numbered), patched: true},
+		"annotations too large": {
+			annotations: flags + `,"a":"` + strings.Repeat("x", 30<<10) + `"`, containers: containers(1, numbered),
+			pod: v1alpha1.ReasonAnnotationsTooLarge, container: v1alpha1.ReasonAnnotationsTooLarge,
+		},
+		"1000 containers": {containers: containers(1000, numbered), patched: true},
+		"1001 containers": {
+			initContainers: containers(1, func(int) string { return "setup" }), containers: containers(1000, numbered),
+			pod: v1alpha1.ReasonTooManyContainers, container: v1alpha1.ReasonTooManyContainers, patched: true,
+		},
+		"one name": {
+			annotations: flags, containers: containers(1000, func(int) string { return "app" }),
+			pod: v1alpha1.ReasonDuplicateContainerName, container: v1alpha1.ReasonDuplicateContainerName, patched: true,
+		},
+		"one name in both lists": {
+			initContainers: containers(1, numbered), containers: containers(1, numbered),
+			pod: v1alpha1.ReasonDuplicateContainerName, container: v1alpha1.ReasonDuplicateContainerName, patched: true,
+		},
+		"many flags": {annotations: flags, containers: `{"name":"app","command":["app"]}`, container: v1alpha1.ReasonInvalidFlags, patched: true},
+		"a long entrypoint": {
+			annotations: `"podinit.dev/entrypoint.app":"[` + strings.Repeat(`\"a\",`, 2000) + `\"a\"]"`, containers: `{"name":"app","image":"r/app:1"}`,
+			container: v1alpha1.ReasonInvalidEntrypoint, patched: true,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod, err := inject.Decode([]byte(`{"metadata":{"annotations":{` + c.annotations + `}},"spec":{"initContainers":[` + c.initContainers + `],"containers":[` + c.containers + `]}}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			plan := inject.NewPlan(config, selected, pod)
+			if plan.Reason != c.pod || plan.Containers[0].Reason != c.container {
+				t.Errorf("the pod's reason is %q, the first container's %q; want %q and %q", plan.Reason, plan.Containers[0].Reason, c.pod, c.container)
+			}
+			if patch, err := plan.Patch(); err != nil || (patch != nil) != c.patched {
+				t.Errorf("patch %.100s, error %v; want a patch: %t", patch, err, c.patched)
+			}
+		})
 	}
 }

@@ -107,8 +107,8 @@ func encodeTo(b *bytes.Buffer, v any) error {
 // asked when the plan was made (nameConflict, mountConflict); that metadata and spec are there, when the Pod was
 // decoded; what is left are the sizes and values of annotations and label.
 func (p *Plan) Patch() ([]byte, error) {
-	if slices.Contains(unseen, p.Reason) {
-		return nil, nil
+	if slices.Contains(unseen, p.Reason) || p.Reason == v1alpha1.ReasonAnnotationsTooLarge {
+		return nil, nil // a status would not fit either
 	}
 	annotations, labels, err := p.metadata()
 	if err != nil {
@@ -150,13 +150,7 @@ func (p *Plan) metadata() (annotations, labels map[string]string, err error) {
 	} else if p.Wraps() && list != "" {
 		annotations[safeToEvictVolumes] = unlisted(list, volumeName)
 	}
-	size := 0
-	for _, m := range []map[string]string{p.pod.Metadata.Annotations, annotations} {
-		for key, value := range m {
-			size += len(key) + len(value)
-		}
-	}
-	if size > maxAnnotations {
+	if size := measure(p.pod.Metadata.Annotations) + measure(annotations); size > maxAnnotations {
 		return nil, nil, fmt.Errorf("the pod's annotations and the status would measure %d bytes together, and Kubernetes allows %d: shorten the annotations", size, maxAnnotations)
 	}
 	version := strings.ReplaceAll(p.config.Version, "+", "_")

@@ -63,6 +63,11 @@ type Plan struct {
 	profile *Profile
 	choice  choice
 	pod     *Pod
+	// What is the same for every container, read once: a Pod may have long lists.
+	pullSecrets   []string
+	architectures []string
+	// replacedInPlace is set where the Pod's images may be replaced while it runs. A command cannot be.
+	replacedInPlace bool
 	// before is the status that the Pod came with, once somebody has asked for it.
 	before *v1alpha1.Status
 }
@@ -111,7 +116,12 @@ func NewPlan(config Config, setting Setting, pod *Pod) *Plan {
 	}
 	plan.Reason = plan.leavePodAlone(setting)
 	var ignored []Ignored
-	plan.choice, ignored = newChoice(pod)
+	if plan.Reason != v1alpha1.ReasonAnnotationsTooLarge {
+		plan.choice, ignored = newChoice(pod)
+	}
+	if plan.Reason == "" {
+		plan.readLists()
+	}
 	plan.Ignored = slices.Concat(setting.Ignored, unknownValues(setting, pod), ignored)
 	plan.Ignored = plan.Ignored[:min(len(plan.Ignored), maxIgnored)]
 	plan.Delivery, plan.DeliveryReason = plan.deliver(setting)
@@ -242,6 +252,12 @@ func (p *Plan) leavePodAlone(setting Setting) v1alpha1.Reason {
 		return v1alpha1.ReasonNotOptedIn
 	case p.windows():
 		return v1alpha1.ReasonWindows
+	case measure(meta.Annotations) > maxAnnotations:
+		return v1alpha1.ReasonAnnotationsTooLarge
+	case len(spec.InitContainers)+len(spec.Containers) > maxContainers:
+		return v1alpha1.ReasonTooManyContainers
+	case p.containerNameTwice():
+		return v1alpha1.ReasonDuplicateContainerName
 	case wasm(spec.RuntimeClassName):
 		return v1alpha1.ReasonWasm
 	case spec.HostPID:
@@ -250,6 +266,25 @@ func (p *Plan) leavePodAlone(setting Setting) v1alpha1.Reason {
 		return v1alpha1.ReasonNameConflict
 	}
 	return ""
+}
+
+// maxContainers bounds what one Pod may cost. Kubernetes has no such limit, but etcd takes no object above 1.5 MiB.
+const maxContainers = 1000
+
+// containerNameTwice says whether two containers have one name. Webhooks see Pods before the apiserver validates them,
+// and what is written for a container of a name would hold for any number of them.
+func (p *Plan) containerNameTwice() bool {
+	seen := map[string]bool{}
+	for _, containers := range [][]container{p.pod.Spec.InitContainers, p.pod.Spec.Containers} {
+		for i := range containers {
+			if name := containers[i].Name; seen[name] {
+				return true
+			} else {
+				seen[name] = true
+			}
+		}
+	}
+	return false
 }
 
 // windows says whether the Pod can only run on Windows. Its os says so for certain; older Pods say it to the scheduler.
@@ -280,6 +315,14 @@ func wasm(runtimeClass string) bool {
 func has(m map[string]string, key string) bool {
 	_, ok := m[key]
 	return ok
+}
+
+// measure is how many bytes the keys and values have together.
+func measure(m map[string]string) (size int) {
+	for key, value := range m {
+		size += len(key) + len(value)
+	}
+	return size
 }
 
 // nameConflict says whether the Pod uses one of our names for something that is not ours.

@@ -55,7 +55,7 @@ func (p *Plan) program(c *container) (program, v1alpha1.Reason, string) {
 		return program{}, r, detail
 	case image.source == "" || wrapped(c):
 		return program{}, v1alpha1.ReasonNoCommand, ""
-	case p.replacedInPlace():
+	case p.replacedInPlace:
 		return program{}, v1alpha1.ReasonInPlaceUpdate, ""
 	case err != nil:
 		return program{}, v1alpha1.ReasonNoProgram, ""
@@ -76,6 +76,9 @@ func (p *Plan) image(c *container) (image, v1alpha1.Reason, string) {
 		if len(words) == 0 || words[0] == "" {
 			return image{}, v1alpha1.ReasonInvalidEntrypoint, "it names no program"
 		}
+		if len(words) > maxWords {
+			return image{}, v1alpha1.ReasonInvalidEntrypoint, tooManyWords
+		}
 		return image{config: imageconfig.Config{Entrypoint: words}, source: v1alpha1.SourceAnnotation}, "", ""
 	}
 	if e := p.profile.entrypoint(c.Image); e != nil {
@@ -87,7 +90,7 @@ func (p *Plan) image(c *container) (image, v1alpha1.Reason, string) {
 // registryImage is what its registry says about a container's image, or why that is not known. In a Pod whose images
 // are replaced in place it does not count.
 func (p *Plan) registryImage(c *container) (image, v1alpha1.Reason, string) {
-	if p.replacedInPlace() {
+	if p.replacedInPlace {
 		return image{}, v1alpha1.ReasonInPlaceUpdate, ""
 	}
 	if c.ImagePullPolicy == "Never" {
@@ -104,11 +107,6 @@ func (p *Plan) registryImage(c *container) (image, v1alpha1.Reason, string) {
 		return image{}, failure.Reason, failure.Error()
 	}
 	return image{}, "", ""
-}
-
-// replacedInPlace says whether the Pod's images may be replaced while it runs. A command cannot be.
-func (p *Plan) replacedInPlace() bool {
-	return slices.ContainsFunc(p.pod.Spec.ReadinessGates, func(g readinessGate) bool { return g.ConditionType == "InPlaceUpdateReady" })
 }
 
 // first is the first word of what a container runs, "" if it is none.

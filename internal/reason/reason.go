@@ -92,6 +92,21 @@ var explanations = [...]struct {
 		Because: "it runs on Windows, which has no PID 1",
 		Routine: true,
 	}},
+	{v1alpha1.ReasonAnnotationsTooLarge, Explanation{
+		Kind:    Pod,
+		Because: "its annotations measure more than the 256 KiB that Kubernetes allows",
+		Remedy:  "Shorten them.",
+	}},
+	{v1alpha1.ReasonTooManyContainers, Explanation{
+		Kind:    Pod,
+		Because: "it has more than 1000 containers",
+		Remedy:  "Use several pods.",
+	}},
+	{v1alpha1.ReasonDuplicateContainerName, Explanation{
+		Kind:    Pod,
+		Because: "two of its containers have the same name, which Kubernetes does not allow",
+		Remedy:  "Give each a name of its own.",
+	}},
 	{v1alpha1.ReasonWasm, Explanation{
 		Kind:    Pod,
 		Because: "its runtime class runs WebAssembly, which has no processes",
