@@ -437,15 +437,17 @@ func (p *Plan) keepSELinuxLevel() {
 	}
 }
 
-// mountConflict says whether something of the container's own is mounted at, above or below our path. A volume
-// above it might be read-only, and then the runtime cannot make our mount point.
+// mountConflict says whether something of the container's own is mounted in the way of the init.
 func mountConflict(c *container) bool {
-	conflict := func(at string) bool {
-		at = path.Clean("/" + at)
-		return at == "/" || at == mountPath || strings.HasPrefix(at, mountPath+"/")
-	}
-	return slices.ContainsFunc(c.VolumeMounts, func(m volumeMount) bool { return m.Name != volumeName && conflict(m.MountPath) }) ||
-		slices.ContainsFunc(c.VolumeDevices, func(d volumeDevice) bool { return conflict(d.DevicePath) })
+	return slices.ContainsFunc(c.VolumeMounts, func(m volumeMount) bool { return m.Name != volumeName && inTheWay(m.MountPath) }) ||
+		slices.ContainsFunc(c.VolumeDevices, func(d volumeDevice) bool { return inTheWay(d.DevicePath) })
+}
+
+// inTheWay says whether a path is ours, or above or below it. A volume above it might be read-only, and then the
+// runtime cannot make our mount point.
+func inTheWay(at string) bool {
+	at = path.Clean("/" + at)
+	return at == "/" || at == mountPath || strings.HasPrefix(at, mountPath+"/")
 }
 
 // localhostProfile says whether the container runs under a seccomp or AppArmor profile that was recorded for its
