@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/imageconfig"
 	"github.com/podinit/podinit/internal/reason"
 )
 
@@ -339,7 +340,7 @@ func (p *Plan) nameConflict() bool {
 	}
 	for _, v := range spec.Volumes {
 		if v.Name == volumeName {
-			if volumes++; v.EmptyDir == nil && v.Image == nil || volumes > 1 {
+			if volumes++; !p.isOurs(v) || volumes > 1 {
 				return true
 			}
 		}
@@ -354,6 +355,31 @@ func (p *Plan) nameConflict() bool {
 		}
 	}
 	return slices.ContainsFunc(spec.Containers, func(c container) bool { return c.Name == copierName })
+}
+
+// isOurs says whether a volume of our name is ours: it mounts our image, or is of a kind that we make and something in
+// the Pod uses it as only we do, a copier or a container that starts the init.
+func (p *Plan) isOurs(v volume) bool {
+	if v.Image != nil && sameRepository(v.Image.Reference, p.config.Image) {
+		return true
+	}
+	if v.EmptyDir == nil && v.Image == nil {
+		return false
+	}
+	spec := p.pod.Spec
+	copies := func(c container) bool { return isCopier(&c) }
+	starts := func(c container) bool { return wrapped(&c) }
+	return slices.ContainsFunc(spec.InitContainers, copies) || slices.ContainsFunc(spec.InitContainers, starts) || slices.ContainsFunc(spec.Containers, starts)
+}
+
+// sameRepository says whether two references are of one repository, whatever their tags and digests.
+func sameRepository(a, b string) bool {
+	if a == b {
+		return true
+	}
+	x, errX := imageconfig.ParseReference(a)
+	y, errY := imageconfig.ParseReference(b)
+	return errX == nil && errY == nil && x.Registry == y.Registry && x.Repository == y.Repository
 }
 
 func (p *Plan) decideAll(list string, containers []container) {
