@@ -118,7 +118,7 @@ func NewPlan(config Config, setting Setting, pod *Pod) *Plan {
 	plan.Reason = plan.leavePodAlone(setting)
 	var ignored []Ignored
 	if plan.Reason != v1alpha1.ReasonAnnotationsTooLarge {
-		plan.choice, ignored = newChoice(pod)
+		plan.choice, ignored = newChoice(pod, plan.profile.SelectableByPods())
 	}
 	if plan.Reason == "" {
 		plan.readLists()

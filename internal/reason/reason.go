@@ -319,8 +319,8 @@ var explanations = [...]struct {
 	}},
 	{v1alpha1.ReasonProfileFixed, Explanation{
 		Kind:    Wish,
-		Because: "the InitProfile of the namespace does not let pods choose another (podsMayChoose is false there)",
-		Remedy:  "Annotate the namespace instead of the pod.",
+		Because: "the InitProfile that holds in the namespace does not let pods choose (podsMayChoose is false there)",
+		Remedy:  "Remove the annotation from the pod; the namespace's annotation " + v1alpha1.ProfileAnnotation + " and that InitProfile decide.",
 	}},
 	{v1alpha1.ReasonNamespaceUnread, Explanation{
 		Kind:    Wish,
