@@ -543,7 +543,7 @@ func TestRefusal(t *testing.T) {
 	for name, c := range map[string]struct{ object, message string }{
 		"a container that cannot be wrapped": {unknown, `container "app" left alone because it has no command`},
 		"a mistake in an annotation":         {mistaken, `podinit.dev/skip-containers: "nobody" ignored`},
-		"no patch":                           {long, "shorten the annotations"},
+		"no patch":                           {long, "shorten them"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server, registry := serve(t, rejects)

@@ -79,8 +79,10 @@ type InitProfileSpec struct {
 	// +kubebuilder:default=InitContainer
 	Delivery DeliveryPolicy `json:"delivery,omitempty"`
 
-	// OnProblem is what becomes of a Pod that would otherwise be admitted with a warning of podinit: Skip admits it,
-	// Reject refuses it with that text.
+	// OnProblem is what becomes of a Pod that would otherwise be admitted with a warning of podinit that its author can
+	// do something about: Skip admits it, Reject refuses it with that text. Reject cannot cover Pods that the apiserver
+	// does not send or that no webhook answers for, nor those that podinit fails on or finds no usable profile for:
+	// these are admitted as they came.
 	//
 	// +optional
 	// +kubebuilder:default=Skip

@@ -29,12 +29,12 @@ func newChoice(pod *Pod, free bool) (choice, []Ignored) {
 			existing = pod.containerNames()
 		}
 		if !existing[name] && len(ignored) < maxIgnored {
-			ignored = append(ignored, Ignored{Wish: fmt.Sprintf("%s: %q", key, value), Reason: v1alpha1.ReasonUnknownContainer})
+			ignored = append(ignored, Ignored{Wish: fmt.Sprintf("%s: %q", key, value), Reason: v1alpha1.ReasonUnknownContainer, Correctable: true})
 		}
 	}
 	fixed := func(key string) {
 		if len(ignored) < maxIgnored {
-			ignored = append(ignored, Ignored{Wish: fmt.Sprintf("%s: %q", key, annotations[key]), Reason: v1alpha1.ReasonProfileFixed})
+			ignored = append(ignored, Ignored{Wish: fmt.Sprintf("%s: %q", key, annotations[key]), Reason: v1alpha1.ReasonProfileFixed, Correctable: true})
 		}
 	}
 	names := func(key string) map[string]bool {

@@ -57,8 +57,8 @@ func mutate(raw []byte, setting inject.Setting) (result, error) {
 		return result{}, err
 	}
 	warnings := plan.Warnings()
-	if plan.Rejects() && len(warnings) > 0 {
-		return result{pod: raw, warnings: warnings, refused: true}, nil
+	if refusals := plan.Refusals(); len(refusals) > 0 {
+		return result{pod: raw, warnings: refusals, refused: true}, nil
 	}
 	if patch == nil {
 		return result{pod: raw, warnings: warnings}, nil
@@ -363,7 +363,7 @@ func TestNoPatch(t *testing.T) {
 		"no spec":              {`{"metadata":{}}`, "v1", "no metadata or no spec"},
 		"wrong type":           {`{"metadata":{},"spec":{"containers":"none"}}`, "v1", "reading the object as a v1 Pod"},
 		"a field twice":        {`{"metadata":{},"spec":{"containers":[]},"spec":{}}`, "v1", "duplicate field"},
-		"no room for a status": {`{"metadata":{"annotations":{"a":"` + long + `"}},"spec":{"containers":[{"name":"app","command":["app"]}]}}`, "v1", "shorten the annotations"},
+		"no room for a status": {`{"metadata":{"annotations":{"a":"` + long + `"}},"spec":{"containers":[{"name":"app","command":["app"]}]}}`, "v1", "shorten them"},
 		"version is no label":  {`{"metadata":{},"spec":{"containers":[{"name":"app","command":["app"]}]}}`, "v1/2", "cannot be the value of label"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -451,6 +451,58 @@ func TestBounds(t *testing.T) {
 			}
 			if patch, err := plan.Patch(); err != nil || (patch != nil) != c.patched {
 				t.Errorf("patch %.100s, error %v; want a patch: %t", patch, err, c.patched)
+			}
+		})
+	}
+}
+
+// A profile refuses for what the pod's author can correct, and for nothing else.
+func TestRefusals(t *testing.T) {
+	profile, err := inject.NewProfile("strict", v1alpha1.InitProfileSpec{OnProblem: v1alpha1.ProblemReject})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const good = `{"metadata":{},"spec":{"containers":[{"name":"app","command":["app"]}]}}`
+	annotated := func(annotation string) string {
+		return strings.Replace(good, `"metadata":{}`, `"metadata":{"annotations":{`+annotation+`}}`, 1)
+	}
+	for name, c := range map[string]struct {
+		pod, version string
+		setting      inject.Setting
+		want         []string
+	}{
+		"nothing is wrong":      {pod: good},
+		"the namespace's label": {pod: good, setting: inject.Setting{NamespaceInject: "yes"}},
+		"the namespace is not read": {pod: good, setting: inject.Setting{Ignored: []inject.Ignored{
+			{Wish: "w", Reason: v1alpha1.ReasonNamespaceUnread}, {Wish: "w", Reason: v1alpha1.ReasonProfileUnread}, {Wish: "w", Reason: v1alpha1.ReasonProfileInvalid},
+		}}},
+		"the init's version":      {pod: good, version: "v1/2"},
+		"the pod's label":         {pod: strings.Replace(good, `"metadata":{}`, `"metadata":{"labels":{"podinit.dev/inject":"yes"}}`, 1), want: []string{"it is neither enabled nor disabled"}},
+		"a name":                  {pod: annotated(`"podinit.dev/containers":"nobody"`), want: []string{"no container of that name"}},
+		"a wish of the pod":       {pod: good, setting: inject.Setting{Ignored: []inject.Ignored{{Wish: "w", Reason: v1alpha1.ReasonProfileMissing, Correctable: true}}}, want: []string{"no InitProfile of that name"}},
+		"a container":             {pod: annotated(`"podinit.dev/flags.app":"--nonsense"`), want: []string{"cannot be read as flags"}},
+		"the pod":                 {pod: strings.Replace(good, `"spec":{`, `"spec":{"hostPID":true,`, 1), want: []string{"hostPID is true"}},
+		"annotations":             {pod: annotated(`"a":"` + strings.Repeat("x", 256<<10) + `"`), want: []string{"more than the 256 KiB"}},
+		"annotations with status": {pod: annotated(`"a":"` + strings.Repeat("x", 256<<10-1) + `"`), want: []string{"shorten them"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod, err := inject.Decode([]byte(c.pod))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.setting.Selected, c.setting.Profile = true, profile
+			version := "v1"
+			if c.version != "" {
+				version = c.version
+			}
+			got := inject.NewPlan(inject.Config{Image: "i", Version: version}, c.setting, pod).Refusals()
+			if len(got) != len(c.want) {
+				t.Fatalf("refusals %q, want %q", got, c.want)
+			}
+			for i := range got {
+				if !strings.Contains(got[i], c.want[i]) {
+					t.Errorf("refusal %q does not say %q", got[i], c.want[i])
+				}
 			}
 		})
 	}

@@ -3,6 +3,7 @@ package inject
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -25,6 +26,9 @@ const safeToEvictVolumes = "cluster-autoscaler.kubernetes.io/safe-to-evict-local
 // maxAnnotations is what all annotations of an object may measure together, in bytes, keys and values
 // (apimachinery, pkg/api/validation, TotalAnnotationSizeLimitB).
 const maxAnnotations = 256 << 10
+
+// ErrAnnotationsTooLarge is why a Pod has no patch whose annotations leave no room for the status.
+var ErrAnnotationsTooLarge = errors.New("the pod's annotations are too large")
 
 // usualPatch is what a patch for two or three containers measures, in bytes.
 const usualPatch = 2 << 10
@@ -151,7 +155,7 @@ func (p *Plan) metadata() (annotations, labels map[string]string, err error) {
 		annotations[safeToEvictVolumes] = unlisted(list, volumeName)
 	}
 	if size := measure(p.pod.Metadata.Annotations) + measure(annotations); size > maxAnnotations {
-		return nil, nil, fmt.Errorf("the pod's annotations and the status would measure %d bytes together, and Kubernetes allows %d: shorten the annotations", size, maxAnnotations)
+		return nil, nil, fmt.Errorf("%w: they would measure %d bytes with the status, and Kubernetes allows %d; shorten them", ErrAnnotationsTooLarge, size, maxAnnotations)
 	}
 	version := strings.ReplaceAll(p.config.Version, "+", "_")
 	if problems := content.IsLabelValue(version); len(problems) > 0 {

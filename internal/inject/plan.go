@@ -7,6 +7,7 @@
 package inject
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -171,9 +172,29 @@ func (p *Plan) Status() v1alpha1.Status {
 // Warnings are sentences for whoever creates the Pod: what was ignored, and what was left alone although it need not
 // be.
 func (p *Plan) Warnings() []string {
+	return p.warnings(func(Ignored) bool { return true })
+}
+
+// Refusals are why the Pod is to be refused, none if it is admitted. Only a profile with onProblem Reject refuses, and
+// only for what the Pod's author can correct. What is none of ours is never refused.
+func (p *Plan) Refusals() []string {
+	if p.profile.spec.OnProblem != v1alpha1.ProblemReject || slices.Contains(unseen, p.Reason) {
+		return nil
+	}
+	refusals := p.warnings(func(i Ignored) bool { return i.Correctable })
+	if _, _, err := p.metadata(); errors.Is(err, ErrAnnotationsTooLarge) && len(refusals) == 0 {
+		refusals = append(refusals, "podinit: pod left alone: "+err.Error())
+	}
+	return refusals
+}
+
+// warnings are those about what was left alone, after those about what was ignored and is told.
+func (p *Plan) warnings(told func(Ignored) bool) []string {
 	var warnings []string
 	for _, i := range p.Ignored {
-		warnings = append(warnings, i.Warning())
+		if told(i) {
+			warnings = append(warnings, i.Warning())
+		}
 	}
 	warn := func(what string, r v1alpha1.Reason, detail string) {
 		if r != "" && !reason.Of(r).Routine {
@@ -190,22 +211,19 @@ func (p *Plan) Warnings() []string {
 	return warnings
 }
 
-// Rejects says whether the Pod is to be refused if there is a warning, or no patch: the profile wants it so. What is
-// none of ours is never refused.
-func (p *Plan) Rejects() bool {
-	return p.profile.spec.OnProblem == v1alpha1.ProblemReject && !slices.Contains(unseen, p.Reason)
-}
-
 // unknownValues are values of podinit.dev/inject that mean nothing.
 func unknownValues(setting Setting, pod *Pod) (ignored []Ignored) {
-	for _, at := range []struct{ where, value string }{
-		{"the namespace's label", setting.NamespaceInject},
-		{"the pod's label", pod.Metadata.Labels[v1alpha1.Inject]},
-		{"the pod's annotation", pod.Metadata.Annotations[v1alpha1.Inject]},
+	for _, at := range []struct {
+		where, value string
+		correctable  bool
+	}{
+		{"the namespace's label", setting.NamespaceInject, false},
+		{"the pod's label", pod.Metadata.Labels[v1alpha1.Inject], true},
+		{"the pod's annotation", pod.Metadata.Annotations[v1alpha1.Inject], true},
 	} {
 		if at.value != "" && at.value != v1alpha1.InjectEnabled && at.value != v1alpha1.InjectDisabled {
 			ignored = append(ignored, Ignored{
-				Wish: fmt.Sprintf("%s %s: %q", at.where, v1alpha1.Inject, at.value), Reason: v1alpha1.ReasonUnknownValue,
+				Wish: fmt.Sprintf("%s %s: %q", at.where, v1alpha1.Inject, at.value), Reason: v1alpha1.ReasonUnknownValue, Correctable: at.correctable,
 			})
 		}
 	}

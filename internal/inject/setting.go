@@ -57,6 +57,8 @@ type Ignored struct {
 	Reason v1alpha1.Reason
 	// Detail of that reason; may be empty.
 	Detail string
+	// Correctable is set where the Pod's author wrote the wish, and can correct it.
+	Correctable bool
 }
 
 // Warning is a sentence for whoever creates the Pod.
