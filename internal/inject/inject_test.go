@@ -507,3 +507,27 @@ func TestRefusals(t *testing.T) {
 		})
 	}
 }
+
+// However many containers are left alone, the answer is of a few lines.
+func TestManyLeftAlone(t *testing.T) {
+	var containers []string
+	for i := range 1000 {
+		containers = append(containers, fmt.Sprintf(`{"name":"%d%s","image":"r/app:1"}`, i, strings.Repeat("x", 1000)))
+	}
+	pod, err := inject.Decode([]byte(`{"metadata":{},"spec":{"containers":[` + strings.Join(containers, ",") + `]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	profile, err := inject.NewProfile("strict", v1alpha1.InitProfileSpec{OnProblem: v1alpha1.ProblemReject})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := inject.NewPlan(config, inject.Setting{Selected: true, Profile: profile}, pod)
+	for name, sentences := range map[string][]string{"warnings": plan.Warnings(), "refusals": plan.Refusals()} {
+		if size := len(strings.Join(sentences, "")); size > 16<<10 || len(sentences) != 17 {
+			t.Errorf("%d %s of %d bytes", len(sentences), name, size)
+		} else if last := sentences[16]; !strings.Contains(last, "and 984 more") {
+			t.Errorf("the last of the %s is %q", name, last)
+		}
+	}
+}

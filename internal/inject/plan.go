@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -107,8 +108,12 @@ func (d Decision) Action() v1alpha1.Action {
 	return v1alpha1.ActionWrapped
 }
 
-// maxIgnored is how many mistakes are told, so that annotations full of them make no endless answer.
-const maxIgnored = 16
+// So that a Pod full of mistakes makes no endless answer, so many are told of wishes that are ignored and of containers
+// that are left alone.
+const (
+	maxIgnored   = 16
+	maxLeftAlone = 16
+)
 
 // NewPlan decides about a Pod.
 func NewPlan(config Config, setting Setting, pod *Pod) *Plan {
@@ -196,17 +201,24 @@ func (p *Plan) warnings(told func(Ignored) bool) []string {
 			warnings = append(warnings, i.Warning())
 		}
 	}
-	warn := func(what string, r v1alpha1.Reason, detail string) {
-		if r != "" && !reason.Of(r).Routine {
-			warnings = append(warnings, warning(what+" left alone", r, detail))
-		}
-	}
+	worth := func(r v1alpha1.Reason) bool { return r != "" && !reason.Of(r).Routine }
 	if p.Reason != "" {
-		warn("pod", p.Reason, "")
+		if worth(p.Reason) {
+			warnings = append(warnings, warning("pod left alone", p.Reason, ""))
+		}
 		return warnings
 	}
+	leftAlone := 0
 	for _, d := range p.Containers {
-		warn(fmt.Sprintf("container %q", d.Name), d.Reason, d.Detail)
+		if !worth(d.Reason) {
+			continue
+		}
+		if leftAlone++; leftAlone <= maxLeftAlone {
+			warnings = append(warnings, warning(fmt.Sprintf("container %s left alone", shortened(strconv.Quote(d.Name))), d.Reason, d.Detail))
+		}
+	}
+	if more := leftAlone - maxLeftAlone; more > 0 {
+		warnings = append(warnings, fmt.Sprintf("podinit: and %d more containers left alone.", more))
 	}
 	return warnings
 }
