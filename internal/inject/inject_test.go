@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/net"
 	podresources "k8s.io/component-helpers/resource"
 	"k8s.io/kubectl/pkg/util/qos"
 	psapi "k8s.io/pod-security-admission/api"
@@ -528,6 +529,27 @@ func TestManyLeftAlone(t *testing.T) {
 			t.Errorf("%d %s of %d bytes", len(sentences), name, size)
 		} else if last := sentences[16]; !strings.Contains(last, "and 984 more") {
 			t.Errorf("the last of the %s is %q", name, last)
+		}
+	}
+}
+
+// The apiserver drops a warning that is no value of a header.
+func TestWarningsArePrintable(t *testing.T) {
+	pod, err := inject.Decode([]byte(`{"metadata":{"annotations":{"podinit.dev/flags.a":"--foo\u0007bar\u0085\u001b[31m","podinit.dev/entrypoint.b":"[\u0000]"}},
+		"spec":{"containers":[{"name":"a","command":["a"]},{"name":"b","image":"r/b"},{"name":"c","image":"r/c"}]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	setting := selected
+	setting.Ignored = []inject.Ignored{{Wish: "a\nb\x7f\xff", Reason: v1alpha1.ReasonProfileMissing, Detail: "\r"}}
+	setting.Images = map[string]inject.LookedUp{"c": {Failure: &imageconfig.Failure{Reason: v1alpha1.ReasonLookupFailed, Err: errors.New("an answer\twith\x00all")}}}
+	warnings := inject.NewPlan(config, setting, pod).Warnings()
+	if len(warnings) != 4 {
+		t.Errorf("warnings %q, want 4", warnings)
+	}
+	for _, w := range warnings {
+		if _, err := net.NewWarningHeader(299, "-", w); err != nil {
+			t.Errorf("%q: %v", w, err)
 		}
 	}
 }
