@@ -35,6 +35,11 @@ const (
 // memoryFloor is the smallest memory limit, in bytes, under which a container still has room for the init.
 var memoryFloor = resource.MustParse("16Mi")
 
+// storageFloor is the smallest limit for ephemeral-storage, in bytes, under which a Pod has room for the volume of the
+// init: the binary is 1.2 MiB, and a new one is there beside the old until it takes its place; what is left of it is for
+// the Pod's own logs.
+var storageFloor = resource.MustParse("8Mi")
+
 // Config is what an installation of podinit decides for all its Pods.
 type Config struct {
 	// Image is the reference of the image that holds the init, as the copier pulls it.
@@ -71,6 +76,8 @@ type Plan struct {
 	architectures []string
 	// replacedInPlace is set where the Pod's images may be replaced while it runs. A command cannot be.
 	replacedInPlace bool
+	// storageLimitTooSmall is set where the volume of the init could have the Pod evicted.
+	storageLimitTooSmall bool
 	// before is the status that the Pod came with, once somebody has asked for it.
 	before *v1alpha1.Status
 }
@@ -132,6 +139,9 @@ func NewPlan(config Config, setting Setting, pod *Pod) *Plan {
 	plan.Ignored = slices.Concat(setting.Ignored, unknownValues(setting, pod), ignored)
 	plan.Ignored = plan.Ignored[:min(len(plan.Ignored), maxIgnored)]
 	plan.Delivery, plan.DeliveryReason = plan.deliver(setting)
+	if plan.Reason == "" && plan.Delivery == v1alpha1.DeliveryInitContainer {
+		plan.storageLimitTooSmall = storageLimitTooSmall(pod.Spec)
+	}
 	plan.decideAll("initContainers", pod.Spec.InitContainers)
 	plan.decideAll("containers", pod.Spec.Containers)
 	plan.keepSELinuxLevel()
@@ -465,6 +475,8 @@ func (p *Plan) unfit(c *container) v1alpha1.Reason {
 		return v1alpha1.ReasonLocalhostProfile
 	case p.memoryLimitTooSmall(c):
 		return v1alpha1.ReasonMemoryLimitTooSmall
+	case p.storageLimitTooSmall:
+		return v1alpha1.ReasonStorageLimitTooSmall
 	}
 	return ""
 }
@@ -528,4 +540,32 @@ func (p *Plan) memoryLimitTooSmall(c *container) bool {
 		limit, ok = quantity(p.pod.Spec.Resources.Limits["memory"])
 	}
 	return ok && limit.Cmp(memoryFloor) < 0
+}
+
+// storageLimitTooSmall says whether a Pod's limit for ephemeral-storage is below the floor. Its emptyDir volumes count
+// against what the kubelet makes of its containers' limits: those that run together, or one that starts before them and
+// has more; containers without a limit add nothing (pkg/kubelet/eviction, component-helpers/resource).
+func storageLimitTooSmall(spec *spec) bool {
+	var together, largest resource.Quantity
+	limited := false
+	add := func(list string, containers []container) {
+		for i := range containers {
+			c := &containers[i]
+			limit, ok := quantity(c.Resources.Limits["ephemeral-storage"])
+			if !ok || list == "initContainers" && isCopier(c) {
+				continue
+			}
+			limited = true
+			limit.Add(together)
+			if kindOf(c, list) != initContainer {
+				together = limit
+			}
+			if limit.Cmp(largest) > 0 {
+				largest = limit
+			}
+		}
+	}
+	add("initContainers", spec.InitContainers)
+	add("containers", spec.Containers)
+	return limited && largest.Cmp(storageFloor) < 0
 }

@@ -282,6 +282,11 @@ var explanations = [...]struct {
 		Because: "its memory limit leaves no room for the init",
 		Remedy:  "Set a memory limit of at least 16Mi.",
 	}},
+	{v1alpha1.ReasonStorageLimitTooSmall, Explanation{
+		Kind:    Container,
+		Because: "the pod's limits for ephemeral-storage leave no room for the init's volume, and the kubelet would evict the pod",
+		Remedy:  "Set limits of at least 8Mi together, or use delivery ImageVolume.",
+	}},
 	{v1alpha1.ReasonBrokenWrap, Explanation{
 		Kind:    Container,
 		Because: "its command starts with /podinit/init but does not say where the program begins",
