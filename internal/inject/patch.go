@@ -134,6 +134,8 @@ func (p *Plan) Patch() ([]byte, error) {
 		} else {
 			ops.noCopier(p.pod)
 		}
+	} else if has(p.pod.Metadata.Labels, v1alpha1.VersionLabel) {
+		ops.remove("metadata", "labels", v1alpha1.VersionLabel) // it would say that the Pod has an init
 	}
 	raw, err := ops.bytes()
 	if err != nil {
