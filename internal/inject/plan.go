@@ -456,7 +456,7 @@ func (p *Plan) decide(d *Decision) {
 	case unfit != "":
 		d.Reason = unfit
 	default:
-		d.Reason = leaveProgramAlone(program.first(c))
+		d.Reason = leaveProgramAlone(program.words(c))
 	}
 	if d.Reason == "" {
 		d.Source, d.Digest = program.source, program.digest

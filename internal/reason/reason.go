@@ -259,7 +259,7 @@ var explanations = [...]struct {
 	}},
 	{v1alpha1.ReasonRequiresPID1, Explanation{
 		Kind:    Container,
-		Because: "its command starts a program that must be PID 1 itself",
+		Because: "its command starts a program that must be PID 1 itself, such as systemd, or hands one to the program that it starts, as in [entrypoint, /sbin/init]",
 		Routine: true,
 	}},
 	{v1alpha1.ReasonMountConflict, Explanation{
