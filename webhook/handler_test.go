@@ -722,12 +722,12 @@ func withProfile(t testing.TB, spec v1alpha1.InitProfileSpec) webhook.Injector {
 func TestRefusal(t *testing.T) {
 	rejects := withProfile(t, v1alpha1.InitProfileSpec{OnProblem: v1alpha1.ProblemReject})
 	unknown := strings.Replace(pod, `"command":["app"]`, `"args":["app"]`, 1)
-	long := strings.Replace(pod, `"generateName":"app-"`, `"annotations":{"a":"`+strings.Repeat("x", 256<<10)+`"}`, 1)
+	long := strings.Replace(pod, `"generateName":"app-"`, `"annotations":{"a":"`+strings.Repeat("x", 256<<10-1)+`"}`, 1)
 	mistaken := strings.Replace(pod, `"generateName":"app-"`, `"annotations":{"podinit.dev/skip-containers":"nobody"}`, 1)
 	for name, c := range map[string]struct{ object, message string }{
 		"a container that cannot be wrapped": {unknown, `container "app" left alone because it has no command`},
 		"a mistake in an annotation":         {mistaken, `podinit.dev/skip-containers: "nobody" ignored`},
-		"no patch":                           {long, "shorten the annotations"},
+		"no patch":                           {long, "shorten them"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server, registry := serve(t, rejects)

@@ -46,11 +46,10 @@ func (i Injector) Mutate(ctx context.Context, request Request) (Answer, error) {
 		answer.Ignored = append(answer.Ignored, string(ignored.Reason))
 	}
 	patch, err := plan.Patch()
+	refusals := plan.Refusals()
 	switch {
-	case plan.Rejects() && err != nil:
-		answer.Refusal = err.Error()
-	case plan.Rejects() && len(answer.Warnings) > 0:
-		answer.Refusal, answer.Warnings = strings.Join(answer.Warnings, " "), nil
+	case len(refusals) > 0:
+		answer.Refusal, answer.Warnings = strings.Join(refusals, " "), nil
 	case err != nil:
 		return Answer{}, err
 	default:

@@ -53,8 +53,11 @@ type InitProfileSpec struct {
 	// +kubebuilder:default={}
 	Init InitSpec `json:"init,omitempty"`
 
-	// PodsMayChoose lets Pods choose: to name this profile in their annotation, and to name another where this one
-	// would hold. If false, only a Namespace selects it, and Pods cannot escape it.
+	// PodsMayChoose lets Pods choose: to name this profile in their annotation, and where this one would hold to name
+	// another, to choose their containers (podinit.dev/containers, podinit.dev/skip-containers) and to give flags to the
+	// init (podinit.dev/flags.NAME). If false, only a Namespace selects it, and these annotations of Pods are ignored.
+	// A Pod can still opt out as a whole, with podinit.dev/inject: disabled, and no profile changes what is in a Pod's
+	// own commands, or that containers.exclude goes by names that Pods give.
 	//
 	// +optional
 	// +kubebuilder:default=true
@@ -76,8 +79,10 @@ type InitProfileSpec struct {
 	// +kubebuilder:default=InitContainer
 	Delivery DeliveryPolicy `json:"delivery,omitempty"`
 
-	// OnProblem is what becomes of a Pod that would otherwise be admitted with a warning of podinit: Skip admits it,
-	// Reject refuses it with that text.
+	// OnProblem is what becomes of a Pod that would otherwise be admitted with a warning of podinit that its author can
+	// do something about: Skip admits it, Reject refuses it with that text. Reject cannot cover Pods that the apiserver
+	// does not send or that no webhook answers for, nor those that podinit fails on or finds no usable profile for:
+	// these are admitted as they came.
 	//
 	// +optional
 	// +kubebuilder:default=Skip
@@ -99,7 +104,7 @@ type InitProfileSpec struct {
 }
 
 // ContainersSpec says which containers are wrapped besides the regular ones. A Pod that names its containers in the
-// annotation podinit.dev/containers is not bound by it.
+// annotation podinit.dev/containers is not bound by it, unless podsMayChoose is false.
 type ContainersSpec struct {
 	// Sidecars are initContainers with restartPolicy Always.
 	//

@@ -8,16 +8,19 @@ import (
 	"github.com/podinit/podinit/api/v1alpha1"
 )
 
-// choice is which containers a Pod's annotations choose.
+// choice is what a Pod's annotations choose: which containers are wrapped, and with which flags.
 type choice struct {
 	// only these are wrapped; nil if the profile decides.
 	only map[string]bool
 	// skip are left alone.
 	skip map[string]bool
+	// noFlags is set where annotations with flags do not count.
+	noFlags bool
 }
 
-// newChoice reads the annotations, and says which of the names in them are of no container.
-func newChoice(pod *Pod) (choice, []Ignored) {
+// newChoice reads the annotations, and says which of the names in them are of no container. Where the profile does not
+// let Pods choose, it says that they are ignored.
+func newChoice(pod *Pod, free bool) (choice, []Ignored) {
 	annotations := pod.Metadata.Annotations
 	var ignored []Ignored
 	var existing map[string]bool // a set, since whoever writes a Pod could make lists of any length
@@ -25,11 +28,20 @@ func newChoice(pod *Pod) (choice, []Ignored) {
 		if existing == nil {
 			existing = pod.containerNames()
 		}
-		if !existing[name] {
-			ignored = append(ignored, Ignored{Wish: fmt.Sprintf("%s: %q", key, value), Reason: v1alpha1.ReasonUnknownContainer})
+		if !existing[name] && len(ignored) < maxIgnored {
+			ignored = append(ignored, Ignored{Wish: fmt.Sprintf("%s: %q", key, value), Reason: v1alpha1.ReasonUnknownContainer, Correctable: true})
+		}
+	}
+	fixed := func(key string) {
+		if len(ignored) < maxIgnored {
+			ignored = append(ignored, Ignored{Wish: fmt.Sprintf("%s: %q", key, annotations[key]), Reason: v1alpha1.ReasonProfileFixed, Correctable: true})
 		}
 	}
 	names := func(key string) map[string]bool {
+		if !free && has(annotations, key) {
+			fixed(key)
+			return nil
+		}
 		var names map[string]bool
 		for _, name := range strings.Split(annotations[key], ",") {
 			if name = strings.TrimSpace(name); name != "" {
@@ -42,7 +54,7 @@ func newChoice(pod *Pod) (choice, []Ignored) {
 		}
 		return names
 	}
-	c := choice{only: names(v1alpha1.ContainersAnnotation), skip: names(v1alpha1.SkipContainersAnnotation)}
+	c := choice{only: names(v1alpha1.ContainersAnnotation), skip: names(v1alpha1.SkipContainersAnnotation), noFlags: !free}
 
 	var keys []string
 	for key := range annotations {
@@ -52,6 +64,10 @@ func newChoice(pod *Pod) (choice, []Ignored) {
 	}
 	slices.Sort(keys)
 	for _, key := range keys {
+		if !free && strings.HasPrefix(key, v1alpha1.FlagsAnnotation) {
+			fixed(key)
+			continue
+		}
 		_, name, _ := strings.Cut(key[len(v1alpha1.Group):], ".")
 		unknown(key, annotations[key], name)
 	}

@@ -94,9 +94,9 @@ var copied = []string{"cpu", "memory", "ephemeral-storage"}
 
 // copierResources are those of one regular container, verbatim. An initContainer counts for the Pod's QoS class, so it
 // has requests and limits where the others do, and no more than one of them, so that the Pod's sum, its quota charge
-// and its place on a node stay as they were (pkg/apis/core/v1/helper/qos, component-helpers/resource). The container
-// that names the most of them is taken, so that a quota that wants all is content; among those the one with the
-// smallest memory limit that is enough; then the first.
+// and its place on a node stay as they were (pkg/apis/core/v1/helper/qos, component-helpers/resource). The one
+// whose memory limit is enough goes before one whose is not; then the one that names the most resources, so that a quota
+// that wants all is content; then the one with the smallest memory limit that is enough; then the first.
 func copierResources(containers []container) *resources {
 	var best *container
 	for i := range containers {
@@ -116,17 +116,16 @@ func copierResources(containers []container) *resources {
 
 // better says whether a's resources suit the copier better than b's.
 func better(a, b *container) bool {
-	na := countPicked(a.Resources.Requests) + countPicked(a.Resources.Limits)
-	nb := countPicked(b.Resources.Requests) + countPicked(b.Resources.Limits)
-	if na != nb {
-		return na > nb
-	}
 	la, aLimited := quantity(a.Resources.Limits["memory"])
 	lb, bLimited := quantity(b.Resources.Limits["memory"])
 	aSmall, bSmall := aLimited && la.Cmp(memoryFloor) < 0, bLimited && lb.Cmp(memoryFloor) < 0
+	na := countPicked(a.Resources.Requests) + countPicked(a.Resources.Limits)
+	nb := countPicked(b.Resources.Requests) + countPicked(b.Resources.Limits)
 	switch {
 	case aSmall != bSmall:
 		return bSmall
+	case na != nb:
+		return na > nb
 	case aSmall:
 		return la.Cmp(lb) > 0
 	case aLimited && bLimited:
@@ -166,7 +165,15 @@ func quantity(raw json.RawMessage) (q resource.Quantity, ok bool) {
 	return q, json.Unmarshal(raw, &q) == nil
 }
 
-// merge puts our fields over a copier that is there already. What others have added stays: the token mount of the
+// kept are the fields of a copier that stay if others have set them; what admission plugins and defaults give to a
+// container. Nothing else does: a probe or restartPolicyRules, say, are valid only with a restartPolicy that is not
+// ours, and nothing of that kind that a later Kubernetes has can be known here.
+var kept = []string{"env", "envFrom", "imagePullPolicy", "securityContext", "terminationMessagePath", "volumeMounts"}
+
+// keptSecurity are those of its securityContext.
+var keptSecurity = []string{"runAsUser", "runAsGroup", "seLinuxOptions"}
+
+// merge puts our fields over a copier that is there already. What others may add stays: the token mount of the
 // ServiceAccount plugin, imagePullPolicy Always of AlwaysPullImages, the user that OpenShift's SCC assigned. It
 // returns nil if the result is the same.
 func (c copier) merge(existing map[string]json.RawMessage) (json.RawMessage, error) {
@@ -174,13 +181,7 @@ func (c copier) merge(existing map[string]json.RawMessage) (json.RawMessage, err
 	if err != nil {
 		return nil, err
 	}
-	merged := make(map[string]json.RawMessage, len(existing))
-	for name, value := range existing {
-		merged[name] = value
-	}
-	for _, name := range []string{"args", "resources", "restartPolicy"} {
-		delete(merged, name)
-	}
+	merged := only(existing, kept)
 	if ours["resources"] == nil && isEmpty(existing["resources"]) {
 		merged["resources"] = existing["resources"]
 	}
@@ -213,15 +214,13 @@ func (c copier) merge(existing map[string]json.RawMessage) (json.RawMessage, err
 }
 
 func (sc copierSecurityContext) merge(existing json.RawMessage) (json.RawMessage, error) {
-	merged := map[string]json.RawMessage{}
+	var theirs map[string]json.RawMessage
 	if !isEmpty(existing) {
-		if err := json.Unmarshal(existing, &merged); err != nil {
+		if err := json.Unmarshal(existing, &theirs); err != nil {
 			return nil, fmt.Errorf("reading the securityContext of initContainer %s: %w", copierName, err)
 		}
 	}
-	for _, name := range []string{"privileged", "seccompProfile"} {
-		delete(merged, name)
-	}
+	merged := only(theirs, keptSecurity)
 	if string(merged["runAsUser"]) == "0" {
 		delete(merged, "runAsUser") // with runAsNonRoot the kubelet would refuse it
 	}
@@ -235,7 +234,8 @@ func (sc copierSecurityContext) merge(existing json.RawMessage) (json.RawMessage
 	return json.Marshal(merged)
 }
 
-// mergeMounts is the mounts of others, in their order, with ours in the place of the first of ours or at the end.
+// mergeMounts is the mounts of others, in their order, with ours in the place of the first of ours or at the end. A
+// mount of another's that is in the way of ours goes, and one that only a privileged container may have.
 func mergeMounts(existing json.RawMessage, ours volumeMount) (json.RawMessage, error) {
 	var mounts []json.RawMessage
 	if !isEmpty(existing) {
@@ -254,16 +254,27 @@ func mergeMounts(existing json.RawMessage, ours volumeMount) (json.RawMessage, e
 			return nil, fmt.Errorf("reading the volumeMounts of initContainer %s: %w", copierName, err)
 		}
 		switch {
-		case m.Name != volumeName && m.MountPath != mountPath:
-			merged = append(merged, raw)
-		case !done:
+		case m.Name == volumeName && !done:
 			merged, done = append(merged, value), true
+		case m.Name != volumeName && !inTheWay(m.MountPath) && m.MountPropagation != "Bidirectional":
+			merged = append(merged, raw)
 		}
 	}
 	if !done {
 		merged = append(merged, value)
 	}
 	return json.Marshal(merged)
+}
+
+// only are those members of an object that have these names.
+func only(object map[string]json.RawMessage, names []string) map[string]json.RawMessage {
+	members := make(map[string]json.RawMessage, len(names))
+	for _, name := range names {
+		if value, ok := object[name]; ok {
+			members[name] = value
+		}
+	}
+	return members
 }
 
 func fields(v any) (map[string]json.RawMessage, error) {

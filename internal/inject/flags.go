@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -47,7 +48,7 @@ func readFlags(o options.Options, words []string) (options.Options, error) {
 }
 
 // initOptions are the init's options for one container: the profile's, then what the Pod's own fields say, then the
-// Pod's annotation with flags for it.
+// Pod's annotation with flags for it, unless the profile does not let Pods choose.
 //
 // The grace period is the longest that the kubelet may give: the Pod's, or a probe's where that is longer
 // (terminationGracePeriodSeconds of a liveness or startup probe, KEP-2238). The apiserver's default is 30 s.
@@ -71,11 +72,21 @@ func (p *Plan) initOptions(c *container) (options.Options, error) {
 			o.TerminationMessage = "/dev/termination-log"
 		}
 	}
-	if flags, ok := p.pod.Metadata.Annotations[v1alpha1.FlagsAnnotation+c.Name]; ok {
-		return readFlags(o, strings.Fields(flags))
+	if flags, ok := p.pod.Metadata.Annotations[v1alpha1.FlagsAnnotation+c.Name]; ok && !p.choice.noFlags {
+		words := strings.Fields(flags)
+		if len(words) > maxWords {
+			return o, errors.New(tooManyWords)
+		}
+		return readFlags(o, words)
 	}
 	return o, nil
 }
+
+// maxWords bounds what an annotation gives to one container; tooManyWords says that it is above that.
+const (
+	maxWords     = 1024
+	tooManyWords = "it has more than 1024 words"
+)
 
 // maxGrace keeps absurd grace periods from overflowing a duration.
 const maxGrace = 365 * 24 * options.Hour

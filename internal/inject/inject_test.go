@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/net"
 	podresources "k8s.io/component-helpers/resource"
 	"k8s.io/kubectl/pkg/util/qos"
 	psapi "k8s.io/pod-security-admission/api"
@@ -57,8 +58,8 @@ func mutate(raw []byte, setting inject.Setting) (result, error) {
 		return result{}, err
 	}
 	warnings := plan.Warnings()
-	if plan.Rejects() && len(warnings) > 0 {
-		return result{pod: raw, warnings: warnings, refused: true}, nil
+	if refusals := plan.Refusals(); len(refusals) > 0 {
+		return result{pod: raw, warnings: refusals, refused: true}, nil
 	}
 	if patch == nil {
 		return result{pod: raw, warnings: warnings}, nil
@@ -356,14 +357,14 @@ func TestExcludedNamespace(t *testing.T) {
 }
 
 func TestNoPatch(t *testing.T) {
-	long := strings.Repeat("x", 256<<10)
+	long := strings.Repeat("x", 256<<10-1)
 	for name, c := range map[string]struct{ pod, version, want string }{
 		"not json":             {`{"metadata":{}`, "v1", "reading the object as a v1 Pod"},
 		"null":                 {`null`, "v1", "no metadata or no spec"},
 		"no spec":              {`{"metadata":{}}`, "v1", "no metadata or no spec"},
 		"wrong type":           {`{"metadata":{},"spec":{"containers":"none"}}`, "v1", "reading the object as a v1 Pod"},
 		"a field twice":        {`{"metadata":{},"spec":{"containers":[]},"spec":{}}`, "v1", "duplicate field"},
-		"annotations too long": {`{"metadata":{"annotations":{"a":"` + long + `"}},"spec":{"containers":[{"name":"app","command":["app"]}]}}`, "v1", "shorten the annotations"},
+		"no room for a status": {`{"metadata":{"annotations":{"a":"` + long + `"}},"spec":{"containers":[{"name":"app","command":["app"]}]}}`, "v1", "shorten them"},
 		"version is no label":  {`{"metadata":{},"spec":{"containers":[{"name":"app","command":["app"]}]}}`, "v1/2", "cannot be the value of label"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -397,5 +398,158 @@ func TestManyMistakes(t *testing.T) {
 	}
 	if diff := cmp.Diff([]v1alpha1.Reason{v1alpha1.ReasonUnknownContainer}, plan.Status().Ignored); diff != "" {
 		t.Errorf("status (-want +got):\n%s", diff)
+	}
+}
+
+// Webhooks see Pods before the apiserver validates them, so what no valid Pod has must not cost anything.
+func TestBounds(t *testing.T) {
+	containers := func(n int, name func(int) string) string {
+		var list []string
+		for i := range n {
+			list = append(list, `{"name":"`+name(i)+`","command":["app"]}`)
+		}
+		return strings.Join(list, ",")
+	}
+	numbered := func(i int) string { return fmt.Sprint("app", i) }
+	flags := `"podinit.dev/flags.app":"` + strings.Repeat("-g ", 80000) + `"`
+	for name, c := range map[string]struct {
+		annotations, initContainers, containers string
+		pod, container                          v1alpha1.Reason
+		patched                                 bool
+	}{
+		"annotations as large as allowed": {annotations: `"a":"` + strings.Repeat("x", 255<<10) + `"`, containers: containers(1, numbered), patched: true},
+		"annotations too large": {
+			annotations: flags + `,"a":"` + strings.Repeat("x", 30<<10) + `"`, containers: containers(1, numbered),
+			pod: v1alpha1.ReasonAnnotationsTooLarge, container: v1alpha1.ReasonAnnotationsTooLarge,
+		},
+		"1000 containers": {containers: containers(1000, numbered), patched: true},
+		"1001 containers": {
+			initContainers: containers(1, func(int) string { return "setup" }), containers: containers(1000, numbered),
+			pod: v1alpha1.ReasonTooManyContainers, container: v1alpha1.ReasonTooManyContainers, patched: true,
+		},
+		"one name": {
+			annotations: flags, containers: containers(1000, func(int) string { return "app" }),
+			pod: v1alpha1.ReasonDuplicateContainerName, container: v1alpha1.ReasonDuplicateContainerName, patched: true,
+		},
+		"one name in both lists": {
+			initContainers: containers(1, numbered), containers: containers(1, numbered),
+			pod: v1alpha1.ReasonDuplicateContainerName, container: v1alpha1.ReasonDuplicateContainerName, patched: true,
+		},
+		"many flags": {annotations: flags, containers: `{"name":"app","command":["app"]}`, container: v1alpha1.ReasonInvalidFlags, patched: true},
+		"a long entrypoint": {
+			annotations: `"podinit.dev/entrypoint.app":"[` + strings.Repeat(`\"a\",`, 2000) + `\"a\"]"`, containers: `{"name":"app","image":"r/app:1"}`,
+			container: v1alpha1.ReasonInvalidEntrypoint, patched: true,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod, err := inject.Decode([]byte(`{"metadata":{"annotations":{` + c.annotations + `}},"spec":{"initContainers":[` + c.initContainers + `],"containers":[` + c.containers + `]}}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			plan := inject.NewPlan(config, selected, pod)
+			if plan.Reason != c.pod || plan.Containers[0].Reason != c.container {
+				t.Errorf("the pod's reason is %q, the first container's %q; want %q and %q", plan.Reason, plan.Containers[0].Reason, c.pod, c.container)
+			}
+			if patch, err := plan.Patch(); err != nil || (patch != nil) != c.patched {
+				t.Errorf("patch %.100s, error %v; want a patch: %t", patch, err, c.patched)
+			}
+		})
+	}
+}
+
+// A profile refuses for what the pod's author can correct, and for nothing else.
+func TestRefusals(t *testing.T) {
+	profile, err := inject.NewProfile("strict", v1alpha1.InitProfileSpec{OnProblem: v1alpha1.ProblemReject})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const good = `{"metadata":{},"spec":{"containers":[{"name":"app","command":["app"]}]}}`
+	annotated := func(annotation string) string {
+		return strings.Replace(good, `"metadata":{}`, `"metadata":{"annotations":{`+annotation+`}}`, 1)
+	}
+	for name, c := range map[string]struct {
+		pod, version string
+		setting      inject.Setting
+		want         []string
+	}{
+		"nothing is wrong":      {pod: good},
+		"the namespace's label": {pod: good, setting: inject.Setting{NamespaceInject: "yes"}},
+		"the namespace is not read": {pod: good, setting: inject.Setting{Ignored: []inject.Ignored{
+			{Wish: "w", Reason: v1alpha1.ReasonNamespaceUnread}, {Wish: "w", Reason: v1alpha1.ReasonProfileUnread}, {Wish: "w", Reason: v1alpha1.ReasonProfileInvalid},
+		}}},
+		"the init's version":      {pod: good, version: "v1/2"},
+		"the pod's label":         {pod: strings.Replace(good, `"metadata":{}`, `"metadata":{"labels":{"podinit.dev/inject":"yes"}}`, 1), want: []string{"it is neither enabled nor disabled"}},
+		"a name":                  {pod: annotated(`"podinit.dev/containers":"nobody"`), want: []string{"no container of that name"}},
+		"a wish of the pod":       {pod: good, setting: inject.Setting{Ignored: []inject.Ignored{{Wish: "w", Reason: v1alpha1.ReasonProfileMissing, Correctable: true}}}, want: []string{"no InitProfile of that name"}},
+		"a container":             {pod: annotated(`"podinit.dev/flags.app":"--nonsense"`), want: []string{"cannot be read as flags"}},
+		"the pod":                 {pod: strings.Replace(good, `"spec":{`, `"spec":{"hostPID":true,`, 1), want: []string{"hostPID is true"}},
+		"annotations":             {pod: annotated(`"a":"` + strings.Repeat("x", 256<<10) + `"`), want: []string{"more than the 256 KiB"}},
+		"annotations with status": {pod: annotated(`"a":"` + strings.Repeat("x", 256<<10-1) + `"`), want: []string{"shorten them"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod, err := inject.Decode([]byte(c.pod))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.setting.Selected, c.setting.Profile = true, profile
+			version := "v1"
+			if c.version != "" {
+				version = c.version
+			}
+			got := inject.NewPlan(inject.Config{Image: "i", Version: version}, c.setting, pod).Refusals()
+			if len(got) != len(c.want) {
+				t.Fatalf("refusals %q, want %q", got, c.want)
+			}
+			for i := range got {
+				if !strings.Contains(got[i], c.want[i]) {
+					t.Errorf("refusal %q does not say %q", got[i], c.want[i])
+				}
+			}
+		})
+	}
+}
+
+// However many containers are left alone, the answer is of a few lines.
+func TestManyLeftAlone(t *testing.T) {
+	var containers []string
+	for i := range 1000 {
+		containers = append(containers, fmt.Sprintf(`{"name":"%d%s","image":"r/app:1"}`, i, strings.Repeat("x", 1000)))
+	}
+	pod, err := inject.Decode([]byte(`{"metadata":{},"spec":{"containers":[` + strings.Join(containers, ",") + `]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	profile, err := inject.NewProfile("strict", v1alpha1.InitProfileSpec{OnProblem: v1alpha1.ProblemReject})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := inject.NewPlan(config, inject.Setting{Selected: true, Profile: profile}, pod)
+	for name, sentences := range map[string][]string{"warnings": plan.Warnings(), "refusals": plan.Refusals()} {
+		if size := len(strings.Join(sentences, "")); size > 16<<10 || len(sentences) != 17 {
+			t.Errorf("%d %s of %d bytes", len(sentences), name, size)
+		} else if last := sentences[16]; !strings.Contains(last, "and 984 more") {
+			t.Errorf("the last of the %s is %q", name, last)
+		}
+	}
+}
+
+// The apiserver drops a warning that is no value of a header.
+func TestWarningsArePrintable(t *testing.T) {
+	pod, err := inject.Decode([]byte(`{"metadata":{"annotations":{"podinit.dev/flags.a":"--foo\u0007bar\u0085\u001b[31m","podinit.dev/entrypoint.b":"[\u0000]"}},
+		"spec":{"containers":[{"name":"a","command":["a"]},{"name":"b","image":"r/b"},{"name":"c","image":"r/c"}]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	setting := selected
+	setting.Ignored = []inject.Ignored{{Wish: "a\nb\x7f\xff", Reason: v1alpha1.ReasonProfileMissing, Detail: "\r"}}
+	setting.Images = map[string]inject.LookedUp{"c": {Failure: &imageconfig.Failure{Reason: v1alpha1.ReasonLookupFailed, Err: errors.New("an answer\twith\x00all")}}}
+	warnings := inject.NewPlan(config, setting, pod).Warnings()
+	if len(warnings) != 4 {
+		t.Errorf("warnings %q, want 4", warnings)
+	}
+	for _, w := range warnings {
+		if _, err := net.NewWarningHeader(299, "-", w); err != nil {
+			t.Errorf("%q: %v", w, err)
+		}
 	}
 }

@@ -34,7 +34,7 @@ func (p *Plan) lookUp(c *container) {
 	if c.ImagePullPolicy == "Never" {
 		return
 	}
-	required := len(c.Command) == 0 && !p.told(c) && !p.replacedInPlace()
+	required := len(c.Command) == 0 && !p.told(c) && !p.replacedInPlace
 	if _, asked := p.askedBefore(c); asked {
 		required = true
 	}
@@ -43,18 +43,15 @@ func (p *Plan) lookUp(c *container) {
 		return
 	}
 	q := imageconfig.Query{
-		Reference: reference, Namespace: p.setting.Namespace, Fresh: c.ImagePullPolicy == "Always", Architectures: p.architectures(),
-	}
-	for _, s := range p.pod.Spec.ImagePullSecrets {
-		q.PullSecrets = append(q.PullSecrets, s.Name)
+		Reference: reference, Namespace: p.setting.Namespace, Fresh: c.ImagePullPolicy == "Always", Architectures: p.architectures,
+		PullSecrets: p.pullSecrets,
 	}
 	p.Lookups = append(p.Lookups, Lookup{Container: c.Name, Query: q, Required: required})
 }
 
 // told says whether the Pod or the profile says what the container's image runs.
 func (p *Plan) told(c *container) bool {
-	image, r, _ := p.image(c)
-	return image.source != "" || r != ""
+	return c.Image != "" && (has(p.pod.Metadata.Annotations, v1alpha1.EntrypointAnnotation+c.Name) || p.profile.entrypoint(c.Image) != nil)
 }
 
 // lookedUp is what the container's image says according to its registry; not ok if that is not known. The failure
@@ -64,17 +61,25 @@ func (p *Plan) lookedUp(c *container) (config imageconfig.Config, digest string,
 	if !ok || found.Failure != nil {
 		return imageconfig.Config{}, "", found.Failure, false
 	}
-	if config, failure = found.Image.On(p.architectures()); failure != nil {
+	if config, failure = found.Image.On(p.architectures); failure != nil {
 		return imageconfig.Config{}, "", failure, false
 	}
 	return config, found.Image.Digest, nil, true
 }
 
-// architectures are those on which the Pod can run: what it asks for itself, or else those that there are; nil if that
-// is not known.
-func (p *Plan) architectures() []string {
+// readLists reads once what holds for all containers.
+func (p *Plan) readLists() {
+	for _, s := range p.pod.Spec.ImagePullSecrets {
+		p.pullSecrets = append(p.pullSecrets, s.Name)
+	}
+	p.architectures = architectures(p.pod.Spec, p.setting.Architectures)
+	p.replacedInPlace = slices.ContainsFunc(p.pod.Spec.ReadinessGates, func(g readinessGate) bool { return g.ConditionType == "InPlaceUpdateReady" })
+}
+
+// architectures are those on which a Pod can run: what it asks for itself, or else those that there are; nil if that is
+// not known.
+func architectures(spec *spec, all []string) []string {
 	const label = "kubernetes.io/arch"
-	spec := p.pod.Spec
 	if own := spec.NodeSelector[label]; own != "" {
 		return []string{own}
 	}
@@ -82,12 +87,12 @@ func (p *Plan) architectures() []string {
 	for _, term := range spec.Affinity.NodeAffinity.Required.Terms {
 		i := slices.IndexFunc(term.MatchExpressions, func(r nodeSelectorRequirement) bool { return r.Key == label && r.Operator == "In" })
 		if i < 0 {
-			return p.setting.Architectures // terms are alternatives, and this one leaves it open
+			return all // terms are alternatives, and this one leaves it open
 		}
 		own = append(own, term.MatchExpressions[i].Values...)
 	}
 	if len(own) == 0 {
-		return p.setting.Architectures
+		return all
 	}
 	slices.Sort(own)
 	return slices.Compact(own)

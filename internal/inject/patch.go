@@ -3,6 +3,7 @@ package inject
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -25,6 +26,9 @@ const safeToEvictVolumes = "cluster-autoscaler.kubernetes.io/safe-to-evict-local
 // maxAnnotations is what all annotations of an object may measure together, in bytes, keys and values
 // (apimachinery, pkg/api/validation, TotalAnnotationSizeLimitB).
 const maxAnnotations = 256 << 10
+
+// ErrAnnotationsTooLarge is why a Pod has no patch whose annotations leave no room for the status.
+var ErrAnnotationsTooLarge = errors.New("the pod's annotations are too large")
 
 // usualPatch is what a patch for two or three containers measures, in bytes.
 const usualPatch = 2 << 10
@@ -107,8 +111,8 @@ func encodeTo(b *bytes.Buffer, v any) error {
 // asked when the plan was made (nameConflict, mountConflict); that metadata and spec are there, when the Pod was
 // decoded; what is left are the sizes and values of annotations and label.
 func (p *Plan) Patch() ([]byte, error) {
-	if slices.Contains(unseen, p.Reason) {
-		return nil, nil
+	if slices.Contains(unseen, p.Reason) || p.Reason == v1alpha1.ReasonAnnotationsTooLarge {
+		return nil, nil // a status would not fit either
 	}
 	annotations, labels, err := p.metadata()
 	if err != nil {
@@ -130,6 +134,8 @@ func (p *Plan) Patch() ([]byte, error) {
 		} else {
 			ops.noCopier(p.pod)
 		}
+	} else if has(p.pod.Metadata.Labels, v1alpha1.VersionLabel) {
+		ops.remove("metadata", "labels", v1alpha1.VersionLabel) // it would say that the Pod has an init
 	}
 	raw, err := ops.bytes()
 	if err != nil {
@@ -150,14 +156,8 @@ func (p *Plan) metadata() (annotations, labels map[string]string, err error) {
 	} else if p.Wraps() && list != "" {
 		annotations[safeToEvictVolumes] = unlisted(list, volumeName)
 	}
-	size := 0
-	for _, m := range []map[string]string{p.pod.Metadata.Annotations, annotations} {
-		for key, value := range m {
-			size += len(key) + len(value)
-		}
-	}
-	if size > maxAnnotations {
-		return nil, nil, fmt.Errorf("the pod's annotations and the status would measure %d bytes together, and Kubernetes allows %d: shorten the annotations", size, maxAnnotations)
+	if size := measure(p.pod.Metadata.Annotations) + measure(annotations); size > maxAnnotations {
+		return nil, nil, fmt.Errorf("%w: they would measure %d bytes with the status, and Kubernetes allows %d; shorten them", ErrAnnotationsTooLarge, size, maxAnnotations)
 	}
 	version := strings.ReplaceAll(p.config.Version, "+", "_")
 	if problems := content.IsLabelValue(version); len(problems) > 0 {

@@ -7,14 +7,17 @@
 package inject
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/imageconfig"
 	"github.com/podinit/podinit/internal/reason"
 )
 
@@ -31,6 +34,11 @@ const (
 
 // memoryFloor is the smallest memory limit, in bytes, under which a container still has room for the init.
 var memoryFloor = resource.MustParse("16Mi")
+
+// storageFloor is the smallest limit for ephemeral-storage, in bytes, under which a Pod has room for the volume of the
+// init: the binary is 1.2 MiB, and a new one is there beside the old until it takes its place; what is left of it is for
+// the Pod's own logs.
+var storageFloor = resource.MustParse("8Mi")
 
 // Config is what an installation of podinit decides for all its Pods.
 type Config struct {
@@ -63,6 +71,13 @@ type Plan struct {
 	profile *Profile
 	choice  choice
 	pod     *Pod
+	// What is the same for every container, read once: a Pod may have long lists.
+	pullSecrets   []string
+	architectures []string
+	// replacedInPlace is set where the Pod's images may be replaced while it runs. A command cannot be.
+	replacedInPlace bool
+	// storageLimitTooSmall is set where the volume of the init could have the Pod evicted.
+	storageLimitTooSmall bool
 	// before is the status that the Pod came with, once somebody has asked for it.
 	before *v1alpha1.Status
 }
@@ -100,8 +115,12 @@ func (d Decision) Action() v1alpha1.Action {
 	return v1alpha1.ActionWrapped
 }
 
-// maxIgnored is how many mistakes are told, so that annotations full of them make no endless answer.
-const maxIgnored = 16
+// So that a Pod full of mistakes makes no endless answer, so many are told of wishes that are ignored and of containers
+// that are left alone.
+const (
+	maxIgnored   = 16
+	maxLeftAlone = 16
+)
 
 // NewPlan decides about a Pod.
 func NewPlan(config Config, setting Setting, pod *Pod) *Plan {
@@ -111,10 +130,18 @@ func NewPlan(config Config, setting Setting, pod *Pod) *Plan {
 	}
 	plan.Reason = plan.leavePodAlone(setting)
 	var ignored []Ignored
-	plan.choice, ignored = newChoice(pod)
+	if plan.Reason != v1alpha1.ReasonAnnotationsTooLarge {
+		plan.choice, ignored = newChoice(pod, plan.profile.SelectableByPods())
+	}
+	if plan.Reason == "" {
+		plan.readLists()
+	}
 	plan.Ignored = slices.Concat(setting.Ignored, unknownValues(setting, pod), ignored)
 	plan.Ignored = plan.Ignored[:min(len(plan.Ignored), maxIgnored)]
 	plan.Delivery, plan.DeliveryReason = plan.deliver(setting)
+	if plan.Reason == "" && plan.Delivery == v1alpha1.DeliveryInitContainer {
+		plan.storageLimitTooSmall = storageLimitTooSmall(pod.Spec)
+	}
 	plan.decideAll("initContainers", pod.Spec.InitContainers)
 	plan.decideAll("containers", pod.Spec.Containers)
 	plan.keepSELinuxLevel()
@@ -160,41 +187,65 @@ func (p *Plan) Status() v1alpha1.Status {
 // Warnings are sentences for whoever creates the Pod: what was ignored, and what was left alone although it need not
 // be.
 func (p *Plan) Warnings() []string {
+	return p.warnings(func(Ignored) bool { return true })
+}
+
+// Refusals are why the Pod is to be refused, none if it is admitted. Only a profile with onProblem Reject refuses, and
+// only for what the Pod's author can correct. What is none of ours is never refused.
+func (p *Plan) Refusals() []string {
+	if p.profile.spec.OnProblem != v1alpha1.ProblemReject || slices.Contains(unseen, p.Reason) {
+		return nil
+	}
+	refusals := p.warnings(func(i Ignored) bool { return i.Correctable })
+	if _, _, err := p.metadata(); errors.Is(err, ErrAnnotationsTooLarge) && len(refusals) == 0 {
+		refusals = append(refusals, "podinit: pod left alone: "+err.Error())
+	}
+	return refusals
+}
+
+// warnings are those about what was left alone, after those about what was ignored and is told.
+func (p *Plan) warnings(told func(Ignored) bool) []string {
 	var warnings []string
 	for _, i := range p.Ignored {
-		warnings = append(warnings, i.Warning())
-	}
-	warn := func(what string, r v1alpha1.Reason, detail string) {
-		if r != "" && !reason.Of(r).Routine {
-			warnings = append(warnings, warning(what+" left alone", r, detail))
+		if told(i) {
+			warnings = append(warnings, i.Warning())
 		}
 	}
+	worth := func(r v1alpha1.Reason) bool { return r != "" && !reason.Of(r).Routine }
 	if p.Reason != "" {
-		warn("pod", p.Reason, "")
+		if worth(p.Reason) {
+			warnings = append(warnings, warning("pod left alone", p.Reason, ""))
+		}
 		return warnings
 	}
+	leftAlone := 0
 	for _, d := range p.Containers {
-		warn(fmt.Sprintf("container %q", d.Name), d.Reason, d.Detail)
+		if !worth(d.Reason) {
+			continue
+		}
+		if leftAlone++; leftAlone <= maxLeftAlone {
+			warnings = append(warnings, warning(fmt.Sprintf("container %s left alone", shortened(strconv.Quote(d.Name))), d.Reason, d.Detail))
+		}
+	}
+	if more := leftAlone - maxLeftAlone; more > 0 {
+		warnings = append(warnings, fmt.Sprintf("podinit: and %d more containers left alone.", more))
 	}
 	return warnings
 }
 
-// Rejects says whether the Pod is to be refused if there is a warning, or no patch: the profile wants it so. What is
-// none of ours is never refused.
-func (p *Plan) Rejects() bool {
-	return p.profile.spec.OnProblem == v1alpha1.ProblemReject && !slices.Contains(unseen, p.Reason)
-}
-
 // unknownValues are values of podinit.dev/inject that mean nothing.
 func unknownValues(setting Setting, pod *Pod) (ignored []Ignored) {
-	for _, at := range []struct{ where, value string }{
-		{"the namespace's label", setting.NamespaceInject},
-		{"the pod's label", pod.Metadata.Labels[v1alpha1.Inject]},
-		{"the pod's annotation", pod.Metadata.Annotations[v1alpha1.Inject]},
+	for _, at := range []struct {
+		where, value string
+		correctable  bool
+	}{
+		{"the namespace's label", setting.NamespaceInject, false},
+		{"the pod's label", pod.Metadata.Labels[v1alpha1.Inject], true},
+		{"the pod's annotation", pod.Metadata.Annotations[v1alpha1.Inject], true},
 	} {
 		if at.value != "" && at.value != v1alpha1.InjectEnabled && at.value != v1alpha1.InjectDisabled {
 			ignored = append(ignored, Ignored{
-				Wish: fmt.Sprintf("%s %s: %q", at.where, v1alpha1.Inject, at.value), Reason: v1alpha1.ReasonUnknownValue,
+				Wish: fmt.Sprintf("%s %s: %q", at.where, v1alpha1.Inject, at.value), Reason: v1alpha1.ReasonUnknownValue, Correctable: at.correctable,
 			})
 		}
 	}
@@ -242,6 +293,12 @@ func (p *Plan) leavePodAlone(setting Setting) v1alpha1.Reason {
 		return v1alpha1.ReasonNotOptedIn
 	case p.windows():
 		return v1alpha1.ReasonWindows
+	case measure(meta.Annotations) > maxAnnotations:
+		return v1alpha1.ReasonAnnotationsTooLarge
+	case len(spec.InitContainers)+len(spec.Containers) > maxContainers:
+		return v1alpha1.ReasonTooManyContainers
+	case p.containerNameTwice():
+		return v1alpha1.ReasonDuplicateContainerName
 	case wasm(spec.RuntimeClassName):
 		return v1alpha1.ReasonWasm
 	case spec.HostPID:
@@ -250,6 +307,25 @@ func (p *Plan) leavePodAlone(setting Setting) v1alpha1.Reason {
 		return v1alpha1.ReasonNameConflict
 	}
 	return ""
+}
+
+// maxContainers bounds what one Pod may cost. Kubernetes has no such limit, but etcd takes no object above 1.5 MiB.
+const maxContainers = 1000
+
+// containerNameTwice says whether two containers have one name. Webhooks see Pods before the apiserver validates them,
+// and what is written for a container of a name would hold for any number of them.
+func (p *Plan) containerNameTwice() bool {
+	seen := map[string]bool{}
+	for _, containers := range [][]container{p.pod.Spec.InitContainers, p.pod.Spec.Containers} {
+		for i := range containers {
+			if name := containers[i].Name; seen[name] {
+				return true
+			} else {
+				seen[name] = true
+			}
+		}
+	}
+	return false
 }
 
 // windows says whether the Pod can only run on Windows. Its os says so for certain; older Pods say it to the scheduler.
@@ -282,6 +358,14 @@ func has(m map[string]string, key string) bool {
 	return ok
 }
 
+// measure is how many bytes the keys and values have together.
+func measure(m map[string]string) (size int) {
+	for key, value := range m {
+		size += len(key) + len(value)
+	}
+	return size
+}
+
 // nameConflict says whether the Pod uses one of our names for something that is not ours.
 func (p *Plan) nameConflict() bool {
 	spec := p.pod.Spec
@@ -296,7 +380,7 @@ func (p *Plan) nameConflict() bool {
 	}
 	for _, v := range spec.Volumes {
 		if v.Name == volumeName {
-			if volumes++; v.EmptyDir == nil && v.Image == nil || volumes > 1 {
+			if volumes++; !p.isOurs(v) || volumes > 1 {
 				return true
 			}
 		}
@@ -311,6 +395,31 @@ func (p *Plan) nameConflict() bool {
 		}
 	}
 	return slices.ContainsFunc(spec.Containers, func(c container) bool { return c.Name == copierName })
+}
+
+// isOurs says whether a volume of our name is ours: it mounts our image, or is of a kind that we make and something in
+// the Pod uses it as only we do, a copier or a container that starts the init.
+func (p *Plan) isOurs(v volume) bool {
+	if v.Image != nil && sameRepository(v.Image.Reference, p.config.Image) {
+		return true
+	}
+	if v.EmptyDir == nil && v.Image == nil {
+		return false
+	}
+	spec := p.pod.Spec
+	copies := func(c container) bool { return isCopier(&c) }
+	starts := func(c container) bool { return wrapped(&c) }
+	return slices.ContainsFunc(spec.InitContainers, copies) || slices.ContainsFunc(spec.InitContainers, starts) || slices.ContainsFunc(spec.Containers, starts)
+}
+
+// sameRepository says whether two references are of one repository, whatever their tags and digests.
+func sameRepository(a, b string) bool {
+	if a == b {
+		return true
+	}
+	x, errX := imageconfig.ParseReference(a)
+	y, errY := imageconfig.ParseReference(b)
+	return errX == nil && errY == nil && x.Registry == y.Registry && x.Repository == y.Repository
 }
 
 func (p *Plan) decideAll(list string, containers []container) {
@@ -347,7 +456,7 @@ func (p *Plan) decide(d *Decision) {
 	case unfit != "":
 		d.Reason = unfit
 	default:
-		d.Reason = leaveProgramAlone(program.first(c))
+		d.Reason = leaveProgramAlone(program.words(c))
 	}
 	if d.Reason == "" {
 		d.Source, d.Digest = program.source, program.digest
@@ -366,6 +475,8 @@ func (p *Plan) unfit(c *container) v1alpha1.Reason {
 		return v1alpha1.ReasonLocalhostProfile
 	case p.memoryLimitTooSmall(c):
 		return v1alpha1.ReasonMemoryLimitTooSmall
+	case p.storageLimitTooSmall:
+		return v1alpha1.ReasonStorageLimitTooSmall
 	}
 	return ""
 }
@@ -394,15 +505,17 @@ func (p *Plan) keepSELinuxLevel() {
 	}
 }
 
-// mountConflict says whether something of the container's own is mounted at, above or below our path. A volume
-// above it might be read-only, and then the runtime cannot make our mount point.
+// mountConflict says whether something of the container's own is mounted in the way of the init.
 func mountConflict(c *container) bool {
-	conflict := func(at string) bool {
-		at = path.Clean("/" + at)
-		return at == "/" || at == mountPath || strings.HasPrefix(at, mountPath+"/")
-	}
-	return slices.ContainsFunc(c.VolumeMounts, func(m volumeMount) bool { return m.Name != volumeName && conflict(m.MountPath) }) ||
-		slices.ContainsFunc(c.VolumeDevices, func(d volumeDevice) bool { return conflict(d.DevicePath) })
+	return slices.ContainsFunc(c.VolumeMounts, func(m volumeMount) bool { return m.Name != volumeName && inTheWay(m.MountPath) }) ||
+		slices.ContainsFunc(c.VolumeDevices, func(d volumeDevice) bool { return inTheWay(d.DevicePath) })
+}
+
+// inTheWay says whether a path is ours, or above or below it. A volume above it might be read-only, and then the
+// runtime cannot make our mount point.
+func inTheWay(at string) bool {
+	at = path.Clean("/" + at)
+	return at == "/" || at == mountPath || strings.HasPrefix(at, mountPath+"/")
 }
 
 // localhostProfile says whether the container runs under a seccomp or AppArmor profile that was recorded for its
@@ -427,4 +540,32 @@ func (p *Plan) memoryLimitTooSmall(c *container) bool {
 		limit, ok = quantity(p.pod.Spec.Resources.Limits["memory"])
 	}
 	return ok && limit.Cmp(memoryFloor) < 0
+}
+
+// storageLimitTooSmall says whether a Pod's limit for ephemeral-storage is below the floor. Its emptyDir volumes count
+// against what the kubelet makes of its containers' limits: those that run together, or one that starts before them and
+// has more; containers without a limit add nothing (pkg/kubelet/eviction, component-helpers/resource).
+func storageLimitTooSmall(spec *spec) bool {
+	var together, largest resource.Quantity
+	limited := false
+	add := func(list string, containers []container) {
+		for i := range containers {
+			c := &containers[i]
+			limit, ok := quantity(c.Resources.Limits["ephemeral-storage"])
+			if !ok || list == "initContainers" && isCopier(c) {
+				continue
+			}
+			limited = true
+			limit.Add(together)
+			if kindOf(c, list) != initContainer {
+				together = limit
+			}
+			if limit.Cmp(largest) > 0 {
+				largest = limit
+			}
+		}
+	}
+	add("initContainers", spec.InitContainers)
+	add("containers", spec.Containers)
+	return limited && largest.Cmp(storageFloor) < 0
 }

@@ -133,11 +133,12 @@ type resources struct {
 }
 
 type volumeMount struct {
-	Name        string `json:"name"`
-	MountPath   string `json:"mountPath"`
-	ReadOnly    bool   `json:"readOnly,omitempty"`
-	SubPath     string `json:"subPath,omitempty"`
-	SubPathExpr string `json:"subPathExpr,omitempty"`
+	Name             string `json:"name"`
+	MountPath        string `json:"mountPath"`
+	ReadOnly         bool   `json:"readOnly,omitempty"`
+	SubPath          string `json:"subPath,omitempty"`
+	SubPathExpr      string `json:"subPathExpr,omitempty"`
+	MountPropagation string `json:"mountPropagation,omitempty"`
 }
 
 type volumeDevice struct {

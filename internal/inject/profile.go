@@ -91,7 +91,8 @@ func (p *Profile) Name() string {
 	return p.name
 }
 
-// SelectableByPods says whether Pods may name this profile, and name another where this one would hold.
+// SelectableByPods says whether Pods may name this profile, and choose where this one would hold: another profile, the
+// containers and the flags.
 func (p *Profile) SelectableByPods() bool {
 	return p.spec.PodsMayChoose == nil || *p.spec.PodsMayChoose
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/imageconfig"
@@ -55,7 +56,7 @@ func (p *Plan) program(c *container) (program, v1alpha1.Reason, string) {
 		return program{}, r, detail
 	case image.source == "" || wrapped(c):
 		return program{}, v1alpha1.ReasonNoCommand, ""
-	case p.replacedInPlace():
+	case p.replacedInPlace:
 		return program{}, v1alpha1.ReasonInPlaceUpdate, ""
 	case err != nil:
 		return program{}, v1alpha1.ReasonNoProgram, ""
@@ -76,6 +77,9 @@ func (p *Plan) image(c *container) (image, v1alpha1.Reason, string) {
 		if len(words) == 0 || words[0] == "" {
 			return image{}, v1alpha1.ReasonInvalidEntrypoint, "it names no program"
 		}
+		if len(words) > maxWords {
+			return image{}, v1alpha1.ReasonInvalidEntrypoint, tooManyWords
+		}
 		return image{config: imageconfig.Config{Entrypoint: words}, source: v1alpha1.SourceAnnotation}, "", ""
 	}
 	if e := p.profile.entrypoint(c.Image); e != nil {
@@ -87,7 +91,7 @@ func (p *Plan) image(c *container) (image, v1alpha1.Reason, string) {
 // registryImage is what its registry says about a container's image, or why that is not known. In a Pod whose images
 // are replaced in place it does not count.
 func (p *Plan) registryImage(c *container) (image, v1alpha1.Reason, string) {
-	if p.replacedInPlace() {
+	if p.replacedInPlace {
 		return image{}, v1alpha1.ReasonInPlaceUpdate, ""
 	}
 	if c.ImagePullPolicy == "Never" {
@@ -106,32 +110,65 @@ func (p *Plan) registryImage(c *container) (image, v1alpha1.Reason, string) {
 	return image{}, "", ""
 }
 
-// replacedInPlace says whether the Pod's images may be replaced while it runs. A command cannot be.
-func (p *Plan) replacedInPlace() bool {
-	return slices.ContainsFunc(p.pod.Spec.ReadinessGates, func(g readinessGate) bool { return g.ConditionType == "InPlaceUpdateReady" })
+// words are what a container runs, word by word. They end at one that is no string, which no valid Pod has.
+func (pr program) words(c *container) []string {
+	words := slices.Concat(pr.command, pr.args)
+	if pr.args != nil {
+		return words
+	}
+	for _, raw := range c.Args {
+		var word string
+		if json.Unmarshal(raw, &word) != nil {
+			break
+		}
+		words = append(words, word)
+	}
+	return words
 }
 
-// first is the first word of what a container runs, "" if it is none.
-func (pr program) first(c *container) (word string) {
-	switch {
-	case len(pr.command) > 0:
-		return pr.command[0]
-	case len(pr.args) > 0:
-		return pr.args[0]
-	case len(c.Args) == 0 || json.Unmarshal(c.Args[0], &word) != nil:
+// leaveProgramAlone says why a program that is started with these words is no business of ours, or "".
+//
+// env and busybox are looked through. Of other programs it is not known whether they start another, but an entrypoint
+// runs the words after it, or after --: so an init that must be PID 1 counts there too, by its path, and systemd.
+func leaveProgramAlone(words []string) v1alpha1.Reason {
+	words = behindWrappers(words)
+	if len(words) == 0 {
 		return ""
 	}
-	return word
-}
-
-// leaveProgramAlone says why a program that is started with this word is no business of ours, or "".
-func leaveProgramAlone(program string) v1alpha1.Reason {
-	switch path.Base(program) {
+	switch path.Base(words[0]) {
 	case "tini", "tini-static", "dumb-init", "catatonit", "docker-init", "pid1", "podinit":
 		return v1alpha1.ReasonAlreadyInit
 	case "systemd", "init", "openrc-init", "runit", "runit-init", "my_init", "s6-svscan", "upstart":
 		// /init is s6-overlay's, which refuses to run as anything but PID 1 (just-containers/s6-overlay#630).
 		return v1alpha1.ReasonRequiresPID1
 	}
+	for i, word := range words[1:] {
+		if previous := words[i]; i > 0 && previous != "--" {
+			continue // an argument that may mean anything
+		}
+		switch word {
+		case "/sbin/init", "/usr/sbin/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd", "systemd", "/init":
+			return v1alpha1.ReasonRequiresPID1
+		}
+	}
 	return ""
+}
+
+// behindWrappers is a command without programs before it that only start it: env, with its variables and its flags
+// without a value, and busybox.
+func behindWrappers(words []string) []string {
+	for len(words) > 0 {
+		switch path.Base(words[0]) {
+		case "env":
+			words = words[1:]
+			for len(words) > 0 && (strings.HasPrefix(words[0], "-") || strings.Contains(words[0], "=")) {
+				words = words[1:]
+			}
+		case "busybox":
+			words = words[1:]
+		default:
+			return words
+		}
+	}
+	return nil
 }

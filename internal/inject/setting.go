@@ -3,6 +3,7 @@ package inject
 import (
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/reason"
@@ -57,18 +58,31 @@ type Ignored struct {
 	Reason v1alpha1.Reason
 	// Detail of that reason; may be empty.
 	Detail string
+	// Correctable is set where the Pod's author wrote the wish, and can correct it.
+	Correctable bool
 }
 
 // Warning is a sentence for whoever creates the Pod.
 func (i Ignored) Warning() string { return warning(shortened(i.Wish)+" ignored", i.Reason, i.Detail) }
 
-// warning is what happened, why, and what to do about it.
+// warning is what happened, why, and what to do about it. It may repeat anything that somebody wrote, and the apiserver
+// drops a warning with a control character in it.
 func warning(what string, r v1alpha1.Reason, detail string) string {
 	e := reason.Of(r)
 	if detail != "" {
 		detail = " (" + shortened(detail) + ")"
 	}
-	return strings.TrimSpace(fmt.Sprintf("podinit: %s because %s%s. %s", what, e.Because, detail, e.Remedy))
+	return printable(strings.TrimSpace(fmt.Sprintf("podinit: %s because %s%s. %s", what, e.Because, detail, e.Remedy)))
+}
+
+// printable is a text with a space for every control character, and U+FFFD for what is not UTF-8.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, text)
 }
 
 // shortened is a text that may repeat what a user wrote, of any length, for a line that someone reads.

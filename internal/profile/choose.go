@@ -36,6 +36,7 @@ func Choose(profiles Profiles, namespaceWish, podWish string) (*inject.Profile, 
 	ignore := func(where, name string, r v1alpha1.Reason, detail string) {
 		ignored = append(ignored, inject.Ignored{
 			Wish: fmt.Sprintf("the %s's annotation %s: %q", where, v1alpha1.ProfileAnnotation, name), Reason: r, Detail: detail,
+			Correctable: where == "pod" && r != v1alpha1.ReasonProfileInvalid && r != v1alpha1.ReasonProfileUnread,
 		})
 	}
 	get := func(where, name string) *inject.Profile {

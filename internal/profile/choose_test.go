@@ -75,6 +75,34 @@ func TestChoose(t *testing.T) {
 	}
 }
 
+// The pod's author can correct what the pod says, but not a profile or what the namespace says.
+func TestCorrectable(t *testing.T) {
+	no := false
+	broken := v1alpha1.InitProfileSpec{Init: v1alpha1.InitSpec{Grace: "soon"}}
+	cluster := fake{"team": {}, "broken": broken, "strict": {PodsMayChoose: &no}}
+	for name, c := range map[string]struct {
+		profiles       fake
+		namespace, pod string
+		want           bool
+	}{
+		"the pod's is missing":       {profiles: cluster, pod: "typo", want: true},
+		"the pod's is not for pods":  {profiles: cluster, namespace: "team", pod: "strict", want: true},
+		"the pod's is broken":        {profiles: cluster, pod: "broken"},
+		"the pod's is unread":        {pod: "team"},
+		"the namespace's is missing": {profiles: cluster, namespace: "typo"},
+		"the default is broken":      {profiles: fake{v1alpha1.DefaultProfile: broken}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, ignored := profile.Choose(c.profiles, c.namespace, c.pod)
+			for _, i := range ignored {
+				if i.Correctable != c.want {
+					t.Errorf("%s (%s): correctable is %t", i.Wish, i.Reason, i.Correctable)
+				}
+			}
+		})
+	}
+}
+
 func TestWarning(t *testing.T) {
 	_, ignored := profile.Choose(fake{"broken": {Init: v1alpha1.InitSpec{Grace: "soon"}}}, "typo", "broken")
 	var got []string

@@ -92,6 +92,21 @@ var explanations = [...]struct {
 		Because: "it runs on Windows, which has no PID 1",
 		Routine: true,
 	}},
+	{v1alpha1.ReasonAnnotationsTooLarge, Explanation{
+		Kind:    Pod,
+		Because: "its annotations measure more than the 256 KiB that Kubernetes allows",
+		Remedy:  "Shorten them.",
+	}},
+	{v1alpha1.ReasonTooManyContainers, Explanation{
+		Kind:    Pod,
+		Because: "it has more than 1000 containers",
+		Remedy:  "Use several pods.",
+	}},
+	{v1alpha1.ReasonDuplicateContainerName, Explanation{
+		Kind:    Pod,
+		Because: "two of its containers have the same name, which Kubernetes does not allow",
+		Remedy:  "Give each a name of its own.",
+	}},
 	{v1alpha1.ReasonWasm, Explanation{
 		Kind:    Pod,
 		Because: "its runtime class runs WebAssembly, which has no processes",
@@ -244,7 +259,7 @@ var explanations = [...]struct {
 	}},
 	{v1alpha1.ReasonRequiresPID1, Explanation{
 		Kind:    Container,
-		Because: "its command starts a program that must be PID 1 itself",
+		Because: "its command starts a program that must be PID 1 itself, such as systemd, or hands one to the program that it starts, as in [entrypoint, /sbin/init]",
 		Routine: true,
 	}},
 	{v1alpha1.ReasonMountConflict, Explanation{
@@ -266,6 +281,11 @@ var explanations = [...]struct {
 		Kind:    Container,
 		Because: "its memory limit leaves no room for the init",
 		Remedy:  "Set a memory limit of at least 16Mi.",
+	}},
+	{v1alpha1.ReasonStorageLimitTooSmall, Explanation{
+		Kind:    Container,
+		Because: "the pod's limits for ephemeral-storage leave no room for the init's volume, and the kubelet would evict the pod",
+		Remedy:  "Set limits of at least 8Mi together, or use delivery ImageVolume.",
 	}},
 	{v1alpha1.ReasonBrokenWrap, Explanation{
 		Kind:    Container,
@@ -304,8 +324,8 @@ var explanations = [...]struct {
 	}},
 	{v1alpha1.ReasonProfileFixed, Explanation{
 		Kind:    Wish,
-		Because: "the InitProfile of the namespace does not let pods choose another (podsMayChoose is false there)",
-		Remedy:  "Annotate the namespace instead of the pod.",
+		Because: "the InitProfile that holds in the namespace does not let pods choose (podsMayChoose is false there)",
+		Remedy:  "Remove the annotation from the pod; the namespace's annotation " + v1alpha1.ProfileAnnotation + " and that InitProfile decide.",
 	}},
 	{v1alpha1.ReasonNamespaceUnread, Explanation{
 		Kind:    Wish,
