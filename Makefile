@@ -241,9 +241,10 @@ verify: ## is what is generated what the source says?
 	@for file in $$(cd $(BIN)/_verify && find . -type f); do diff -u $$file $(BIN)/_verify/$$file || { echo "run make generate" >&2; exit 1; }; done
 
 .PHONY: bench
-bench: deps build ## measure the init beside tini, dumb-init and catatonit, and admission beside doing nothing (root)
+bench: deps build ## measure the init beside tini, dumb-init and catatonit, admission beside doing nothing, and lookups (root)
 	go run ./test/bench/init -init $(BIN)/linux/$(ARCH)/init
 	go run ./test/bench/admission
+	go run ./test/bench/lookup
 
 .PHONY: lint
 lint: verify ## gofmt, go vet and make verify

@@ -21,6 +21,7 @@ var generated = flag.Int("generated", 300, "how many generated pods are sent to 
 // TestAccepted sends the pods of the golden cases, and generated ones, to the apiserver as a dry run.
 // What it takes in a plain namespace it takes wrapped.
 func TestAccepted(t *testing.T) {
+	lookups(t)
 	plain, opted := namespace(t, nil), namespace(t, optedIn())
 	// Raw, since pods have fields that no client knows.
 	send := func(namespace string, raw []byte) (pod corev1.Pod, err error) {
