@@ -16,6 +16,8 @@ import (
 	"mime"
 	"net/http"
 	"runtime/debug"
+	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -28,14 +30,23 @@ const (
 	// MaxBody bounds an AdmissionReview, in bytes. etcd's own limit for an object is 1.5 MiB, and a review holds one
 	// or two.
 	MaxBody = 8 << 20
-	// usualBody is what memory is set aside for before the body arrives, in bytes.
-	usualBody = 1 << 20
+	// MaxBodies bounds all that are being read or decided about, in bytes. Reviews of usual Pods, 20 KiB each, are far
+	// from it by the thousand; it keeps whoever can connect from using up the memory.
+	MaxBodies = 64 << 20
+	// bodyTime is how long a body may take to arrive. The apiserver has it ready, and sends it at once.
+	bodyTime = 5 * time.Second
 	// reviewVersion is the only one that is understood and spoken.
 	reviewVersion = "admission.k8s.io/v1"
+	// maxText bounds what an error says, in the log and in an answer, in bytes.
+	maxText = 1 << 10
+	// maxName bounds what is logged as a name, in bytes: the longest that Kubernetes takes.
+	maxName = 253
 	// answerTime is what is left of the apiserver's timeout for the answer to reach it.
 	answerTime = 500 * time.Millisecond
 	// defaultTimeout is the apiserver's where the request does not name one.
 	defaultTimeout = 10 * time.Second
+	// maxTimeout is the longest that a MutatingWebhookConfiguration may name.
+	maxTimeout = 30 * time.Second
 )
 
 // Request is what a Mutator needs of an AdmissionReview.
@@ -76,7 +87,8 @@ type Container struct {
 	Source string
 }
 
-// Mutator decides about Pods. Mutate may be called from many goroutines, and returns soon after ctx is done.
+// Mutator decides about Pods. Mutate may be called from many goroutines. It waits for nothing once ctx is done; what it
+// computes takes as long as it takes, and is thrown away if that was too long.
 type Mutator interface {
 	Mutate(ctx context.Context, request Request) (Answer, error)
 }
@@ -89,6 +101,9 @@ type Handler struct {
 	Metrics *Metrics
 	// Log gets what went wrong, and at verbosity 1 each request. No part of a Pod but its names is written to it.
 	Log logr.Logger
+
+	// bodies is how many bytes of MaxBodies are taken.
+	bodies atomic.Int64
 }
 
 // review is an AdmissionReview of which only what is used is decoded.
@@ -121,22 +136,28 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(r.Context(), timeout(r))
 	defer cancel()
-	if deadline, ok := ctx.Deadline(); ok {
-		// A body that never ends must not hold us. Not every ResponseWriter can; the server's can.
-		_ = http.NewResponseController(w).SetReadDeadline(deadline)
-	}
+	// Neither a body that never ends nor an answer that nobody takes must hold us. Not every ResponseWriter can; the
+	// server's can.
+	connection := http.NewResponseController(w)
+	_ = connection.SetReadDeadline(start.Add(min(timeout(r), bodyTime)))
+	_ = connection.SetWriteDeadline(start.Add(timeout(r) + answerTime))
 
+	size := bodySize(r)
+	if !h.take(size) {
+		h.refuse(w, r, start, outcomeBusy, http.StatusServiceUnavailable, errBusy)
+		return
+	}
+	defer h.bodies.Add(-size)
 	in, status, err := read(w, r)
 	if err != nil {
-		h.Metrics.observe(outcomeUnreadable, Answer{}, time.Since(start))
-		h.Log.Info("refused a request that is no AdmissionReview", "error", err.Error(), "status", status)
-		http.Error(w, "podinit: "+err.Error(), status)
+		h.refuse(w, r, start, outcomeUnreadable, status, err)
 		return
 	}
 
 	answer, outcome, err := h.answer(ctx, in)
 	if err != nil {
 		// One warning tells the user that nothing happened; the log has the rest.
+		err = errors.New(shorten(err.Error(), maxText))
 		answer = Answer{Warnings: []string{"podinit: pod left alone: " + err.Error()}}
 		h.logOf(in).Error(err, "admitted a pod as it came", "outcome", outcome)
 	} else if h.Log.V(1).Enabled() {
@@ -150,9 +171,73 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// logOf names the request in every line.
+// bodySize is how much memory a body may take: as much as its header says, and the most where that says nothing or more.
+func bodySize(r *http.Request) int64 {
+	if r.ContentLength < 0 {
+		return MaxBody
+	}
+	return min(r.ContentLength, MaxBody)
+}
+
+// take reserves memory for a body, if there is enough; it is given back by subtracting it from bodies.
+func (h *Handler) take(size int64) bool {
+	if h.bodies.Add(size) <= MaxBodies {
+		return true
+	}
+	h.bodies.Add(-size)
+	return false
+}
+
+var errBusy = fmt.Errorf("more than %d MiB of AdmissionReviews at once: with failurePolicy Ignore the pod is admitted as it came", MaxBodies>>20)
+
+// refuse answers with an HTTP error, which the apiserver takes for a call that failed.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, start time.Time, outcome string, status int, err error) {
+	h.Metrics.observe(outcome, Answer{}, time.Since(start))
+	text := shorten(err.Error(), maxText)
+	h.Log.Info("refused a request", "outcome", outcome, "error", text, "status", status, "from", r.RemoteAddr)
+	http.Error(w, "podinit: "+text, status)
+}
+
+// logOf names the request in every line. A Pod that a controller makes has no name yet, so that is told apart by what
+// its name will begin with and by its owner.
 func (h *Handler) logOf(in *reviewRequest) logr.Logger {
-	return h.Log.WithValues("uid", in.UID, "namespace", in.Namespace, "name", in.Name)
+	log := h.Log.WithValues("uid", shorten(in.UID, maxName), "namespace", shorten(in.Namespace, maxName))
+	if in.Name != "" {
+		return log.WithValues("name", shorten(in.Name, maxName))
+	}
+	object, err := unnamedDecoder.Decode(in.Object)
+	if err != nil {
+		return log
+	}
+	log = log.WithValues("generateName", shorten(object.Metadata.GenerateName, maxName))
+	for _, owner := range object.Metadata.OwnerReferences {
+		if owner.Controller {
+			return log.WithValues("owner", shorten(owner.Kind, maxName)+"/"+shorten(owner.Name, maxName))
+		}
+	}
+	return log
+}
+
+// unnamed is what tells a Pod without a name apart.
+type unnamed struct {
+	Metadata struct {
+		GenerateName    string `json:"generateName"`
+		OwnerReferences []struct {
+			Kind       string `json:"kind"`
+			Name       string `json:"name"`
+			Controller bool   `json:"controller"`
+		} `json:"ownerReferences"`
+	} `json:"metadata"`
+}
+
+var unnamedDecoder = rawjson.For[unnamed]()
+
+// shorten cuts a text of a client's to so many bytes, between characters.
+func shorten(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
 // response is the AdmissionReview that carries an answer.
@@ -190,9 +275,10 @@ func response(uid string, answer Answer) []byte {
 // timeout is how long we may think: what the apiserver says in its query, less the time the answer needs.
 func timeout(r *http.Request) time.Duration {
 	t, err := time.ParseDuration(r.URL.Query().Get("timeout"))
-	if err != nil || t <= 0 || t > time.Minute {
+	if err != nil || t <= 0 {
 		t = defaultTimeout
 	}
+	t = min(t, maxTimeout)
 	return max(t-answerTime, t/2)
 }
 
@@ -225,13 +311,10 @@ func read(w http.ResponseWriter, r *http.Request) (request *reviewRequest, statu
 	return in.Request, 0, nil
 }
 
-// readBody reads up to MaxBody bytes, into memory of the right size where the request tells it.
+// readBody reads up to MaxBody bytes, into no more memory than is reserved.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	var body bytes.Buffer
-	if r.ContentLength > 0 {
-		// ReadFrom wants some room more to find the end. A length that is only claimed gets no more than a usual Pod's.
-		body.Grow(int(min(r.ContentLength, usualBody)) + bytes.MinRead)
-	}
+	body.Grow(int(bodySize(r)) + bytes.MinRead) // ReadFrom wants some room more to find the end
 	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, MaxBody))
 	return body.Bytes(), err
 }
@@ -240,7 +323,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 func (h *Handler) answer(ctx context.Context, in *reviewRequest) (answer Answer, outcome string, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			h.Log.Error(fmt.Errorf("panic: %v", p), "a bug in podinit, please report it", "uid", in.UID, "stack", string(debug.Stack()))
+			h.Log.Error(fmt.Errorf("panic: %v", p), "a bug in podinit, please report it", "uid", shorten(in.UID, maxName), "stack", string(debug.Stack()))
 			answer, outcome, err = Answer{}, outcomePanic, errors.New("an internal error; the webhook's log has it")
 		}
 	}()

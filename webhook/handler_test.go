@@ -12,10 +12,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 	"github.com/go-logr/logr/testr"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
@@ -206,10 +208,40 @@ func TestUnpatched(t *testing.T) {
 			body:    reviewOf(pod, func(r map[string]any) { r["operation"] = "UPDATE" }),
 			warning: "was sent UPDATE of pods", outcome: "not-ours",
 		},
+		"a deletion": {
+			body:    reviewOf(`null`, func(r map[string]any) { r["operation"], r["oldObject"] = "DELETE", json.RawMessage(pod) }),
+			warning: "was sent DELETE of pods", outcome: "not-ours",
+		},
+		"a connection": {
+			body:    reviewOf(`{"kind":"PodExecOptions"}`, func(r map[string]any) { r["operation"], r["subResource"] = "CONNECT", "exec" }),
+			warning: "was sent CONNECT of pods/exec", outcome: "not-ours",
+		},
 		"a subresource": {
 			body:    reviewOf(pod, func(r map[string]any) { r["subResource"] = "ephemeralcontainers" }),
 			warning: "was sent CREATE of pods/ephemeralcontainers", outcome: "not-ours",
 		},
+		"an update of a subresource": {
+			body:    reviewOf(pod, func(r map[string]any) { r["operation"], r["subResource"] = "UPDATE", "resize" }),
+			warning: "was sent UPDATE of pods/resize", outcome: "not-ours",
+		},
+		"another group's pods": {
+			body: reviewOf(pod, func(r map[string]any) {
+				r["resource"] = map[string]any{"group": "metrics.k8s.io", "version": "v1", "resource": "pods"}
+			}),
+			warning: "was sent CREATE of pods.metrics.k8s.io", outcome: "not-ours",
+		},
+		"null fields": {
+			body: reviewOf(pod, func(r map[string]any) {
+				for _, field := range []string{"kind", "resource", "subResource", "namespace", "name", "operation", "userInfo", "dryRun"} {
+					r[field] = nil
+				}
+			}),
+			warning: "was sent  of ", outcome: "not-ours",
+		},
+		"no fields": {
+			body: `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"0a1b"}}`, warning: "was sent  of ", outcome: "not-ours",
+		},
+		"absent object":     {body: reviewOf(pod, func(r map[string]any) { delete(r, "object") }), warning: "reading the object as a v1 Pod", outcome: "failed"},
 		"no object":         {body: object(`null`), warning: "no metadata or no spec", outcome: "failed"},
 		"a list":            {body: object(`[]`), warning: "reading the object as a v1 Pod", outcome: "failed"},
 		"another kind":      {body: object(`{"kind":"ConfigMap","metadata":{},"data":{}}`), warning: "no metadata or no spec", outcome: "failed"},
@@ -278,6 +310,8 @@ func TestNoReview(t *testing.T) {
 		"v1beta1":         {body: strings.Replace(reviewOf(pod), "admission.k8s.io/v1", "admission.k8s.io/v1beta1", 1), status: 400, want: "send an AdmissionReview of admission.k8s.io/v1"},
 		"a pod":           {body: pod, status: 400, want: `the body is a "Pod" of "v1"`},
 		"no request":      {body: `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview"}`, status: 400, want: "has no request"},
+		"a null request":  {body: `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":null}`, status: 400, want: "has no request"},
+		"a null uid":      {body: reviewOf(pod, func(r map[string]any) { r["uid"] = nil }), status: 400, want: "no uid"},
 		"no uid":          {body: reviewOf(pod, func(r map[string]any) { delete(r, "uid") }), status: 400, want: "no uid"},
 		"10 MiB":          {body: reviewOf(`"` + strings.Repeat("x", 10<<20) + `"`), status: 413, want: "larger than 8388608 bytes"},
 		"GET":             {method: http.MethodGet, status: 405, want: "by POST"},
@@ -315,6 +349,150 @@ func TestNoReview(t *testing.T) {
 			status, answer := post(t, server, "/", reviewOf(pod))
 			if r := admitted(t, status, answer); r.Patch == nil {
 				t.Error("afterwards: a pod is not patched")
+			}
+		})
+	}
+}
+
+// The apiserver's timeout counts, up to the longest that it can have, less the time for the answer.
+func TestTimeout(t *testing.T) {
+	for query, want := range map[string]time.Duration{
+		"":               9500 * time.Millisecond,
+		"?timeout=5s":    4500 * time.Millisecond,
+		"?timeout=600ms": 300 * time.Millisecond,
+		"?timeout=30s":   29500 * time.Millisecond,
+		"?timeout=60s":   29500 * time.Millisecond,
+		"?timeout=9000h": 29500 * time.Millisecond,
+		"?timeout=-1s":   9500 * time.Millisecond,
+		"?timeout=soon":  9500 * time.Millisecond,
+	} {
+		var deadline time.Time
+		server, _ := serve(t, mutatorFunc(func(ctx context.Context, _ webhook.Request) (webhook.Answer, error) {
+			deadline, _ = ctx.Deadline()
+			return webhook.Answer{}, nil
+		}))
+		before := time.Now()
+		post(t, server, "/"+query, reviewOf(pod))
+		if deadline.Sub(before) < want || time.Until(deadline) > want {
+			t.Errorf("%q: the deadline is %v from the start, want %v", query, deadline.Sub(before), want)
+		}
+	}
+}
+
+// Bodies together take no more than a fixed amount of memory: what comes when that is taken is refused, and what comes
+// afterwards is served.
+func TestBodiesAreBounded(t *testing.T) {
+	started, finish := make(chan struct{}), make(chan struct{})
+	server, registry := serve(t, mutatorFunc(func(context.Context, webhook.Request) (webhook.Answer, error) {
+		started <- struct{}{}
+		<-finish
+		return webhook.Answer{}, nil
+	}))
+	send := func(body io.Reader) int {
+		response, err := server.Client().Post(server.URL+"/?timeout=30s", "application/json", body)
+		if err != nil {
+			t.Error(err)
+			return 0
+		}
+		defer response.Body.Close()
+		if text, err := io.ReadAll(response.Body); err != nil || response.StatusCode == http.StatusServiceUnavailable && !strings.Contains(string(text), "at once") {
+			t.Errorf("status %d, %q, %v", response.StatusCode, text, err)
+		}
+		return response.StatusCode
+	}
+	var all sync.WaitGroup
+	for range webhook.MaxBodies / webhook.MaxBody {
+		all.Go(func() {
+			// A reader of its own kind hides the length, so the largest is assumed.
+			if status := send(io.MultiReader(strings.NewReader(reviewOf(pod)))); status != http.StatusOK {
+				t.Errorf("status %d before memory is used up", status)
+			}
+		})
+		<-started
+	}
+	if status := send(strings.NewReader(reviewOf(pod))); status != http.StatusServiceUnavailable {
+		t.Errorf("status %d when memory is used up, want 503", status)
+	}
+	expectOutcome(t, registry, "busy")
+	close(finish)
+	all.Wait()
+	go func() { <-started }()
+	if status := send(strings.NewReader(reviewOf(pod))); status != http.StatusOK {
+		t.Errorf("status %d afterwards, want 200", status)
+	}
+}
+
+// A burst of usual reviews is far from the bound, even if all of them wait for something.
+func TestBurstOfReviews(t *testing.T) {
+	const burst = 100
+	var arrived sync.WaitGroup
+	arrived.Add(burst)
+	server, _ := serve(t, mutatorFunc(func(context.Context, webhook.Request) (webhook.Answer, error) {
+		arrived.Done()
+		arrived.Wait()
+		return webhook.Answer{}, nil
+	}))
+	body := reviewOf(pod, func(r map[string]any) { r["options"] = strings.Repeat("x", 20<<10) })
+	var all sync.WaitGroup
+	for range burst {
+		all.Go(func() {
+			response, err := server.Client().Post(server.URL+"/?timeout=30s", "application/json", strings.NewReader(body))
+			if err != nil {
+				t.Error(err)
+				arrived.Done()
+				return
+			}
+			defer response.Body.Close()
+			if response.StatusCode != http.StatusOK {
+				t.Errorf("status %d", response.StatusCode)
+				arrived.Done()
+			}
+		})
+	}
+	all.Wait()
+}
+
+// The log tells Pods apart that have no name yet, and is not filled by whoever sends long ones.
+func TestLogNamesThePod(t *testing.T) {
+	long := strings.Repeat("é", 1<<20)
+	for name, c := range map[string]struct {
+		body string
+		want []string
+		not  string
+	}{
+		"a name": {
+			body: reviewOf(pod, func(r map[string]any) { r["name"] = "app-1" }),
+			want: []string{`"namespace"="team-a"`, `"name"="app-1"`}, not: "generateName",
+		},
+		"no name": {
+			body: reviewOf(`{"metadata":{"generateName":"app-7d9f-","ownerReferences":[{"kind":"Other","name":"x"},{"kind":"ReplicaSet","name":"app-7d9f","controller":true}]}}`),
+			want: []string{`"generateName"="app-7d9f-"`, `"owner"="ReplicaSet/app-7d9f"`}, not: "Other",
+		},
+		"no owner":   {body: reviewOf(pod), want: []string{`"generateName"="app-"`}, not: "owner"},
+		"no object":  {body: reviewOf(`7`), want: []string{`"namespace"="team-a"`}, not: "generateName"},
+		"long names": {body: reviewOf(pod, func(r map[string]any) { r["namespace"], r["name"] = long, long }), want: []string{"é…"}, not: long[:600]},
+		"a long owner": {
+			body: reviewOf(`{"metadata":{"generateName":"` + long + `","ownerReferences":[{"kind":"a","name":"b","controller":true}]}}`),
+			want: []string{"é…", `"owner"="a/b"`}, not: long[:600],
+		},
+		"a long operation": {body: reviewOf(pod, func(r map[string]any) { r["operation"] = long }), want: []string{"é…"}, not: long[:2000]},
+		"a long kind":      {body: `{"kind":"` + long + `"}`, want: []string{"é…", `"outcome"="unreadable"`}, not: long[:2000]},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var lines strings.Builder
+			send := fuzzed(mutatorFunc(func(context.Context, webhook.Request) (webhook.Answer, error) {
+				return webhook.Answer{}, errors.New("out of paper")
+			}), funcr.New(func(prefix, args string) { lines.WriteString(args + "\n") }, funcr.Options{}))
+			if w := send([]byte(c.body)); w.Body.Len() > 4<<10 {
+				t.Errorf("an answer of %d bytes", w.Body.Len())
+			}
+			for _, want := range c.want {
+				if !strings.Contains(lines.String(), want) {
+					t.Errorf("no %s in %.2000s", want, lines.String())
+				}
+			}
+			if strings.Contains(lines.String(), c.not) {
+				t.Errorf("%.20s in %.2000s", c.not, lines.String())
 			}
 		})
 	}
@@ -373,9 +551,9 @@ func expectMetrics(t *testing.T, registry *prometheus.Registry, want string, nam
 	}
 }
 
-// fuzzed is a handler, and what it answers to a body.
-func fuzzed(m webhook.Mutator) func(body []byte) *httptest.ResponseRecorder {
-	handler := &webhook.Handler{Mutator: m, Metrics: webhook.NewMetrics(prometheus.NewRegistry()), Log: logr.Discard()}
+// fuzzed is a handler without a server, and what it answers to a body.
+func fuzzed(m webhook.Mutator, log logr.Logger) func(body []byte) *httptest.ResponseRecorder {
+	handler := &webhook.Handler{Mutator: m, Metrics: webhook.NewMetrics(prometheus.NewRegistry()), Log: log}
 	return func(body []byte) *httptest.ResponseRecorder {
 		r := httptest.NewRequest(http.MethodPost, "/?timeout=30s", bytes.NewReader(body))
 		r.Header.Set("Content-Type", "application/json")
@@ -406,7 +584,7 @@ func goldenPods(f *testing.F) (pods [][]byte) {
 }
 
 // FuzzObject sends whatever is JSON as the object of a review: it is always admitted, and a patch always applies, to
-// something that is not changed again.
+// something that is not changed again, and that the apiserver takes if it took what it was made of.
 func FuzzObject(f *testing.F) {
 	for _, seed := range []string{
 		pod, `{}`, `null`, `{"metadata":{},"spec":{}}`, `{"metadata":{},"spec":{"containers":[null,{"command":["x"]}]}}`,
@@ -421,11 +599,11 @@ func FuzzObject(f *testing.F) {
 		f.Add(raw)
 	}
 	type handler = func(body []byte) *httptest.ResponseRecorder
-	handlers := []handler{fuzzed(injector), fuzzed(withProfile(f, v1alpha1.InitProfileSpec{
+	handlers := []handler{fuzzed(injector, logr.Discard()), fuzzed(withProfile(f, v1alpha1.InitProfileSpec{
 		Containers:  v1alpha1.ContainersSpec{Sidecars: true, InitContainers: true},
 		Delivery:    v1alpha1.DeliverByImageVolume,
 		Entrypoints: []v1alpha1.ImageEntrypoint{{Image: "x*", Entrypoint: []string{"$entry"}}, {Image: "*", Cmd: []string{"cmd", "$"}}},
-	}))}
+	}), logr.Discard())}
 	pinning := withProfile(f, v1alpha1.InitProfileSpec{Containers: v1alpha1.ContainersSpec{Sidecars: true}, PinDigest: v1alpha1.PinOnLookup})
 	pinning.LookupTime, pinning.Images = time.Minute, images{
 		lookup: func(context.Context, imageconfig.Query) (imageconfig.Found, error) {
@@ -439,7 +617,7 @@ func FuzzObject(f *testing.F) {
 			return imageconfig.Found{}, io.EOF
 		},
 	}
-	handlers = append(handlers, fuzzed(pinning), fuzzed(failing))
+	handlers = append(handlers, fuzzed(pinning, logr.Discard()), fuzzed(failing, logr.Discard()))
 	// As it is: an apiserver's encoder need not write as ours does.
 	head, tail, _ := strings.Cut(reviewOf(`"the object"`), `"the object"`)
 	ask := func(t *testing.T, send handler, object []byte) []byte {
@@ -450,6 +628,7 @@ func FuzzObject(f *testing.F) {
 		if !json.Valid(object) {
 			return
 		}
+		refused := refusals(object)
 		for _, send := range handlers {
 			raw := ask(t, send, object)
 			if raw == nil {
@@ -462,6 +641,11 @@ func FuzzObject(f *testing.F) {
 			patched, err := patch.Apply(object)
 			if err != nil {
 				t.Fatalf("applying %s to %s: %v", raw, object, err)
+			}
+			if len(refused) == 0 {
+				if problems := refusals(patched); len(problems) > 0 {
+					t.Errorf("%s\nis good, and became %s\nwhich is refused: %q", object, patched, problems)
+				}
 			}
 			if again := ask(t, send, patched); again != nil {
 				t.Errorf("%s\nbecame %s\nand is patched again: %s", object, patched, again)
@@ -482,7 +666,7 @@ func FuzzReview(f *testing.F) {
 	} {
 		f.Add([]byte(body))
 	}
-	send := fuzzed(injector)
+	send := fuzzed(injector, logr.Discard())
 	f.Fuzz(func(t *testing.T, body []byte) {
 		w := send(body)
 		// Only what the handler looks at: of the rest it is none of our business whether it is of the right type.

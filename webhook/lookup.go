@@ -15,6 +15,8 @@ const (
 	// planTime is what is left at least, of the time that admission has, for what comes after the lookups; a quarter of it
 	// where that is more.
 	planTime = 250 * time.Millisecond
+	// knownTime is how long a Pod may wait for what is only nice to have: it may take a Secret to be allowed to know it.
+	knownTime = 200 * time.Millisecond
 	// maxLookups of one Pod are under way at once.
 	maxLookups = 8
 )
@@ -28,10 +30,12 @@ type LookedUp struct {
 	Ignored int
 }
 
-// lookUp finds the answers to a plan's questions, by the name of the container. What is only nice to have and not known
-// already is left out, and so is nothing else.
+// lookUp finds the answers to a plan's questions, by the name of the container. Only what is nice to have and not known
+// already is left out.
 func (i Injector) lookUp(ctx context.Context, lookups []inject.Lookup) (map[string]inject.LookedUp, []LookedUp) {
 	ctx, cancel := context.WithTimeout(ctx, i.lookupTime(ctx))
+	defer cancel()
+	soon, cancel := context.WithTimeout(ctx, knownTime)
 	defer cancel()
 	var (
 		mu      sync.Mutex
@@ -48,7 +52,7 @@ func (i Injector) lookUp(ctx context.Context, lookups []inject.Lookup) (map[stri
 	}
 	for _, lookup := range lookups {
 		if !lookup.Required {
-			if found, ok := i.Images.Known(ctx, lookup.Query); ok {
+			if found, ok := i.Images.Known(soon, lookup.Query); ok {
 				mu.Lock()
 				answer(lookup.Container, inject.LookedUp{Image: found.Image})
 				mu.Unlock()

@@ -12,6 +12,7 @@ const (
 	outcomeUnchanged  = "unchanged"
 	outcomeRefused    = "refused"    // by a profile with onProblem Reject
 	outcomeUnreadable = "unreadable" // no AdmissionReview
+	outcomeBusy       = "busy"       // more at once than memory is set aside for
 	outcomeNotOurs    = "not-ours"   // a review, but not of a Pod's creation
 	outcomeFailed     = "failed"     // no patch that is sure to be right
 	outcomeTimeout    = "timeout"
@@ -58,7 +59,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Help: "Credentials that lookups met and could not use: imagePullSecrets that are missing or broken, credential programs that failed.",
 		}),
 	}
-	for _, outcome := range []string{outcomePatched, outcomeUnchanged, outcomeRefused, outcomeUnreadable, outcomeNotOurs, outcomeFailed, outcomeTimeout, outcomePanic} {
+	for _, outcome := range []string{outcomePatched, outcomeUnchanged, outcomeRefused, outcomeUnreadable, outcomeBusy, outcomeNotOurs, outcomeFailed, outcomeTimeout, outcomePanic} {
 		m.requests.WithLabelValues(outcome) // so that a rate is there before the first failure
 	}
 	registry.MustRegister(m.requests, m.containers, m.ignored, m.duration, m.lookups, m.unusable)

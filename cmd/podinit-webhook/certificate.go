@@ -41,6 +41,14 @@ func (s *servingCertificate) loaded(*http.Request) error {
 	return err
 }
 
+// expiry is for a gauge: when the certificate that is served ends, in seconds since 1970; 0 if there is none.
+func (s *servingCertificate) expiry() float64 {
+	if c := s.current.Load(); c != nil {
+		return float64(c.Leaf.NotAfter.Unix())
+	}
+	return 0
+}
+
 // watch follows the Secret as long as the cache runs. It does not wait for the cache.
 func (s *servingCertificate) watch(ctx context.Context, c cache.Cache) error {
 	informer, err := c.GetInformer(ctx, &corev1.Secret{}, cache.BlockUntilSynced(false))

@@ -40,13 +40,15 @@ func TestServingCertificate(t *testing.T) {
 		got, err := s.get(nil)
 		switch {
 		case step.serial == 0:
-			if err == nil || s.loaded(nil) == nil {
-				t.Errorf("%s: serving %v, and loaded is %v; want nothing", step.name, got, s.loaded(nil))
+			if err == nil || s.loaded(nil) == nil || s.expiry() != 0 {
+				t.Errorf("%s: serving %v until %v, and loaded is %v; want nothing", step.name, got, s.expiry(), s.loaded(nil))
 			}
 		case err != nil || s.loaded(nil) != nil:
 			t.Errorf("%s: error %v, loaded is %v; want serial %d", step.name, err, s.loaded(nil), step.serial)
 		case got.Leaf.SerialNumber.Int64() != step.serial:
 			t.Errorf("%s: serving serial %v, want %d", step.name, got.Leaf.SerialNumber, step.serial)
+		case s.expiry() != float64(ends(step.serial).Unix()):
+			t.Errorf("%s: ends at %v, want %v", step.name, s.expiry(), ends(step.serial).Unix())
 		}
 	}
 }
@@ -70,6 +72,9 @@ func secretOf(namespace, name string, data map[string][]byte) *corev1.Secret {
 	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Data: data}
 }
 
+// ends is when the certificate of that serial number does.
+func ends(serial int64) time.Time { return time.Date(2100, 1, int(serial), 0, 0, 0, 0, time.UTC) }
+
 // newPair is a certificate that signs itself, and its key.
 func newPair(t *testing.T, serial int64) map[string][]byte {
 	t.Helper()
@@ -77,7 +82,7 @@ func newPair(t *testing.T, serial int64) map[string][]byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: ends(serial)}
 	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)

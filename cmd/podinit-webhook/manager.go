@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/open-policy-agent/cert-controller/pkg/rotator"
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -82,6 +83,12 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 	}
 	if err := certificate.watch(ctx, manager.GetCache()); err != nil {
 		return nil, err
+	}
+	if err := metrics.Registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "podinit_certificate_expiry_seconds",
+		Help: "When the certificate that is served ends, in seconds since 1970; 0 while there is none.",
+	}, certificate.expiry)); err != nil {
+		return nil, fmt.Errorf("setting up metrics: %w", err)
 	}
 	injected, err := addRotator(manager, o, secret)
 	if err != nil {

@@ -298,13 +298,14 @@ func (c *Cache) remember(q Query, candidate Candidate, f *flight) {
 		return
 	}
 	c.memory.put(entry{key: failed, value: f.failure, size: len(f.failure.Error()), at: now})
-	if f.failure.final() {
+	switch f.failure.Reason {
+	case v1alpha1.ReasonLookupUnauthorized:
 		c.memory.drop(proof)
 		if candidate.Anonymous {
 			c.memory.drop(proofKey(q, anybody))
 		}
-	}
-	if f.failure.Reason == v1alpha1.ReasonLookupNotFound {
+	case v1alpha1.ReasonLookupNotFound:
+		// The right to the repository stays: asking for what there never was takes it from nobody.
 		c.memory.drop(tag)
 	}
 }

@@ -215,6 +215,17 @@ func TestTenants(t *testing.T) {
 	w.expect(query("private:1", "alice"), "lookup-unreachable", "HEAD private 1 as alice")
 }
 
+// Who asks for what there is not, takes nothing from the others: not even what is old, while the registry is down.
+func TestAskingForNothingCostsNobody(t *testing.T) {
+	w := newWorld(t)
+	w.expect(query("public:1"), "sha256:a from registry", "HEAD public 1 as anonymous", "GET public sha256:a as anonymous")
+	w.expect(query("public:none"), "lookup-not-found", "HEAD public none as anonymous")
+	w.expect(query("public:1"), "sha256:a from cache")
+	w.now = w.now.Add(time.Hour)
+	w.hub.broken = &Failure{Reason: v1alpha1.ReasonLookupUnreachable, Err: errors.New("refused")}
+	w.expect(query("public:1"), "sha256:a from stale", "HEAD public 1 as anonymous")
+}
+
 func TestPublicImagesNeedNoSecret(t *testing.T) {
 	w := newWorld(t)
 	w.expect(query("public:1"), "sha256:a from registry", "HEAD public 1 as anonymous", "GET public sha256:a as anonymous")

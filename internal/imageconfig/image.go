@@ -83,6 +83,10 @@ type Reference struct {
 
 // ParseReference takes the name of an image apart as it stands in a container.
 func ParseReference(image string) (Reference, error) {
+	// Container runtimes take localhost for a registry (distribution/reference), package name for a user of Docker Hub.
+	if path, ok := strings.CutPrefix(image, "localhost/"); ok {
+		image = "localhost:443/" + path
+	}
 	parsed, err := name.ParseReference(image)
 	if err != nil {
 		return Reference{}, fmt.Errorf("reading the image's name: %w", err)

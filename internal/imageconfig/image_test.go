@@ -52,6 +52,7 @@ func TestParseReference(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("0a", 32)
 	for image, want := range map[string]Reference{
 		"nginx":                              {Registry: "index.docker.io", Repository: "library/nginx", Tag: "latest"},
+		"localhost/team/app:1":               {Registry: "localhost:443", Repository: "team/app", Tag: "1"},
 		"docker.io/team/app:1":               {Registry: "index.docker.io", Repository: "team/app", Tag: "1"},
 		"registry.example:5000/a/b/c:v2":     {Registry: "registry.example:5000", Repository: "a/b/c", Tag: "v2"},
 		"registry.example/app@" + digest:     {Registry: "registry.example", Repository: "app", Digest: digest},
@@ -73,4 +74,22 @@ func TestParseReference(t *testing.T) {
 			t.Errorf("%q is read as %v", image, got)
 		}
 	}
+}
+
+func FuzzParseReference(f *testing.F) {
+	for _, image := range []string{"nginx", "registry.example:5000/a/b:1@sha256:" + strings.Repeat("0a", 32), "localhost/a", "[::1]:5000/a", "docker.io/a"} {
+		f.Add(image)
+	}
+	f.Fuzz(func(t *testing.T, image string) {
+		ref, err := ParseReference(image)
+		if err != nil || len(image) > 200 { // a name may have 255 characters, and gets some more here
+			return
+		}
+		if again, err := ParseReference(ref.String()); err != nil || again != ref {
+			t.Errorf("%q is read as %+v, whose name is read as %+v, %v", image, ref, again, err)
+		}
+		if ref.Registry == "" || ref.Repository == "" || ref.Identifier() == "" || strings.Contains(ref.String(), "\x00") {
+			t.Errorf("%q is read as %+v", image, ref)
+		}
+	})
 }

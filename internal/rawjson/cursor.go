@@ -12,9 +12,10 @@ import (
 // maxDepth is how deep objects and arrays may be nested, as in encoding/json.
 const maxDepth = 10000
 
-// maxElements is how many elements of arrays and entries of maps are stored from one document. A byte or two of JSON can
-// make hundreds in memory, so the size of a document does not bound what it takes.
-const maxElements = 1 << 16
+// maxStored is how many bytes the elements of arrays and entries of maps that are stored from one document may measure,
+// without what they point to. A byte or two of JSON can make hundreds in memory, so the size of a document does not bound
+// what it takes.
+const maxStored = 8 << 20
 
 // Error says what is wrong with a document, and where.
 type Error struct {
@@ -39,7 +40,7 @@ type cursor struct {
 	raw    []byte
 	at     int
 	depth  int
-	stored int
+	stored uintptr
 }
 
 func (c *cursor) fail(format string, args ...any) *Error {
@@ -108,10 +109,10 @@ func (c *cursor) name() (content []byte, escaped bool, err *Error) {
 	return content, escaped, nil
 }
 
-// store counts an element that is going to be stored.
-func (c *cursor) store() *Error {
-	if c.stored++; c.stored > maxElements {
-		return c.fail("more than %d elements", maxElements)
+// store counts an element of that size that is going to be stored.
+func (c *cursor) store(size uintptr) *Error {
+	if c.stored += size; c.stored > maxStored {
+		return c.fail("elements of more than %d MiB", maxStored>>20)
 	}
 	return nil
 }

@@ -5,7 +5,7 @@
 // sigs.k8s.io/json does when that refuses duplicate fields, and makes the same struct of them: that is how the
 // apiserver reads its objects. Names are matched by case; a field of the struct that is there twice is an error, as is
 // a key of a map; what Kubernetes calls unknown fields may be there as often as they like. There is one difference: a
-// document with more than 65536 elements to store is an error.
+// document whose arrays and maps would take more than 8 MiB is an error.
 package rawjson
 
 import (
@@ -166,7 +166,7 @@ func sliceReader(t reflect.Type) reader {
 			case done:
 				return nil
 			}
-			if err := c.store(); err != nil {
+			if err := c.store(t.Elem().Size()); err != nil {
 				return err
 			}
 			if i == v.Cap() {
@@ -182,6 +182,7 @@ func sliceReader(t reflect.Type) reader {
 
 // mapReader is the reader of a map from string to what read reads.
 func mapReader[T any](read reader) reader {
+	size := reflect.TypeFor[string]().Size() + reflect.TypeFor[T]().Size()
 	return func(c *cursor, v reflect.Value) *Error {
 		switch c.peek() {
 		case '{':
@@ -199,7 +200,7 @@ func mapReader[T any](read reader) reader {
 			if done, err := c.next(first, '}'); done || err != nil {
 				return err
 			}
-			if err := c.store(); err != nil {
+			if err := c.store(size); err != nil {
 				return err
 			}
 			start := c.at

@@ -183,23 +183,24 @@ func TestBound(t *testing.T) {
 		}
 		return "{" + b.String()[1:] + "}"
 	}
-	const most = 1 << 16
+	// Elements of 48 bytes, entries of 32, parts of 24.
+	const most, mostKeys = 8 << 20 / 48, 8 << 20 / 32
 	for name, c := range map[string]struct {
 		document string
 		valid    bool
 	}{
 		"as many as may be":   {`{"list":` + list(most) + `}`, true},
 		"one too many":        {`{"list":` + list(most+1) + `}`, false},
-		"in two places":       {`{"list":` + list(most/2) + `,"parts":` + list(most/2+1) + `}`, false},
-		"keys":                {`{"labels":` + keys(most) + `}`, true},
-		"one key too many":    {`{"labels":` + keys(most+1) + `}`, false},
+		"in two places":       {`{"list":` + list(most/2) + `,"parts":` + list(most+2) + `}`, false},
+		"keys":                {`{"labels":` + keys(mostKeys) + `}`, true},
+		"one key too many":    {`{"labels":` + keys(mostKeys+1) + `}`, false},
 		"in a field unlooked": {`{"x":` + list(2*most) + `,"raw":` + list(2*most) + `}`, true},
 	} {
 		_, err := decoder.Decode([]byte(c.document))
 		if valid := err == nil; valid != c.valid {
 			t.Errorf("%s: error %v, want valid %v", name, err, c.valid)
 		}
-		if err != nil && !strings.Contains(err.Error(), "more than 65536 elements") {
+		if err != nil && !strings.Contains(err.Error(), "elements of more than 8 MiB") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

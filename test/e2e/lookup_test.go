@@ -101,12 +101,19 @@ auth:
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
 	}
-	config := fmt.Sprintf("registries:\n- {host: %q, plainHTTP: true}\n- {host: %q, plainHTTP: true}\n", cluster.Registry, private)
-	patch, err := json.Marshal(map[string]any{"data": map[string]string{"registries.yaml": config}})
+	config := fmt.Sprintf("registries:\n- {host: %q, plainHTTP: true}\n- {host: %q, plainHTTP: true}\n- {host: \"*.*\", lookup: off}\n", cluster.Registry, private)
+	configMap, err := json.Marshal(map[string]any{
+		"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]string{"name": "podinit-registries"},
+		"data": map[string]string{"registries.yaml": config},
+	})
 	if err != nil {
 		return err
 	}
-	if _, err := client.CoreV1().ConfigMaps(system).Patch(ctx, "podinit-registries", apitypes.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+	// As kubectl, which 'make deploy' applies with: to another manager's changes it would object the next time.
+	force := true
+	_, err = client.CoreV1().ConfigMaps(system).Patch(ctx, "podinit-registries", apitypes.ApplyPatchType, configMap,
+		metav1.PatchOptions{FieldManager: "kubectl", Force: &force})
+	if err != nil {
 		return err
 	}
 	restart := fmt.Appendf(nil, `{"spec":{"template":{"metadata":{"annotations":{"podinit.dev/e2e":%q}}}}}`, time.Now().Format(time.RFC3339Nano))

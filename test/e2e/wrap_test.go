@@ -192,6 +192,7 @@ func stopAndRead(t *testing.T, pod *corev1.Pod) (code int32, log string) {
 
 // TestLeftAlone shows who is not wrapped, and that the status says why.
 func TestLeftAlone(t *testing.T) {
+	lookups(t)
 	ns := namespace(t, optedIn())
 	for _, tt := range []struct {
 		name   string
@@ -199,7 +200,7 @@ func TestLeftAlone(t *testing.T) {
 		status string
 	}{
 		{"wrapped", func(*corev1.Pod) {}, `"action":"wrapped"`},
-		{"no-command", func(p *corev1.Pod) { p.Spec.Containers[0].Command = nil }, `"reason":"no-command"`},
+		{"no-program", func(p *corev1.Pod) { p.Spec.Containers[0].Command = nil }, `"reason":"no-program"`},
 		{"label", func(p *corev1.Pod) { p.Labels = map[string]string{"podinit.dev/inject": "disabled"} }, ""},
 		{"annotation", func(p *corev1.Pod) { p.Annotations = map[string]string{"podinit.dev/inject": "disabled"} }, ""},
 		{"host-pid", func(p *corev1.Pod) { p.Spec.HostPID = true }, `"reason":"host-pid"`},

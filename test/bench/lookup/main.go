@@ -1,0 +1,211 @@
+// Command lookup measures what it costs to find out what images run: for a registry, which answers slowly, while pods
+// of a few images are created in a burst; and for pods whose image is known, beside pods that name a command and need
+// no lookup. Admission is the webhook's own handler, in process.
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-containerregistry/pkg/name"
+	fake "github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/podinit/podinit/internal/imageconfig"
+	"github.com/podinit/podinit/internal/inject"
+	"github.com/podinit/podinit/internal/registry"
+	"github.com/podinit/podinit/webhook"
+)
+
+func main() {
+	if err := run(os.Stdout, os.Args[1:]); err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "lookup:", err)
+		os.Exit(1)
+	}
+}
+
+func run(out io.Writer, args []string) error {
+	flags := flag.NewFlagSet("lookup", flag.ContinueOnError)
+	pods := flags.Int("pods", 1000, "how many pods are created")
+	images := flags.Int("images", 10, "of how many images they are")
+	over := flags.Duration("over", time.Minute, "in what time")
+	slow := flags.Duration("slow", 300*time.Millisecond, "how long the registry takes for each answer")
+	known := flags.Int("known", 20000, "how many pods of each kind are admitted when the images are known")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	r := newSlowRegistry()
+	defer r.server.Close()
+	for i := range *images {
+		if err := r.push(i); err != nil {
+			return err
+		}
+	}
+	handler, err := newHandler(r.host)
+	if err != nil {
+		return err
+	}
+
+	r.set(*slow)
+	burst := latencies{}
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	left := 0
+	for i := range *pods {
+		body := review(fmt.Sprintf("%s/app-%d:1", r.host, i%*images), "")
+		all.Go(func() {
+			took, wrapped := admit(handler, body)
+			mu.Lock()
+			defer mu.Unlock()
+			burst = append(burst, took)
+			if !wrapped {
+				left++
+			}
+		})
+		time.Sleep(*over / time.Duration(*pods))
+	}
+	all.Wait()
+	fmt.Fprintf(out, "%d pods of %d images in %v, from a registry that takes %v for each answer:\n", *pods, *images, *over, *slow)
+	fmt.Fprintf(out, "  the registry is asked %s\n", r.asked())
+	fmt.Fprintf(out, "  a pod waits %v (p50), %v (p99), %v (at most); %d are left alone\n\n", burst.at(50), burst.at(99), burst.at(100), left)
+
+	r.set(0)
+	var image, command latencies
+	for i := range *known { // by turns, so that a busy machine is busy for both
+		took, _ := admit(handler, review(fmt.Sprintf("%s/app-%d:1", r.host, i%*images), ""))
+		image = append(image, took)
+		took, _ = admit(handler, review(r.host+"/unknown:1", `,"command":["app"]`))
+		command = append(command, took)
+	}
+	fmt.Fprintf(out, "%d pods of each kind when the images are known:\n", *known)
+	fmt.Fprintf(out, "  with a command      %v (p50)  %v (p99)\n", command.at(50), command.at(99))
+	fmt.Fprintf(out, "  without, looked up  %v (p50)  %v (p99)\n", image.at(50), image.at(99))
+	fmt.Fprintf(out, "  ratio               %.2f (p50)  %.2f (p99)\n", ratio(image.at(50), command.at(50)), ratio(image.at(99), command.at(99)))
+	return nil
+}
+
+func ratio(a, b time.Duration) float64 { return float64(a) / float64(b) }
+
+type latencies []time.Duration
+
+// at is a percentile.
+func (l latencies) at(percent int) time.Duration {
+	slices.Sort(l)
+	return l[(len(l)-1)*percent/100].Round(time.Microsecond)
+}
+
+// newHandler is the webhook as it is deployed, for a registry on loopback that speaks no TLS.
+func newHandler(host string) (http.Handler, error) {
+	registries, err := registry.New(registry.Config{
+		Registries: []registry.Host{{Host: host, PlainHTTP: true}}, PrivateNetworks: []string{"127.0.0.0/8"},
+	}, nil, time.Now)
+	if err != nil {
+		return nil, err
+	}
+	return &webhook.Handler{
+		Mutator: webhook.Injector{
+			Config:     inject.Config{Image: "registry.example/podinit/init:v1.2.3", Version: "v1.2.3"},
+			Images:     imageconfig.NewCache(registries, imageconfig.DefaultLimits(), time.Now),
+			LookupTime: 3 * time.Second,
+		},
+		Metrics: webhook.NewMetrics(prometheus.NewRegistry()), Log: logr.Discard(),
+	}, nil
+}
+
+// review is an AdmissionReview of a small pod.
+func review(image, command string) []byte {
+	return fmt.Appendf(nil, `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"0a1b","resource":{"group":"","version":"v1","resource":"pods"},
+"namespace":"team","operation":"CREATE","object":{"apiVersion":"v1","kind":"Pod","metadata":{"generateName":"app-"},"spec":{"containers":[{"name":"app","image":%q,"imagePullPolicy":"IfNotPresent"%s}]}}}}`, image, command)
+}
+
+// admit says how long it takes, and whether the pod is wrapped.
+func admit(handler http.Handler, body []byte) (took time.Duration, wrapped bool) {
+	request := httptest.NewRequest(http.MethodPost, "/mutate?timeout=5s", bytes.NewReader(body))
+	request.Header.Set("Content-Type", "application/json")
+	answer := httptest.NewRecorder()
+	start := time.Now()
+	handler.ServeHTTP(answer, request)
+	took = time.Since(start)
+	var in struct{ Response struct{ Patch []byte } }
+	err := json.Unmarshal(answer.Body.Bytes(), &in)
+	return took, err == nil && bytes.Contains(in.Response.Patch, []byte(`"/podinit/init"`))
+}
+
+// slowRegistry counts what it is asked.
+type slowRegistry struct {
+	server *httptest.Server
+	host   string
+
+	mu       sync.Mutex
+	slow     time.Duration
+	requests map[string]int
+}
+
+func newSlowRegistry() *slowRegistry {
+	r := &slowRegistry{requests: map[string]int{}}
+	inner := fake.New(fake.Logger(log.New(io.Discard, "", 0)))
+	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		r.mu.Lock()
+		kind := "ping"
+		for _, k := range []string{"manifests", "blobs"} {
+			if strings.Contains(request.URL.Path, k) {
+				kind = request.Method + " of " + k
+			}
+		}
+		r.requests[kind]++
+		slow := r.slow
+		r.mu.Unlock()
+		time.Sleep(slow)
+		inner.ServeHTTP(w, request)
+	}))
+	r.host = strings.TrimPrefix(r.server.URL, "http://")
+	return r
+}
+
+// set begins to count, and to take this long.
+func (r *slowRegistry) set(slow time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.slow = slow
+	clear(r.requests)
+}
+
+func (r *slowRegistry) asked() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []string
+	for kind, n := range r.requests {
+		all = append(all, fmt.Sprintf("%d %s", n, kind))
+	}
+	slices.Sort(all)
+	return strings.Join(all, ", ")
+}
+
+func (r *slowRegistry) push(i int) error {
+	image, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: "amd64", Config: v1.Config{Entrypoint: []string{fmt.Sprintf("/app-%d", i)}}})
+	if err != nil {
+		return err
+	}
+	tag, err := name.NewTag(fmt.Sprintf("%s/app-%d:1", r.host, i))
+	if err != nil {
+		return err
+	}
+	return remote.Write(tag, image)
+}
