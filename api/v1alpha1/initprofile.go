@@ -56,8 +56,8 @@ type InitProfileSpec struct {
 	// PodsMayChoose lets Pods choose: to name this profile in their annotation, and where this one would hold to name
 	// another, to choose their containers (podinit.dev/containers, podinit.dev/skip-containers) and to give flags to the
 	// init (podinit.dev/flags.NAME). If false, only a Namespace selects it, and these annotations of Pods are ignored.
-	// A Pod can still opt out as a whole, with podinit.dev/inject: disabled, and no profile changes what is in a Pod's
-	// own commands, or that containers.exclude goes by names that Pods give.
+	// A Pod can still opt out as a whole, with podinit.dev/inject: disabled. What it says about itself counts as ever:
+	// its commands, podinit.dev/entrypoint.NAME, and the names that containers.exclude goes by.
 	//
 	// +optional
 	// +kubebuilder:default=true
