@@ -187,12 +187,19 @@ func summary(failures []*Failure, ignored []error) *Failure {
 
 // ask gets an answer by one candidate: from memory, or by waiting for an errand to the registry.
 func (c *Cache) ask(ctx context.Context, q Query, candidate Candidate) (Image, From, *Failure) {
-	if image, ok := c.remembered(q, candidate.Key, false); ok {
+	// What is remembered and who is under way is looked at in one go: an errand that ends in between would be sent twice.
+	c.mu.Lock()
+	if image, ok := c.recall(q, candidate.Key, false); ok {
+		c.mu.Unlock()
 		return image, FromCache, nil
 	}
+	var f *flight
 	failure := c.failed(q, candidate)
 	if failure == nil {
-		f := c.flight(q, candidate)
+		f = c.flight(q, candidate)
+	}
+	c.mu.Unlock()
+	if f != nil {
 		select {
 		case <-f.done:
 			if f.failure == nil {
@@ -219,11 +226,9 @@ type flight struct {
 	failure *Failure
 }
 
-// flight joins an errand that is under way, or sends one.
+// flight joins an errand that is under way, or sends one. The lock is held.
 func (c *Cache) flight(q Query, candidate Candidate) *flight {
 	key := keyOf("flight", q.Reference.String(), candidate.Key, architectures(q))
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if f, ok := c.flights[key]; ok {
 		return f
 	}
@@ -314,6 +319,11 @@ func (c *Cache) remember(q Query, candidate Candidate, f *flight) {
 func (c *Cache) remembered(q Query, key string, stale bool) (Image, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.recall(q, key, stale)
+}
+
+// recall is remembered with the lock held.
+func (c *Cache) recall(q Query, key string, stale bool) (Image, bool) {
 	now := c.now()
 	tag, proof := c.limits.Tag, c.limits.Proof
 	if q.Fresh {
@@ -359,10 +369,8 @@ func (c *Cache) image(q Query) (Image, bool) {
 	return e.value.(Image), true
 }
 
-// failed is the last failure, while it counts.
+// failed is the last failure, while it counts. The lock is held.
 func (c *Cache) failed(q Query, candidate Candidate) *Failure {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	e, ok := c.memory.get(failedKey(q, candidate.Key))
 	if !ok {
 		return nil
