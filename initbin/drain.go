@@ -70,7 +70,10 @@ func (c *container) drain() {
 func (c *container) begin(now int64, limit options.Duration) {
 	c.since = now
 	c.deadline = now + int64(limit)
-	c.halfway = now + int64(limit)/2
+	c.halfway = 0
+	if limit > 0 { // else there is no half of it: nobody is waited for
+		c.halfway = now + int64(limit)/2
+	}
 }
 
 // endAll stops all programs because one of them has ended by itself.
@@ -82,9 +85,10 @@ func (c *container) endAll() {
 }
 
 // escalate tells those whom a shell keeps waiting: bash runs its trap only when its foreground child has ended (bash(1),
-// "SIGNALS"), so neither would ever end.
+// "SIGNALS"), so neither would ever end. Who has chosen the main process or its group has chosen who is told.
 func (c *container) escalate() {
-	if !c.scan() {
+	chosen := c.options.SignalTarget == options.Main || c.options.SignalTarget == options.Group
+	if chosen && !c.options.EscalateAll || !c.scan() {
 		return
 	}
 	c.telling, c.untoldOnly = true, true

@@ -61,6 +61,25 @@ func TestNames(t *testing.T) {
 			t.Errorf("code %d, want 6, and silence: %s", code, c.output)
 		}
 	})
+	// The trap runs when the child has ended by itself: the child is nobody's business but the shell's.
+	for _, name := range []string{"tini", "dumb-init -c"} {
+		t.Run("a shell's child is not told under "+name, func(t *testing.T) {
+			t.Parallel()
+			name, flags, _ := strings.Cut(name, " ")
+			c := newContainer(t, append(strings.Fields(flags), "bash", "-c", `trap 'echo trap; exit 5' TERM
+				bash -c "trap 'echo child told; exit' TERM; echo up; until [ -e $D/go ]; do sleep 0.03; done; echo child done"; true`)...)
+			c.Args[1] = callAs(t, name)
+			c.start().waitFor("up\n").signal(syscall.SIGTERM)
+			c.waitUntilTaken(syscall.SIGTERM)
+			c.touch("go")
+			if code := c.wait(); code != 5 {
+				t.Errorf("exit code %d, want 5", code)
+			}
+			if diff := cmp.Diff("up\nchild done\ntrap\n", c.output.String()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
 	t.Run("no commands", func(t *testing.T) {
 		c := newContainer(t, "version")
 		c.Args[1] = callAs(t, "tini")
