@@ -111,7 +111,7 @@ func (c *container) passToGroups(signal uint8) {
 }
 
 func (c *container) passToGroup(program, group int, signal uint8) {
-	if group == 0 {
+	if group == 0 || program == 0 && !c.ownsGroup(group) {
 		return
 	}
 	if c.telling && c.scan() {
@@ -129,6 +129,21 @@ func (c *container) passToGroup(program, group int, signal uint8) {
 	if c.options.Verbosity > 0 {
 		sayHanded(-group, signal, errno)
 	}
+}
+
+// ownsGroup says whether the group of a program that has been reaped is still ours: once it is empty, the kernel gives
+// its number to anybody. Without /proc nobody can tell, and only PID 1 knows that it hits no stranger.
+func (c *container) ownsGroup(group int) bool {
+	if !c.scan() {
+		return c.pid == 1
+	}
+	all := c.processes.all()
+	for i := range all {
+		if p := &all[i]; int(p.Group) == group && c.isLeft(p) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *container) passToAll(signal uint8) {
