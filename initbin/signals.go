@@ -58,7 +58,11 @@ func forwardable(info kernel.Info, self int) bool {
 // pass gives a signal to whom the signal target says.
 func (c *container) pass(signal uint8) {
 	c.passed = c.passed.With(signal)
-	switch c.options.SignalTarget {
+	target := c.options.SignalTarget
+	if c.alive == 0 && target != options.All {
+		target = options.Auto // the program is gone, and --wait=all lives on for what it has left
+	}
+	switch target {
 	case options.Main:
 		c.passToPrograms(signal)
 	case options.Group:
