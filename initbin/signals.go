@@ -46,8 +46,8 @@ func forwardable(info kernel.Info, self int) bool {
 		return false // libc's, between the threads of one process (nptl(7))
 	case syscall.SIGCHLD:
 		return false // our own news
-	case syscall.SIGPIPE:
-		return byProcess && info.PID != self // else from our own write to a broken pipe
+	case syscall.SIGPIPE, syscall.SIGXFSZ:
+		return byProcess && info.PID != self // else from our own write, to a broken pipe or beyond RLIMIT_FSIZE
 	case syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL, syscall.SIGTRAP, syscall.SIGSYS,
 		syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGTSTP:
 		return byProcess // from the kernel they are about us, not about the container

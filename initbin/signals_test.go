@@ -114,6 +114,8 @@ func TestForwardable(t *testing.T) {
 		"CHLD by kill":                      {syscall.SIGCHLD, fromUser, 9, false},
 		"PIPE by kill":                      {syscall.SIGPIPE, fromUser, 9, true},
 		"PIPE of our own write":             {syscall.SIGPIPE, fromUser, self, false},
+		"XFSZ by kill":                      {syscall.SIGXFSZ, fromUser, 9, true},
+		"XFSZ of our own write":             {syscall.SIGXFSZ, fromUser, self, false},
 		"SEGV by kill":                      {syscall.SIGSEGV, fromUser, 9, true},
 		"SEGV of our own":                   {syscall.SIGSEGV, 1, 0, false},
 		"ABRT by kill":                      {syscall.SIGABRT, fromUser, 9, true},
