@@ -33,7 +33,11 @@ func (c *container) drain() {
 			c.nextTell = now + 10*(kernel.Now()-now)
 		}
 		if c.deadline == c.since {
-			c.abandoned = true // as tini and dumb-init: they are told, and nobody is waited for
+			// As tini and dumb-init: nobody is waited for, but the relay, which may still hold what the programs said.
+			c.leaving, c.deadline = true, now+killPatience
+		}
+		if c.leaving && c.relay == 0 {
+			c.abandoned = true
 			return
 		}
 	}
@@ -56,6 +60,8 @@ func (c *container) drain() {
 				c.reportEnd(now)
 			}
 		}
+	case c.leaving:
+		c.abandoned = true
 	case !c.killed:
 		c.overdue, c.killed = true, true
 		c.reportEnd(now)

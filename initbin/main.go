@@ -46,6 +46,7 @@ type container struct {
 	reaped     bool  // which it has
 	killed     bool  // the deadline has passed and what was left has been killed
 	abandoned  bool  // and has not even gone then
+	leaving    bool  // nobody is waited for, but the relay for a moment
 
 	beside    kernel.List[beside] // the programs of the Procfile
 	procfile  kernel.Mapping      // its text

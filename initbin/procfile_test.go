@@ -109,6 +109,16 @@ func TestProcfileProblems(t *testing.T) {
 	}
 }
 
+// Nobody is waited for, but what the programs have said is not lost.
+func TestLingerZeroKeepsOutput(t *testing.T) {
+	for range 5 {
+		c := newContainer(t, writeProcfile(t, "a: seq 1 20000\n"), "--linger=0")
+		if code := c.run(); code != 0 || strings.Count(c.output.String(), "a | ") != 20000 {
+			t.Fatalf("code %d and %d lines, want 0 and 20000", code, strings.Count(c.output.String(), "a | "))
+		}
+	}
+}
+
 // Nobody reads our output: the programs wait, but signals are passed on and the container ends.
 func TestStuckOutput(t *testing.T) {
 	c := newContainer(t, writeProcfile(t, "a: trap 'exit 5' TERM; yes & echo up >$D/a; wait\n"), "--grace=3s")
