@@ -27,6 +27,10 @@ func (c *container) drain() {
 			c.stopSignal = uint8(syscall.SIGTERM)
 		}
 		if !c.restTold || c.reaped && now >= c.nextTell {
+			if !c.restTold && c.overdue {
+				// The program has outlived the deadline. The rest hears of it only now, and may at least begin to end.
+				c.deadline = now + killPatience
+			}
 			c.restTold, c.reaped = true, false
 			c.tellRest()
 			// A look at thousands of processes takes its time, and thousands of them may end one by one.

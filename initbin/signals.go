@@ -22,7 +22,9 @@ func (c *container) receive(info kernel.Info) {
 	stop := info.Signal == uint8(syscall.SIGTERM) || info.Signal == uint8(c.options.StopSignal)
 	if stop && !c.stopping {
 		c.stopping, c.stopSignal = true, signal
-		c.begin(kernel.Now(), c.options.Deadline())
+		if !c.killed && !c.leaving { // else all is decided
+			c.begin(kernel.Now(), c.options.Deadline())
+		}
 	}
 	if stop || signal == uint8(syscall.SIGTERM) {
 		c.tell(signal)
@@ -238,7 +240,11 @@ func (c *container) work(signal uint8) {
 		}
 	}
 	if !handed && len(c.queue.All()) > 0 {
-		c.hand(c.queue.All()[0], signal)
+		if p := c.processes.find(c.queue.All()[0]); p != nil {
+			if now, ok := readStat(int(p.PID)); ok && now.Start == p.Start {
+				c.hand(p.PID, signal)
+			}
+		}
 	}
 }
 
