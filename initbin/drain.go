@@ -122,6 +122,9 @@ func (c *container) escalate() {
 
 // patience is how long to wait for the next signal, in nanoseconds; negative is for ever.
 func (c *container) patience() int64 {
+	if c.moreToReap {
+		return 0
+	}
 	const never = 1<<63 - 1
 	next := int64(never)
 	if c.deadline != 0 && (c.alive == 0 || !c.overdue || c.killed) {

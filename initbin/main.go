@@ -30,6 +30,7 @@ type container struct {
 	diedOf     uint8  // the signal that ended the main process, 0 if it exited
 	dumped     bool   // it left a core dump
 	childless  bool   // there is nothing left to reap
+	moreToReap bool   // there may be more that have ended
 
 	passed proc.Set // the signals that have been passed on to it
 

@@ -9,12 +9,13 @@ import (
 // reap collects every child that has ended. SIGCHLD is one bit, however many children it stands for (signal(7)), so it
 // sweeps until there are no more, and only then is the end of a program acted upon.
 func (c *container) reap() {
-	c.childless = false
+	const atMost = 4096 // of them in a row: between the children of a fork bomb a signal must come through
+	c.childless, c.moreToReap = false, false
 	options := 0
 	if c.terminal && c.pid != 1 {
 		options = syscall.WUNTRACED // a shell above us waits for us to stop
 	}
-	for {
+	for range atMost {
 		pid, status, errno := kernel.Wait(options)
 		switch {
 		case errno == syscall.ECHILD:
@@ -38,6 +39,7 @@ func (c *container) reap() {
 			sayReaped(pid, status)
 		}
 	}
+	c.moreToReap = true
 }
 
 func (c *container) mainHasEnded(status syscall.WaitStatus) {
