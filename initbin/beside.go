@@ -127,8 +127,8 @@ func (c *container) spawnBeside(block *kernel.Block) {
 			pid, errno = kernel.Fork()
 		}
 		if errno != 0 {
-			c.reportCannotFork(c.besideName(p), errno)
-			kernel.Exit(exitCannotRun)
+			c.cannotFork(c.besideName(p), errno)
+			break
 		}
 		if pid == 0 {
 			c.becomeBeside(block, p)
@@ -144,6 +144,16 @@ func (c *container) spawnBeside(block *kernel.Block) {
 			kernel.Close(int(p.input[stream]))
 		}
 	}
+}
+
+// cannotFork ends what has been started already, as if it had come to life and one had failed. Where we are not PID 1
+// it would live on without us.
+func (c *container) cannotFork(name string, errno kernel.Errno) {
+	c.reportCannotFork(name, errno)
+	if c.alive == 0 {
+		kernel.Exit(exitCannotRun)
+	}
+	c.failed, c.status, c.oneEnded = true, exitCannotRun, true
 }
 
 // becomeBeside is the child that turns into a program of the Procfile: a shell with its command.

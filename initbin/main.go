@@ -79,10 +79,11 @@ func start(block *kernel.Block) {
 	c.readProcfile()
 	c.adopt()
 	c.spawnBeside(block)
-	if hasMain {
+	if hasMain && !c.failed {
 		c.spawn(block, program)
 	}
 	c.settle()
+	c.drain() // if not all of them could be started
 
 	for !c.over() {
 		info, errno := kernel.NextSignal(c.patience())

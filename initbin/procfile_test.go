@@ -119,6 +119,21 @@ func TestLingerZeroKeepsOutput(t *testing.T) {
 	}
 }
 
+// When the limit of processes is reached in between, those that run already are ended, also where we are not PID 1.
+func TestCannotStartAll(t *testing.T) {
+	program := func(name string) string { return name + ": trap 'echo told; exit' TERM; " + forever + "\n" }
+	flag := writeProcfile(t, program("a")+program("b")+program("c")+program("d"))
+	os.Chmod(filepath.Dir(strings.TrimPrefix(flag, "--procfile=")), 0o755)
+	c := newContainer(t)
+	// Of five processes the user has the init, the relay, and three of the four programs.
+	c.Args = []string{c.Args[0], "/bin/sh", "-c", `setpriv --reuid 54321 --clear-groups bash -c "ulimit -u 5; exec ` + initPath + " " + flag + `"; echo code $?; pgrep -u 54321 && echo left`}
+	c.run()
+	got := c.output.String()
+	if !strings.Contains(got, `podinit: cannot start "d": fork: resource temporarily unavailable`) || !strings.HasSuffix(got, "code 126\n") {
+		t.Errorf("it is to say what could not be started, leave nobody, and end with 126:\n%s", got)
+	}
+}
+
 // Nobody reads our output: the programs wait, but signals are passed on and the container ends.
 func TestStuckOutput(t *testing.T) {
 	c := newContainer(t, writeProcfile(t, "a: trap 'exit 5' TERM; yes & echo up >$D/a; wait\n"), "--grace=3s")

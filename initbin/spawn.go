@@ -40,8 +40,8 @@ func (c *container) adopt() {
 func (c *container) spawn(block *kernel.Block, program int) {
 	pid, errno := kernel.Fork()
 	if errno != 0 {
-		c.reportCannotFork(c.mainName, errno)
-		kernel.Exit(exitCannotRun)
+		c.cannotFork(c.mainName, errno)
+		return
 	}
 	if pid == 0 {
 		c.become(block, program)
