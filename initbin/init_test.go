@@ -187,7 +187,7 @@ func TestDrain(t *testing.T) {
 			"podinit: killed, still running Ns after the stop signal: sleep (pid N)\n"},
 		"main outlives the deadline, the rest is told before it is killed": {[]string{"--grace=0.5s"}, `2>/dev/null sh -c 'trap "echo finished; exit" TERM; touch $D/up; ` + forever + `' & ` + await1 +
 			`exec perl -e '$| = 1; $SIG{TERM} = sub { $end = time + 2 }; print "up\n"; select(undef, undef, undef, 0.05) until $end && time > $end; exit 6'`, true, 6,
-			"finished\npodinit: still running Ns after the stop signal: perl (pid N), sh (pid N)\n"},
+			"podinit: still running Ns after the stop signal: perl (pid N), sh (pid N)\nfinished\n"},
 		"bash waits for its child before its trap": {[]string{"--grace=2s"}, `exec bash -c 'trap "echo trap; exit 5" TERM; echo up; sleep 300; true'`, true, 5,
 			"trap\n"},
 		"the main process is never killed": {[]string{"--grace=0.5s"}, `exec perl -e '$| = 1; $SIG{TERM} = sub { print "TERM\n" }; print "up\n"; $end = time + 2; select(undef, undef, undef, 0.1) while time < $end; exit 6'`, true, 6,

@@ -123,7 +123,9 @@ func TestLingerZeroKeepsOutput(t *testing.T) {
 func TestCannotStartAll(t *testing.T) {
 	program := func(name string) string { return name + ": trap 'echo told; exit' TERM; " + forever + "\n" }
 	flag := writeProcfile(t, program("a")+program("b")+program("c")+program("d"))
-	os.Chmod(filepath.Dir(strings.TrimPrefix(flag, "--procfile=")), 0o755)
+	directory := filepath.Dir(strings.TrimPrefix(flag, "--procfile="))
+	os.Chmod(directory, 0o755)
+	os.Chmod(filepath.Dir(directory), 0o755)
 	c := newContainer(t)
 	// Of five processes the user has the init, the relay, and three of the four programs.
 	c.Args = []string{c.Args[0], "/bin/sh", "-c", `setpriv --reuid 54321 --clear-groups bash -c "ulimit -u 5; exec ` + initPath + " " + flag + `"; echo code $?; pgrep -u 54321 && echo left`}
