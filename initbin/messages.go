@@ -19,8 +19,20 @@ const (
 // say writes a line to standard error, if that takes it: a pipe that is full or broken must neither stop the init nor
 // raise SIGPIPE.
 func say(l *line.Line) {
-	if kernel.Writable(2) {
+	if !kernel.Writable(2) {
+		return
+	}
+	if !kernel.IsTerminal(2) {
 		kernel.Write(2, l.End().Bytes())
+		return
+	}
+	// A terminal that nobody reads may have room for a part of the line, and blocks for the rest. O_NONBLOCK belongs to
+	// the open file, which is also the program's, so this takes one of its own.
+	var memory [32]byte
+	fd, errno := kernel.Open(kernel.Path(memory[:], "/proc/self/fd/2"), syscall.O_WRONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	if errno == 0 {
+		kernel.Write(fd, l.End().Bytes())
+		kernel.Close(fd)
 	}
 }
 

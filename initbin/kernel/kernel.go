@@ -184,6 +184,13 @@ func SetForeground(fd, pgid int) Errno {
 	return e
 }
 
+// IsTerminal says whether a descriptor is a terminal, whosever: every terminal has a size, and nothing else has.
+func IsTerminal(fd int) bool {
+	var size [4]uint16
+	_, _, e := syscall.RawSyscall(syscall.SYS_IOCTL, uintptr(fd), syscall.TIOCGWINSZ, uintptr(unsafe.Pointer(&size)))
+	return e == 0
+}
+
 // LeaveTerminal gives up the terminal of our session.
 func LeaveTerminal(fd int) Errno {
 	_, _, e := syscall.RawSyscall(syscall.SYS_IOCTL, uintptr(fd), syscall.TIOCNOTTY, 0)
@@ -281,7 +288,8 @@ func Dirents(fd int, into []byte) (n int, errno Errno) {
 	return int(r), 0
 }
 
-// Writable says whether a write to fd takes at least a line now, instead of blocking or raising SIGPIPE.
+// Writable says whether a write to fd takes at least a line now, instead of blocking or raising SIGPIPE. Of a terminal it
+// says only that there is some room: see IsTerminal.
 func Writable(fd int) bool {
 	p := PollFd{FD: int32(fd), Events: PollOut}
 	t := syscall.Timespec{}
