@@ -159,11 +159,28 @@ func (c *container) tellRest() {
 		}
 		return
 	}
+	if c.pid == 1 && !c.unseenTold && !c.seesChild() {
+		// There is one, or wait4 would have said so: /proc hides other users' processes (proc(5), hidepid).
+		c.unseenTold = true
+		c.signalUnseen(uint8(syscall.SIGTERM))
+		return
+	}
 	c.telling, c.untoldOnly = true, true
 	c.queue.Clear()
 	c.queueChildren(int32(c.pid), false)
 	c.work(uint8(syscall.SIGTERM))
 	c.telling, c.untoldOnly = false, false
+}
+
+// seesChild says whether any child of ours is in the snapshot, ended or not.
+func (c *container) seesChild() bool {
+	all := c.processes.all()
+	for i := range all {
+		if int(all[i].Parent) == c.pid {
+			return true
+		}
+	}
+	return false
 }
 
 // killRest ends every process that is left.
