@@ -32,7 +32,12 @@ func (c *container) drain() {
 				c.deadline = now + killPatience
 			}
 			c.restTold, c.reaped = true, false
-			c.tellRest()
+			switch waits := c.deadline != c.since; {
+			case waits || c.options.AtEnd == options.TellRest:
+				c.tellRest()
+			case c.options.AtEnd == options.TellGroup:
+				c.tellGroup()
+			}
 			// A look at thousands of processes takes its time, and thousands of them may end one by one.
 			c.nextTell = now + 10*(kernel.Now()-now)
 		}
@@ -170,6 +175,13 @@ func (c *container) tellRest() {
 	c.queueChildren(int32(c.pid), false)
 	c.work(uint8(syscall.SIGTERM))
 	c.telling, c.untoldOnly = false, false
+}
+
+// tellGroup sends SIGTERM to what is left of the main process's group.
+func (c *container) tellGroup() {
+	c.telling = true
+	c.passToGroup(0, c.group, uint8(syscall.SIGTERM))
+	c.telling = false
 }
 
 // seesChild says whether any child of ours is in the snapshot, ended or not.

@@ -80,6 +80,27 @@ func TestNames(t *testing.T) {
 			}
 		})
 	}
+	// As PID 1 their end is everybody's. Elsewhere tini leaves the rest alone, and dumb-init tells the group.
+	for flags, want := range map[string]string{
+		"tini -s": "left inside\nleft outside\n", "tini --linger=30s": "told inside\ntold outside\n", "dumb-init": "left outside\ntold inside\n",
+	} {
+		t.Run("the rest under "+flags, func(t *testing.T) {
+			t.Parallel()
+			name, flags, _ := strings.Cut(flags, " ")
+			straggler := func(where string) string {
+				return ` bash -c 'exec 2>&-; trap t=told TERM; trap u=left USR1; touch $D/` + where + `
+					until [ "$t$u" ]; do sleep 0.02; done; echo ${t:-$u} ` + where + `; touch $D/end-` + where + `' & `
+			}
+			c := newContainer(t)
+			c.Args = []string{c.Args[0], "/bin/bash", "-c", callAs(t, name) + " " + flags + ` -- sh -c "$0"
+				kill -USR1 -1 2>&-; sh $D/await end-inside end-outside`,
+				straggler("inside") + "setsid " + straggler("outside") + "sh $D/await inside outside"}
+			c.run()
+			if diff := cmp.Diff(want, sortedLines(c.output.String())); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
 	t.Run("no commands", func(t *testing.T) {
 		c := newContainer(t, "version")
 		c.Args[1] = callAs(t, "tini")

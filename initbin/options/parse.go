@@ -159,6 +159,9 @@ func (o Options) with(flag, value string) (result Options, want string) {
 		o.SignalTarget = Group
 	case "single-child":
 		o.SignalTarget, o.OwnSession = Main, false
+		if o.AtEnd == TellGroup {
+			o.AtEnd = TellNobody // dumb-init tells the main process, which is the one that has ended
+		}
 	case "wait":
 		o.WaitAll, ok = value == "all", value == "all" || value == "main"
 		want = wantWait
