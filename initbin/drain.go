@@ -91,11 +91,18 @@ func (c *container) begin(now int64, limit options.Duration) {
 	}
 }
 
-// endAll stops all programs because one of them has ended by itself.
+// endAll stops all programs because one of them has ended by itself: with what they get when the platform stops them.
 func (c *container) endAll() {
 	c.ending = true
 	c.begin(kernel.Now(), c.options.Linger)
-	c.stopSignal = uint8(syscall.SIGTERM)
+	stop := options.Signal(syscall.SIGTERM)
+	if c.options.StopSignal != 0 {
+		stop = c.options.StopSignal
+	}
+	c.stopSignal = uint8(c.options.Outgoing(stop))
+	if c.stopSignal == 0 {
+		c.stopSignal = uint8(syscall.SIGTERM) // dropped from outside, but they have to end
+	}
 	c.tell(c.stopSignal)
 }
 

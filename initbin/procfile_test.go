@@ -82,6 +82,23 @@ func TestProcfile(t *testing.T) {
 	}
 }
 
+// When one program ends, the others are stopped with the signal that they understand.
+func TestProcfileStopSignal(t *testing.T) {
+	for flag, want := range map[string]string{
+		"--rewrite=TERM:QUIT": "QUIT", "--stop-signal=QUIT": "QUIT", "--rewrite=TERM:0": "TERM", "--stop-signal=SIGRTMIN+3": "RTMIN+3",
+	} {
+		t.Run(flag, func(t *testing.T) {
+			t.Parallel()
+			c := newContainer(t, flag, "--linger=30s", writeProcfile(t, "a: sh $D/await up\n"), "--", "bash", "-c",
+				`for s in TERM QUIT RTMIN+3; do trap "echo $s; exit" $s; done; touch $D/up; `+forever)
+			c.run()
+			if diff := cmp.Diff(want+"\npodinit: \"a\" has ended with 0: stopping the others\n", sortedLines(c.output.String())); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestProcfileProblems(t *testing.T) {
 	for text, want := range map[string]string{
 		"a: touch started\nnonsense\n": "FILE, line 2: it is not of the form \"name: command\", with a name of letters, digits, - and _\n",
