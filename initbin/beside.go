@@ -198,12 +198,12 @@ func (c *container) besideHasEnded(pid int, status syscall.WaitStatus) bool {
 		p.pid = 0
 		c.alive--
 		c.oneEnded = true
-		if c.isFailure(status) && !c.failed {
-			c.failed, c.status = true, exitStatus(status)
+		if c.isFailure(status) {
+			c.decide(1+i, status)
 		}
 		byItself := !c.stopping && !c.ending
 		if byItself {
-			c.endedLast = 1 + i
+			c.endedFirst = 1 + i
 		}
 		if byItself || c.isFailure(status) {
 			c.sayBesideEnded(c.besideName(p), status, byItself && c.alive > 0)
@@ -213,10 +213,10 @@ func (c *container) besideHasEnded(pid int, status syscall.WaitStatus) bool {
 	return false
 }
 
-// besideEnded is the name of the program whose end has ended the others; empty if it was the main process.
-func (c *container) besideEnded() string {
-	if c.endedLast == 0 {
-		return ""
+// programName is the name of a program: 0 is the main process, 1+i is one beside it.
+func (c *container) programName(program int) string {
+	if program == 0 {
+		return c.mainName
 	}
-	return c.besideName(&c.beside.All()[c.endedLast-1])
+	return c.besideName(&c.beside.All()[program-1])
 }

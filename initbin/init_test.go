@@ -294,6 +294,9 @@ func TestTerminationMessage(t *testing.T) {
 		"a wrong flag":               {[]string{"--nonsense"}, "", "podinit: --nonsense: no such flag; --help lists them, and a program of this name goes after --\n"},
 		"killed":                     {[]string{"sh", "-c", "kill -KILL $$"}, "", "podinit: \"sh\" was killed by SIGKILL\n"},
 		"nothing to say":             {[]string{"sh", "-c", "exit 3"}, "", ""},
+		"remapped to 0":              {[]string{"-e", "137", "sh", "-c", "kill -KILL $$"}, "", ""},
+		"another program fails":      {[]string{writeProcfile(t, "a: exit 5\n"), "sleep", "300"}, "", "podinit: \"a\" has ended with 5\n"},
+		"another program is killed":  {[]string{writeProcfile(t, "a: kill -SEGV $$\nb: sleep 300\n")}, "", "podinit: \"a\" was killed by SIGSEGV\n"},
 		"the program has its own":    {[]string{"sh", "-c", "kill -KILL $$"}, "mine", "mine"},
 		"processes had to be killed": {[]string{"--linger=0.1s", "sh", "-c", deaf + await1}, "", "podinit: killed, still running Ns after \"sh\" had ended: sleep (pid N)\n"},
 	} {

@@ -27,7 +27,8 @@ type container struct {
 	alive      int    // how many programs live: the main process and those beside it
 	failed     bool   // one of them has failed
 	status     int    // how the main process ended, or of several programs the first to fail, as a shell reports it
-	diedOf     uint8  // the signal that ended the main process, 0 if it exited
+	culprit    int    // which program that status is of: 0 is the main process, 1+i is one beside it
+	diedOf     uint8  // the signal that ended it, 0 if it exited
 	dumped     bool   // it left a core dump
 	childless  bool   // there is nothing left to reap
 	moreToReap bool   // there may be more that have ended
@@ -49,10 +50,10 @@ type container struct {
 	abandoned  bool  // and has not even gone then
 	leaving    bool  // nobody is waited for, but the relay for a moment
 
-	beside    kernel.List[beside] // the programs of the Procfile
-	procfile  kernel.Mapping      // its text
-	relay     int                 // the process that prefixes their output, 0 if there is none
-	endedLast int                 // 1 + which of them has ended last by itself; 0 is none
+	beside     kernel.List[beside] // the programs of the Procfile
+	procfile   kernel.Mapping      // its text
+	relay      int                 // the process that prefixes their output, 0 if there is none
+	endedFirst int                 // which program, of several, has ended by itself, as in culprit
 
 	told       told
 	telling    bool // who is signalled now is told to end

@@ -139,9 +139,9 @@ func (c *container) sayStarted() {
 }
 
 //go:noinline
-func (c *container) sayEnded() {
+func (c *container) sayEnded(status int) {
 	var l line.Line
-	say(l.Text("podinit: \"").Text(c.mainName).Text("\" has ended with ").Number(int64(c.status)))
+	say(l.Text("podinit: \"").Text(c.mainName).Text("\" has ended with ").Number(int64(status)))
 }
 
 //go:noinline
@@ -194,14 +194,18 @@ func (c *container) reportCannotRun(name string, errno kernel.Errno) {
 // namesAtMost is how many killed processes a message names.
 const namesAtMost = 10
 
-// reportEnd says what ought not to have happened: the main process died by a signal, or others had to be killed, which
-// is about to be done. It is silent if all is well.
+// reportEnd says what ought not to have happened: the main process died by a signal, or of several programs one failed,
+// or others had to be killed, which is about to be done. It is silent if all is well.
 //
 //go:noinline
 func (c *container) reportEnd(now int64) {
 	var l line.Line
-	if c.diedOf != 0 {
-		l.Text("podinit: \"").Text(c.mainName).Text("\" was killed by ")
+	known := now == 0 // whether it is nothing that standard error needs to say
+	switch {
+	case c.exitCode() == 0: // --remap-exit-code says that this is how it ends well
+	case c.diedOf != 0:
+		known = known && (c.culprit != 0 || c.passed.Has(c.diedOf)) // it has been said, or has been asked for
+		l.Text("podinit: \"").Text(c.programName(c.culprit)).Text("\" was killed by ")
 		signalName(&l, c.diedOf)
 		if c.dumped {
 			l.Text(", core dumped")
@@ -209,6 +213,9 @@ func (c *container) reportEnd(now int64) {
 		if c.diedOf == uint8(syscall.SIGKILL) && !c.passed.Has(c.diedOf) {
 			outOfMemory(&l)
 		}
+	case len(c.beside.All()) > 0 && c.status != exitCannotRun:
+		// Which of them it was the exit code alone does not tell.
+		l.Text("podinit: \"").Text(c.programName(c.culprit)).Text("\" has ended with ").Number(int64(c.status))
 	}
 	if now != 0 && c.anyLeft() {
 		if c.killed {
@@ -218,9 +225,7 @@ func (c *container) reportEnd(now int64) {
 		}
 	}
 	switch {
-	case l.Empty() || c.writeTerminationMessage(&l):
-	case !c.killed && c.passed.Has(c.diedOf):
-		// It ended as it was asked to, and nobody has asked for more on standard error.
+	case l.Empty() || c.writeTerminationMessage(&l) || known:
 	default:
 		say(&l)
 	}
@@ -256,7 +261,7 @@ func (c *container) nameRest(l *line.Line, now int64, verb string) {
 	if c.stopping {
 		l.Text("the stop signal")
 	} else {
-		c.nameEnded(l).Text(" had ended")
+		l.Text("\"").Text(c.programName(c.endedFirst)).Text("\" had ended")
 	}
 	named := 0
 	all := c.processes.all()
@@ -277,14 +282,6 @@ func (c *container) nameRest(l *line.Line, now int64, verb string) {
 		l.Text(p.Name()).Text(" (pid ").Number(int64(p.PID)).Text(")")
 		named++
 	}
-}
-
-// nameEnded names what has ended by itself: the main process, or one of the programs beside it.
-func (c *container) nameEnded(l *line.Line) *line.Line {
-	if name := c.besideEnded(); name != "" {
-		return l.Text("\"").Text(name).Text("\"")
-	}
-	return l.Text("\"").Text(c.mainName).Text("\"")
 }
 
 // anyLeft says whether any process is left, with a new snapshot. Without /proc there may be.

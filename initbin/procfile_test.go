@@ -99,6 +99,14 @@ func TestProcfileStopSignal(t *testing.T) {
 	}
 }
 
+// -v says of each program how it has ended itself.
+func TestProcfileTalk(t *testing.T) {
+	c := newContainer(t, "-v", "--linger=30s", writeProcfile(t, "a: sh $D/await up; exit 5\n"), "--", "sh", "-c", "trap 'exit 3' TERM; touch $D/up; "+forever)
+	if code := c.run(); code != 5 || !strings.Contains(c.output.String(), "podinit: \"sh\" has ended with 3\n") {
+		t.Errorf("code %d, want 5, and 3 of sh:\n%s", code, c.output)
+	}
+}
+
 func TestProcfileProblems(t *testing.T) {
 	for text, want := range map[string]string{
 		"a: touch started\nnonsense\n": "FILE, line 2: it is not of the form \"name: command\", with a name of letters, digits, - and _\n",

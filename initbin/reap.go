@@ -48,14 +48,22 @@ func (c *container) mainHasEnded(status syscall.WaitStatus) {
 	}
 	c.alive--
 	c.oneEnded = true
-	if status.Signaled() {
-		c.diedOf, c.dumped = uint8(status.Signal()), status.CoreDump()
-	}
-	if alone := len(c.beside.All()) == 0; alone || c.isFailure(status) && !c.failed {
-		c.failed, c.status = true, exitStatus(status)
+	if alone := len(c.beside.All()) == 0; alone || c.isFailure(status) {
+		c.decide(0, status)
 	}
 	if c.options.Verbosity > 0 {
-		c.sayEnded()
+		c.sayEnded(exitStatus(status))
+	}
+}
+
+// decide makes the end of a program that of the container, unless another's has been before.
+func (c *container) decide(program int, status syscall.WaitStatus) {
+	if c.failed {
+		return
+	}
+	c.failed, c.culprit, c.status = true, program, exitStatus(status)
+	if status.Signaled() {
+		c.diedOf, c.dumped = uint8(status.Signal()), status.CoreDump()
 	}
 }
 
