@@ -261,6 +261,19 @@ func TestHiddenRest(t *testing.T) {
 	}
 }
 
+// Only what the memory limit does while the container lives is told of its end.
+func TestOutOfMemory(t *testing.T) {
+	for later, want := range map[string]string{"1": "", "2": ", as the container ran out of memory"} {
+		events := `/sys/fs/cgroup/memory.events`
+		c := newContainer(t)
+		c.Args = []string{c.Args[0], "/bin/sh", "-c", `mount -t tmpfs none /sys/fs/cgroup; echo oom_kill 1 >` + events + `; exec ` + initPath +
+			` -- sh -c 'echo oom_kill ` + later + ` >` + events + `; kill -KILL $$'`}
+		if code := c.run(); code != 137 || c.output.String() != "podinit: \"sh\" was killed by SIGKILL"+want+"\n" {
+			t.Errorf("code %d, want 137 and %q:\n%s", code, want, c.output)
+		}
+	}
+}
+
 // A session of "kubectl exec" is not ours: it is neither told nor waited for. What it leaves behind is.
 func TestExecSession(t *testing.T) {
 	enter := func(c *testContainer, script string) {

@@ -24,6 +24,7 @@ type container struct {
 	group      int    // its process group
 	statusFile int    // its /proc/PID/status, 0 before the first signal
 	mainName   string // its name on the command line
+	oomKills   uint64 // how many processes the memory limit had killed before
 	alive      int    // how many programs live: the main process and those beside it
 	failed     bool   // one of them has failed
 	status     int    // how the main process ended, or of several programs the first to fail, as a shell reports it

@@ -211,7 +211,9 @@ func (c *container) reportEnd(now int64) {
 			l.Text(", core dumped")
 		}
 		if c.diedOf == uint8(syscall.SIGKILL) && !c.passed.Has(c.diedOf) {
-			outOfMemory(&l)
+			if oomKills() > c.oomKills {
+				l.Text(", as the container ran out of memory")
+			}
 		}
 	case len(c.beside.All()) > 0 && c.status != exitCannotRun:
 		// Which of them it was the exit code alone does not tell.
@@ -231,23 +233,21 @@ func (c *container) reportEnd(now int64) {
 	}
 }
 
-// outOfMemory says so if the container's memory limit has killed a process: Kubernetes shows that as OOMKilled only
-// when it hits PID 1. The file is the container's own cgroup's, of version 2 or 1 of cgroups(7).
-func outOfMemory(l *line.Line) {
+// oomKills is how many processes the memory limit has killed: Kubernetes shows OOMKilled only when that hits PID 1. The
+// file is the container's own cgroup's, of version 2 or 1 of cgroups(7); by hand it may be one with a history.
+func oomKills() uint64 {
 	var memory [64]byte
 	fd, errno := kernel.Open(kernel.Path(memory[:], "/sys/fs/cgroup/memory.events"), syscall.O_RDONLY, 0)
 	if errno != 0 {
 		fd, errno = kernel.Open(kernel.Path(memory[:], "/sys/fs/cgroup/memory/memory.oom_control"), syscall.O_RDONLY, 0)
 	}
 	if errno != 0 {
-		return
+		return 0
 	}
 	var text [512]byte
 	n, _ := kernel.Read(fd, text[:])
 	kernel.Close(fd)
-	if proc.OutOfMemory(text[:n]) {
-		l.Text(", as the container ran out of memory")
-	}
+	return proc.OOMKills(text[:n])
 }
 
 // nameRest names the processes that are left.

@@ -34,6 +34,7 @@ func (c *container) adopt() {
 		kernel.SetIgnored(uint8(syscall.SIGCHLD), false)
 	}
 	c.findTerminal()
+	c.oomKills = oomKills()
 }
 
 // spawn starts the main process.
