@@ -124,12 +124,26 @@ func (c *container) escalate() {
 			if !c.told.has(p) {
 				c.hand(p.PID, c.stopSignal)
 			}
-		case policy.IsShell(p.Name()) && c.told.has(p):
-			c.queueChildren(p.PID, false)
+		case policy.IsShell(p.Name()):
+			if when, told := c.told.when(p); told {
+				c.queueChildrenBefore(p.PID, when)
+			}
 		}
 	}
 	c.work(c.stopSignal)
 	c.telling, c.untoldOnly = false, false
+}
+
+// queueChildrenBefore asks about the children that a shell had when it was told. Those that have started since are its
+// trap at work.
+func (c *container) queueChildrenBefore(parent int32, when uint32) {
+	all := c.processes.all()
+	for i := range all {
+		p := &all[i]
+		if p.Parent == parent && int32(uint32(p.Start)-when) < 0 && !p.Gone() && !c.told.has(p) && int(p.PID) != c.relay {
+			c.enqueue(p.PID)
+		}
+	}
 }
 
 // patience is how long to wait for the next signal, in nanoseconds; negative is for ever.

@@ -123,6 +123,14 @@ func Now() int64 {
 	return int64(t.Sec)*1e9 + int64(t.Nsec)
 }
 
+// BootTicks is the clock that /proc/PID/stat gives a process's start in: a hundred ticks a second since boot, on all
+// architectures we are built for.
+func BootTicks() uint32 {
+	var t syscall.Timespec
+	syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, clockBoottime, uintptr(unsafe.Pointer(&t)), 0)
+	return uint32(int64(t.Sec)*100 + int64(t.Nsec)/1e7)
+}
+
 // Ignored says whether a signal is ignored (SIG_IGN).
 func Ignored(signal uint8) bool {
 	var old sigaction
