@@ -136,11 +136,11 @@ func (c *container) escalate() {
 
 // queueChildrenBefore asks about the children that a shell had when it was told. Those that have started since are its
 // trap at work.
-func (c *container) queueChildrenBefore(parent int32, when uint32) {
+func (c *container) queueChildrenBefore(parent int32, when moment) {
 	all := c.processes.all()
 	for i := range all {
 		p := &all[i]
-		if p.Parent == parent && int32(uint32(p.Start)-when) < 0 && !p.Gone() && !c.told.has(p) && int(p.PID) != c.relay {
+		if p.Parent == parent && !when.before(p) && !p.Gone() && !c.told.has(p) && int(p.PID) != c.relay {
 			c.enqueue(p.PID)
 		}
 	}

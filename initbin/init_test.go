@@ -256,7 +256,7 @@ func TestHiddenRest(t *testing.T) {
 	c := newContainer(t)
 	c.Args = []string{c.Args[0], "/bin/sh", "-c", `mount -o remount,hidepid=2,gid=4242 /proc && chmod 777 $D &&
 		exec setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace ` + initPath + ` --linger=30s -- sh -c '
-		setpriv --reuid=65534 --clear-groups bash -c "trap \"echo told; exit\" TERM; echo up >$D/up; ` + forever + `" & sh $D/await up; exit 3'`}
+		setpriv --reuid=65534 --clear-groups bash -c "exec 2>&-; trap \"echo told; exit\" TERM; echo up >$D/up; ` + forever + `" & sh $D/await up; exit 3'`}
 	os.Chmod(filepath.Dir(c.directory), 0o755)
 	if code := c.run(); code != 3 || c.output.String() != "told\n" {
 		t.Errorf("code %d, want 3, and what is left is to be told:\n%s", code, c.output)

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"syscall"
 	"unsafe"
 
 	"github.com/podinit/podinit/initbin/kernel"
+	"github.com/podinit/podinit/initbin/policy"
 	"github.com/podinit/podinit/initbin/proc"
 )
 
@@ -19,7 +21,43 @@ type told struct {
 type telling struct {
 	start uint64
 	pid   int32
-	when  uint32 // in the ticks of Process.Start
+	moment
+}
+
+// moment is when a process has been told: in the ticks of Process.Start, and as a tick is long, with the number of the
+// process that was the newest then, which only shells are asked for.
+type moment struct {
+	ticks  uint32
+	newest int32
+	_      int32
+}
+
+// before says whether that was before a process started.
+func (m moment) before(p *proc.Process) bool {
+	age := int32(uint32(p.Start) - m.ticks)
+	return age > 0 || age == 0 && p.PID > m.newest
+}
+
+// newestProcess is the last number in /proc/loadavg (proc_loadavg(5)).
+func newestProcess() int32 {
+	var memory [16]byte
+	var text [128]byte
+	fd, errno := kernel.Open(kernel.Path(memory[:], "/proc/loadavg"), syscall.O_RDONLY, 0)
+	if errno != 0 {
+		return 1<<31 - 1
+	}
+	n, _ := kernel.Read(fd, text[:])
+	kernel.Close(fd)
+	begin := 0
+	for i := range n {
+		if text[i] == ' ' {
+			begin = i + 1
+		}
+	}
+	if pid, ok := number(kernel.AsString(text[begin:max(begin, n-1)])); ok {
+		return int32(pid)
+	}
+	return 1<<31 - 1
 }
 
 // identity is a process for ever.
@@ -37,13 +75,13 @@ func (t *told) has(p *proc.Process) bool {
 }
 
 // when says when p has been told, if it has been.
-func (t *told) when(p *proc.Process) (ticks uint32, told bool) {
+func (t *told) when(p *proc.Process) (m moment, told bool) {
 	slots := kernel.View[telling](t.memory)
 	if len(slots) == 0 {
-		return 0, false
+		return m, false
 	}
 	slot := &slots[place(slots, p.PID, p.Start)]
-	return slot.when, slot.pid != 0
+	return slot.moment, slot.pid != 0
 }
 
 // add remembers p. Without memory for that it is forgotten, and at worst told twice.
@@ -65,7 +103,10 @@ func (t *told) add(p *proc.Process) {
 	}
 	i := place(slots, p.PID, p.Start)
 	if slots[i].pid == 0 {
-		slots[i] = telling{start: p.Start, pid: p.PID, when: kernel.BootTicks()}
+		slots[i] = telling{start: p.Start, pid: p.PID, moment: moment{ticks: kernel.BootTicks()}}
+		if policy.IsShell(p.Name()) {
+			slots[i].newest = newestProcess()
+		}
 		t.n++
 	}
 }

@@ -32,6 +32,7 @@ func TestParse(t *testing.T) {
 			o.RemapExitCodes, o.ParentDeathSignal = Codes{}.With(143).With(0), 15
 		}), 1},
 		"dumb-init's": {"dumb-init", []string{"-c", "-r", "15:3", "--rewrite=1:0", "--rewrite", "QUIT:SIGTERM", "-v", "x"}, with(Named("dumb-init"), func(o *Options) {
+			o.AtEnd = TellNobody
 			o.SignalTarget, o.OwnSession, o.Verbosity = Main, false, 1
 			o.Rewrites = Rewrites{}.With(15, 3).With(1, 0).With(3, 15)
 		}), 1},
