@@ -133,8 +133,12 @@ func readCommandLine(block *kernel.Block, name string) (o options.Options, progr
 		write(1, license)
 		kernel.Exit(0)
 	}
-	for i := 0; block.Env(i) != ""; i++ {
-		o = o.Environ(name, block.Env(i))
+	for i := 0; ; i++ {
+		entry, ok := block.Env(i)
+		if !ok {
+			break
+		}
+		o = o.Environ(name, entry)
 	}
 	if program = 1 + n; program >= block.Count() && o.Procfile == "" {
 		refuse(o, options.Problem{Flag: name, Want: "no program to run; usage: init [flags] -- program [argument...]"})

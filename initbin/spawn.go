@@ -95,8 +95,11 @@ func (c *container) restore() {
 // passListenPID moves systemd's socket activation on: descriptors are meant for the process whose number LISTEN_PID is
 // (sd_listen_fds(3)), and that was us.
 func passListenPID(block *kernel.Block, entry *[len("LISTEN_PID=") + 20]byte, ours int) {
-	for i := 0; block.Env(i) != ""; i++ {
-		e := block.Env(i)
+	for i := 0; ; i++ {
+		e, ok := block.Env(i)
+		if !ok {
+			return
+		}
 		if len(e) <= len("LISTEN_PID=") || e[:len("LISTEN_PID=")] != "LISTEN_PID=" {
 			continue
 		}
@@ -119,8 +122,12 @@ func (c *container) exec(block *kernel.Block, program int) kernel.Errno {
 	}
 
 	search := defaultPath
-	for i := 0; block.Env(i) != ""; i++ {
-		if e := block.Env(i); len(e) >= len("PATH=") && e[:len("PATH=")] == "PATH=" {
+	for i := 0; ; i++ {
+		e, ok := block.Env(i)
+		if !ok {
+			break
+		}
+		if len(e) >= len("PATH=") && e[:len("PATH=")] == "PATH=" {
 			search = e[len("PATH="):]
 			break
 		}
