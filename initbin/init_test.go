@@ -278,6 +278,16 @@ func TestHiddenRest(t *testing.T) {
 	}
 }
 
+// A full volume does not swallow the message.
+func TestTerminationMessageWithoutRoom(t *testing.T) {
+	c := newContainer(t)
+	c.Args = []string{c.Args[0], "/bin/sh", "-c", `mount -t tmpfs -o size=4k none /mnt; : >/mnt/log; head -c 4096 /dev/zero >/mnt/full; exec ` + initPath +
+		` --termination-message=/mnt/log -- sh -c 'kill -KILL $$'`}
+	if code := c.run(); code != 137 || c.output.String() != "podinit: \"sh\" was killed by SIGKILL\n" {
+		t.Errorf("code %d, want 137\n%s", code, c.output)
+	}
+}
+
 // Only what the memory limit does while the container lives is told of its end.
 func TestOutOfMemory(t *testing.T) {
 	for later, want := range map[string]string{"1": "", "2": ", as the container ran out of memory"} {

@@ -37,7 +37,7 @@ func say(l *line.Line) {
 }
 
 // writeTerminationMessage writes a line where Kubernetes shows it, unless the program has written its own message there.
-// It is false if there is no such place.
+// It is false if there is no such place, or no room there.
 func (c *container) writeTerminationMessage(l *line.Line) bool {
 	if c.options.TerminationMessage == "" {
 		return false
@@ -52,11 +52,12 @@ func (c *container) writeTerminationMessage(l *line.Line) bool {
 		return false
 	}
 	size, errno := kernel.SeekEnd(fd)
+	written := 1
 	if errno == 0 && size == 0 {
-		kernel.Write(fd, l.End().Bytes())
+		written, errno = kernel.Write(fd, l.End().Bytes())
 	}
 	kernel.Close(fd)
-	return errno == 0
+	return errno == 0 && written > 0
 }
 
 // These functions hold a line each, and are kept out of their callers, whose stack stays with the init for ever.
