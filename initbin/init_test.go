@@ -65,12 +65,16 @@ func TestPATH(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := os.WriteFile(directory+"/first/lost", []byte("#!/no/such\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for name, tt := range map[string]struct {
 		path, program, output string
 		code                  int
 	}{
 		"goes on after EACCES":               {directory + "/first:" + directory + "/second", "tool", directory + "/second/tool\n", 0},
 		"remembers EACCES":                   {directory + "/first:" + directory + "/none", "locked", "podinit: cannot run \"locked\": permission denied; it must be a file, executable for the container's user, on a volume without noexec\n", 126},
+		"an interpreter is missing":          {directory + "/none:" + directory + "/first:" + directory + "/second", "lost", "podinit: cannot run \"lost\": it is in PATH, but the interpreter that it names does not exist; check its #! line, or the image's C library\n", 127},
 		"an empty entry is the directory":    {"/none:", "tool", "tool\n", 0},
 		"a slash means no search":            {"", "./tool", "./tool\n", 0},
 		"relative entries, from where it is": {"../second", "tool", "../second/tool\n", 0},

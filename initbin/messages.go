@@ -178,6 +178,8 @@ func (c *container) reportCannotRun(name string, errno kernel.Errno) {
 			l.Text("not found in PATH")
 		}
 		l.Text("; check the container's command and image")
+	case errnoNoInterpreter:
+		l.Text("it is in PATH, but the interpreter that it names does not exist; check its #! line, or the image's C library")
 	case syscall.EACCES:
 		l.Text("permission denied; it must be a file, executable for the container's user, on a volume without noexec")
 	case syscall.ENOEXEC:

@@ -77,7 +77,7 @@ func (c *container) become(block *kernel.Block, program int) {
 
 	errno := c.exec(block, program)
 	code := exitCannotRun
-	if errno == syscall.ENOENT {
+	if errno == syscall.ENOENT || errno == errnoNoInterpreter {
 		code = exitNotFound
 	}
 	c.reportCannotRun(c.mainName, errno)
@@ -113,6 +113,9 @@ func passListenPID(block *kernel.Block, entry *[len("LISTEN_PID=") + 20]byte, ou
 	}
 }
 
+// errnoNoInterpreter stands for a script that is there, of which the kernel says ENOENT as its interpreter is not.
+const errnoNoInterpreter = ^kernel.Errno(0)
+
 // exec finds the program as execvp(3) does and becomes it. Back here, it has failed.
 func (c *container) exec(block *kernel.Block, program int) kernel.Errno {
 	name := block.Arg(program)
@@ -137,7 +140,11 @@ func (c *container) exec(block *kernel.Block, program int) kernel.Errno {
 		var directory string
 		directory, search, more = cutAtColon(search)
 		switch errno := c.execPath(block, program, path[:], directory, name); errno {
-		case syscall.ENOENT, syscall.ENOTDIR, syscall.ENAMETOOLONG:
+		case syscall.ENOENT:
+			if _, errno := kernel.Statfs(kernel.Path(path[:], directory, "/", name)); errno == 0 && result == syscall.ENOENT {
+				result = errnoNoInterpreter
+			}
+		case syscall.ENOTDIR, syscall.ENAMETOOLONG:
 		case syscall.EACCES:
 			result = errno // there may still be one further on that may be run
 		default:
