@@ -106,7 +106,9 @@ func (i *installation) try() (code int) {
 	}
 	if pid == 0 {
 		kernel.SetMask(inheritedMask)
-		name, command := [...]byte{'i', 'n', 'i', 't', 0}, [...]byte{'c', 'h', 'e', 'c', 'k', 0}
+		name := [...]byte{'i', 'n', 'i', 't', 0}
+		var command [len(trialRun) + 1]byte
+		copy(command[:], trialRun)
 		arguments := [...]*byte{&name[0], &command[0], nil}
 		kernel.Exit(int(kernel.Exec(i.temporary, &arguments[0], &arguments[2])))
 	}

@@ -37,6 +37,7 @@ const (
 	wantTarget   = "auto, main, group or all"
 	wantWait     = "main or all"
 	wantEscalate = "shells or all"
+	wantAbsolute = "an absolute path"
 	wantCode     = "an exit code from 0 to 255"
 )
 
@@ -175,7 +176,9 @@ func (o Options) with(flag, value string) (result Options, want string) {
 		}
 		want = wantCode
 	case "termination-message":
-		o.TerminationMessage = value
+		// The init's own directory is not the program's.
+		o.TerminationMessage, ok = value, value == "" || value[0] == '/'
+		want = wantAbsolute
 	case "procfile":
 		o.Procfile = value
 	case "subreaper":
