@@ -39,7 +39,7 @@ func install(destination string) (code int) {
 		return i.failed("install", destination, errnoNoExec)
 	}
 
-	if i.target[len(i.target)-2] == '/' {
+	if n := len(destination); n > 0 && destination[n-1] == '/' {
 		return i.failed("write", destination, syscall.EISDIR)
 	}
 	code = i.write()

@@ -96,21 +96,6 @@ func TestPATH(t *testing.T) {
 	}
 }
 
-// An empty entry does not end the environment.
-func TestEmptyEnvironmentEntry(t *testing.T) {
-	c := newContainer(t)
-	c.Args = []string{c.Args[0], "/usr/bin/perl", "-e", `require "syscall.ph"`}
-	directory := t.TempDir()
-	if err := os.WriteFile(directory+"/only", []byte("#!/bin/sh\necho ran\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	c.Args = []string{c.Args[0], initPath, "--", "only"}
-	c.Env = append([]string{mountProc + "=yes"}, "", "PATH="+directory)
-	if code := c.run(); code != 0 || c.output.String() != "ran\n" {
-		t.Errorf("code %d, want 0\n%s", code, c.output)
-	}
-}
-
 func TestForwardsSignals(t *testing.T) {
 	// Every signal a shell can trap, but KILL, STOP, CHLD and libc's 32 and 33.
 	trap := `for s in 1 2 3 6 10 12 13 14 15 16 18 20 21 22 23 24 25 26 27 28 29 30 31 34 37 63 64 4 5 7 8 11; do

@@ -141,7 +141,7 @@ func (c *container) exec(block *kernel.Block, program int) kernel.Errno {
 		directory, search, more = cutAtColon(search)
 		switch errno := c.execPath(block, program, path[:], directory, name); errno {
 		case syscall.ENOENT:
-			if _, errno := kernel.Statfs(kernel.Path(path[:], directory, "/", name)); errno == 0 && result == syscall.ENOENT {
+			if _, errno := kernel.Statfs(path[:]); errno == 0 && result == syscall.ENOENT {
 				result = errnoNoInterpreter
 			}
 		case syscall.ENOTDIR, syscall.ENAMETOOLONG:
