@@ -103,8 +103,9 @@ Signals
 Programs
   --procfile=FILE                start the programs of a Procfile beside the main process
 Talking
-  -v                             say what happens; -vv: each signal and process
+  -v                             say what happens, each signal too; -vv: also each orphan
   -w                             say which orphans are reaped
-  -h, --help  -V, --version  -l  this text, the version, the licence
+  -h, --help                     this text
+  -V, --version  -l, --license   the version, the licence
   -s                             be a subreaper; the init is one by itself where it is not PID 1
 `

@@ -196,7 +196,7 @@ func (c *testContainer) touch(name string) {
 // eventually waits until something holds.
 func (c *testContainer) eventually(what string, holds func() bool) {
 	c.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(200 * time.Microsecond) {
 		if time.Now().After(deadline) {
 			c.t.Fatalf("not so: %s\n%s", what, c.output)
 		}

@@ -177,7 +177,9 @@ func (o Options) with(flag, value string) (result Options, want string) {
 		want = wantCode
 	case "termination-message":
 		// The init's own directory is not the program's.
-		o.TerminationMessage, ok = value, value == "" || value[0] == '/'
+		if ok = value == "" || value[0] == '/'; ok {
+			o.TerminationMessage = value
+		}
 		want = wantAbsolute
 	case "procfile":
 		o.Procfile = value
