@@ -27,7 +27,7 @@ func (c *container) drain() {
 			c.stopSignal = uint8(syscall.SIGTERM)
 		}
 		if !c.restTold || c.reaped && now >= c.nextTell {
-			if !c.restTold && c.overdue {
+			if !c.restTold && c.overdue && c.deadline != c.since {
 				// The program has outlived the deadline. The rest hears of it only now, and may at least begin to end.
 				c.deadline = now + killPatience
 			}

@@ -86,6 +86,10 @@ func TestNames(t *testing.T) {
 	} {
 		t.Run("the rest under "+flags, func(t *testing.T) {
 			t.Parallel()
+			end := "exit 3"
+			if !strings.Contains(flags, "linger") {
+				end = "trap 'exit 3' TERM; kill -TERM $PPID; " + forever // and so it is when they are stopped
+			}
 			name, flags, _ := strings.Cut(flags, " ")
 			straggler := func(where string) string {
 				return ` bash -c 'exec 2>&-; trap t=told TERM; trap u=left USR1; touch $D/` + where + `
@@ -94,7 +98,7 @@ func TestNames(t *testing.T) {
 			c := newContainer(t)
 			c.Args = []string{c.Args[0], "/bin/bash", "-c", callAs(t, name) + " " + flags + ` -- sh -c "$0"
 				kill -USR1 -1 2>&-; sh $D/await end-inside end-outside`,
-				straggler("inside") + "setsid " + straggler("outside") + "sh $D/await inside outside"}
+				straggler("inside") + "setsid " + straggler("outside") + "sh $D/await inside outside; " + end}
 			c.run()
 			if diff := cmp.Diff(want, sortedLines(c.output.String())); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
