@@ -197,7 +197,7 @@ func TestDrain(t *testing.T) {
 			"podinit: still running Ns after the stop signal: perl (pid N), perl (pid N)\nfinished\n"},
 		"bash waits for its child before its trap": {[]string{"--grace=2s"}, `exec bash -c 'trap "echo trap; exit 5" TERM; echo up; sleep 300; true'`, true, 5,
 			"trap\n"},
-		"a trap that is running is not cut": {[]string{"--grace=2s"}, `exec bash -c 'trap "sleep 1.5; echo orderly; exit 5" TERM; echo up; ` + forever + `'`, true, 5,
+		"a trap that is running is not cut": {[]string{"--grace=2s"}, `exec bash -c 'trap "sleep 1.5 && echo orderly; exit 5" TERM; echo up; ` + forever + `'`, true, 5,
 			"orderly\n"},
 		"the main process is never killed": {[]string{"--grace=0.5s"}, `exec perl -e '$| = 1; $SIG{TERM} = sub { print "TERM\n" }; print "up\n"; $end = time + 2; select(undef, undef, undef, 0.1) while time < $end; exit 6'`, true, 6,
 			"TERM\npodinit: still running Ns after the stop signal: perl (pid N)\n"},
