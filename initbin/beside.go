@@ -127,8 +127,8 @@ func (c *container) spawnBeside(block *kernel.Block) {
 			pid, errno = kernel.Fork()
 		}
 		if errno != 0 {
-			c.reportCannotFork(c.besideName(p), errno)
-			kernel.Exit(exitCannotRun)
+			c.cannotFork(c.besideName(p), errno)
+			break
 		}
 		if pid == 0 {
 			c.becomeBeside(block, p)
@@ -144,6 +144,16 @@ func (c *container) spawnBeside(block *kernel.Block) {
 			kernel.Close(int(p.input[stream]))
 		}
 	}
+}
+
+// cannotFork ends what has been started already, as if it had come to life and one had failed. Where we are not PID 1
+// it would live on without us.
+func (c *container) cannotFork(name string, errno kernel.Errno) {
+	c.reportCannotFork(name, errno)
+	if c.alive == 0 {
+		kernel.Exit(exitCannotRun)
+	}
+	c.failed, c.status, c.oneEnded = true, exitCannotRun, true
 }
 
 // becomeBeside is the child that turns into a program of the Procfile: a shell with its command.
@@ -188,12 +198,12 @@ func (c *container) besideHasEnded(pid int, status syscall.WaitStatus) bool {
 		p.pid = 0
 		c.alive--
 		c.oneEnded = true
-		if c.isFailure(status) && !c.failed {
-			c.failed, c.status = true, exitStatus(status)
+		if c.isFailure(status) {
+			c.decide(1+i, status)
 		}
 		byItself := !c.stopping && !c.ending
 		if byItself {
-			c.endedLast = 1 + i
+			c.endedFirst = 1 + i
 		}
 		if byItself || c.isFailure(status) {
 			c.sayBesideEnded(c.besideName(p), status, byItself && c.alive > 0)
@@ -203,10 +213,10 @@ func (c *container) besideHasEnded(pid int, status syscall.WaitStatus) bool {
 	return false
 }
 
-// besideEnded is the name of the program whose end has ended the others; empty if it was the main process.
-func (c *container) besideEnded() string {
-	if c.endedLast == 0 {
-		return ""
+// programName is the name of a program: 0 is the main process, 1+i is one beside it.
+func (c *container) programName(program int) string {
+	if program == 0 {
+		return c.mainName
 	}
-	return c.besideName(&c.beside.All()[c.endedLast-1])
+	return c.besideName(&c.beside.All()[program-1])
 }

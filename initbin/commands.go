@@ -18,7 +18,12 @@ func runCommand(block *kernel.Block, name string) {
 			kernel.Exit(exitUsage)
 		}
 		kernel.Exit(install(block.Arg(2)))
-	case "check": // what copy runs, to see that the copy runs
+	}
+	if block.Count() != 2 {
+		return // a program of that name, with arguments
+	}
+	switch block.Arg(1) {
+	case trialRun:
 		kernel.Exit(0)
 	case "version":
 		showVersion()
@@ -28,6 +33,9 @@ func runCommand(block *kernel.Block, name string) {
 		kernel.Exit(0)
 	}
 }
+
+// trialRun is what copy runs its copy with, to see that it can be run. No program has that name.
+const trialRun = "--trial-run"
 
 func showVersion() {
 	write(1, "podinit ")
@@ -95,8 +103,9 @@ Signals
 Programs
   --procfile=FILE                start the programs of a Procfile beside the main process
 Talking
-  -v                             say what happens; -vv: each signal and process
+  -v                             say what happens, each signal too; -vv: also each orphan
   -w                             say which orphans are reaped
-  -h, --help  -V, --version  -l  this text, the version, the licence
+  -h, --help                     this text
+  -V, --version  -l, --license   the version, the licence
   -s                             be a subreaper; the init is one by itself where it is not PID 1
 `

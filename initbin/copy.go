@@ -39,6 +39,9 @@ func install(destination string) (code int) {
 		return i.failed("install", destination, errnoNoExec)
 	}
 
+	if n := len(destination); n > 0 && destination[n-1] == '/' {
+		return i.failed("write", destination, syscall.EISDIR)
+	}
 	code = i.write()
 	if code == 0 {
 		code = i.try()
@@ -106,7 +109,9 @@ func (i *installation) try() (code int) {
 	}
 	if pid == 0 {
 		kernel.SetMask(inheritedMask)
-		name, command := [...]byte{'i', 'n', 'i', 't', 0}, [...]byte{'c', 'h', 'e', 'c', 'k', 0}
+		name := [...]byte{'i', 'n', 'i', 't', 0}
+		var command [len(trialRun) + 1]byte
+		copy(command[:], trialRun)
 		arguments := [...]*byte{&name[0], &command[0], nil}
 		kernel.Exit(int(kernel.Exec(i.temporary, &arguments[0], &arguments[2])))
 	}
@@ -141,7 +146,11 @@ func (i *installation) failed(tried, on string, errno kernel.Errno) (code int) {
 		l.Text("permission denied; the copier's user must be allowed to write and run files there: " +
 			"see fsGroup, SELinux and AppArmor")
 	case syscall.ENOENT, syscall.ENOTDIR:
-		l.Text("no such directory; mount the volume there")
+		if on == "/proc/self/exe" {
+			l.Text("/proc is missing; mount it")
+		} else {
+			l.Text("no such directory; mount the volume there")
+		}
 	case syscall.EISDIR:
 		l.Text("it is a directory; name the file in it, as in /podinit/init")
 	case syscall.ENOEXEC:
@@ -149,7 +158,7 @@ func (i *installation) failed(tried, on string, errno kernel.Errno) (code int) {
 	default:
 		l.Text(reason(errno))
 	}
-	say(&l)
+	write(2, kernel.AsString(l.End().Bytes())) // this is no PID 1 that must not block
 	return 1
 }
 

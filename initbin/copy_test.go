@@ -92,6 +92,10 @@ func TestCopyProblems(t *testing.T) {
 			"podinit: cannot create a file beside /mnt/init: the volume is mounted read-only; the copier needs it writable, only the others read-only\n"},
 		"no directory": {"mount -t tmpfs none /mnt", "/mnt/no/init",
 			"podinit: cannot look at the directory of /mnt/no/init: no such directory; mount the volume there\n"},
+		"a trailing slash": {"mount -t tmpfs none /mnt && mkdir /mnt/d", "/mnt/d/",
+			"podinit: cannot write /mnt/d/: it is a directory; name the file in it, as in /podinit/init\nd\n"},
+		"no /proc": {"mount -t tmpfs none /mnt && mount -t tmpfs none /proc", "/mnt/init",
+			"podinit: cannot open /proc/self/exe: /proc is missing; mount it\n"},
 		"a directory": {"mount -t tmpfs none /mnt && mkdir /mnt/d", "/mnt/d",
 			"podinit: cannot rename a temporary file to /mnt/d: it is a directory; name the file in it, as in /podinit/init\nd\n"},
 	} {

@@ -27,13 +27,26 @@ func (c *container) drain() {
 			c.stopSignal = uint8(syscall.SIGTERM)
 		}
 		if !c.restTold || c.reaped && now >= c.nextTell {
+			if !c.restTold && c.overdue && c.deadline != c.since {
+				// The program has outlived the deadline. The rest hears of it only now, and may at least begin to end.
+				c.deadline = now + killPatience
+			}
 			c.restTold, c.reaped = true, false
-			c.tellRest()
+			switch waits := c.deadline != c.since; {
+			case waits || c.options.AtEnd == options.TellRest:
+				c.tellRest()
+			case c.options.AtEnd == options.TellGroup:
+				c.tellGroup()
+			}
 			// A look at thousands of processes takes its time, and thousands of them may end one by one.
 			c.nextTell = now + 10*(kernel.Now()-now)
 		}
 		if c.deadline == c.since {
-			c.abandoned = true // as tini and dumb-init: they are told, and nobody is waited for
+			// As tini and dumb-init: nobody is waited for, but the relay, which may still hold what the programs said.
+			c.leaving, c.deadline = true, now+killPatience
+		}
+		if c.leaving && c.relay == 0 {
+			c.abandoned = true
 			return
 		}
 	}
@@ -56,6 +69,8 @@ func (c *container) drain() {
 				c.reportEnd(now)
 			}
 		}
+	case c.leaving:
+		c.abandoned = true
 	case !c.killed:
 		c.overdue, c.killed = true, true
 		c.reportEnd(now)
@@ -70,21 +85,32 @@ func (c *container) drain() {
 func (c *container) begin(now int64, limit options.Duration) {
 	c.since = now
 	c.deadline = now + int64(limit)
-	c.halfway = now + int64(limit)/2
+	c.halfway = 0
+	if limit > 0 { // else there is no half of it: nobody is waited for
+		c.halfway = now + int64(limit)/2
+	}
 }
 
-// endAll stops all programs because one of them has ended by itself.
+// endAll stops all programs because one of them has ended by itself: with what they get when the platform stops them.
 func (c *container) endAll() {
 	c.ending = true
 	c.begin(kernel.Now(), c.options.Linger)
-	c.stopSignal = uint8(syscall.SIGTERM)
+	stop := options.Signal(syscall.SIGTERM)
+	if c.options.StopSignal != 0 {
+		stop = c.options.StopSignal
+	}
+	c.stopSignal = uint8(c.options.Outgoing(stop))
+	if c.stopSignal == 0 {
+		c.stopSignal = uint8(syscall.SIGTERM) // dropped from outside, but they have to end
+	}
 	c.tell(c.stopSignal)
 }
 
 // escalate tells those whom a shell keeps waiting: bash runs its trap only when its foreground child has ended (bash(1),
-// "SIGNALS"), so neither would ever end.
+// "SIGNALS"), so neither would ever end. Who has chosen the main process or its group has chosen who is told.
 func (c *container) escalate() {
-	if !c.scan() {
+	chosen := c.options.SignalTarget == options.Main || c.options.SignalTarget == options.Group
+	if chosen && !c.options.EscalateAll || !c.scan() {
 		return
 	}
 	c.telling, c.untoldOnly = true, true
@@ -98,16 +124,33 @@ func (c *container) escalate() {
 			if !c.told.has(p) {
 				c.hand(p.PID, c.stopSignal)
 			}
-		case policy.IsShell(p.Name()) && c.told.has(p):
-			c.queueChildren(p.PID, false)
+		case policy.IsShell(p.Name()):
+			if when, told := c.told.when(p); told {
+				c.queueChildrenBefore(p.PID, when)
+			}
 		}
 	}
 	c.work(c.stopSignal)
 	c.telling, c.untoldOnly = false, false
 }
 
+// queueChildrenBefore asks about the children that a shell had when it was told. Those that have started since are its
+// trap at work.
+func (c *container) queueChildrenBefore(parent int32, when moment) {
+	all := c.processes.all()
+	for i := range all {
+		p := &all[i]
+		if p.Parent == parent && !when.before(p) && !p.Gone() && !c.told.has(p) && int(p.PID) != c.relay {
+			c.enqueue(p.PID)
+		}
+	}
+}
+
 // patience is how long to wait for the next signal, in nanoseconds; negative is for ever.
 func (c *container) patience() int64 {
+	if c.moreToReap {
+		return 0
+	}
 	const never = 1<<63 - 1
 	next := int64(never)
 	if c.deadline != 0 && (c.alive == 0 || !c.overdue || c.killed) {
@@ -142,11 +185,35 @@ func (c *container) tellRest() {
 		}
 		return
 	}
+	if c.pid == 1 && !c.unseenTold && !c.seesChild() {
+		// There is one, or wait4 would have said so: /proc hides other users' processes (proc(5), hidepid).
+		c.unseenTold = true
+		c.signalUnseen(uint8(syscall.SIGTERM))
+		return
+	}
 	c.telling, c.untoldOnly = true, true
 	c.queue.Clear()
 	c.queueChildren(int32(c.pid), false)
 	c.work(uint8(syscall.SIGTERM))
 	c.telling, c.untoldOnly = false, false
+}
+
+// tellGroup sends SIGTERM to what is left of the main process's group.
+func (c *container) tellGroup() {
+	c.telling = true
+	c.passToGroup(0, c.group, uint8(syscall.SIGTERM))
+	c.telling = false
+}
+
+// seesChild says whether any child of ours is in the snapshot, ended or not.
+func (c *container) seesChild() bool {
+	all := c.processes.all()
+	for i := range all {
+		if int(all[i].Parent) == c.pid {
+			return true
+		}
+	}
+	return false
 }
 
 // killRest ends every process that is left.

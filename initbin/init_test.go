@@ -28,21 +28,24 @@ func TestExitCodes(t *testing.T) {
 		code      int
 		output    string
 	}{
-		"0":                    {[]string{"true"}, 0, ""},
-		"the program's":        {[]string{"sh", "-c", "exit 42"}, 42, ""},
-		"by a signal":          {[]string{"sh", "-c", "kill -KILL $$"}, 137, "podinit: \"sh\" was killed by SIGKILL\n"},
-		"real-time signal":     {[]string{"sh", "-c", "kill -64 $$"}, 192, "podinit: \"sh\" was killed by signal 64\n"},
-		"remapped":             {[]string{"-e", "42", "--", "sh", "-c", "exit 42"}, 0, ""},
-		"another is remapped":  {[]string{"-e", "41", "--", "sh", "-c", "exit 42"}, 42, ""},
-		"not in PATH":          {[]string{"no-such-program"}, 127, "podinit: cannot run \"no-such-program\": not found in PATH; check the container's command and image\n"},
-		"no such file":         {[]string{"/no/such"}, 127, "podinit: cannot run \"/no/such\": no such file, or the interpreter that it names does not exist; check the container's command and image\n"},
-		"no interpreter":       {[]string{file("lost", "#!/no/such\n", 0o755)}, 127, "podinit: cannot run \"" + directory + "/lost\": no such file, or the interpreter that it names does not exist; check the container's command and image\n"},
-		"not executable":       {[]string{file("plain", "#!/bin/sh\n", 0o644)}, 126, "podinit: cannot run \"" + directory + "/plain\": permission denied; it must be a file, executable for the container's user, on a volume without noexec\n"},
-		"a directory":          {[]string{"/"}, 126, "podinit: cannot run \"/\": permission denied; it must be a file, executable for the container's user, on a volume without noexec\n"},
-		"neither ELF nor #!":   {[]string{file("text", "exit 5\n", 0o755)}, 126, "podinit: cannot run \"" + directory + "/text\": neither a program for this machine nor a script with a #! line\n"},
-		"no program":           {[]string{"-v", "--"}, 1, "podinit: init: no program to run; usage: init [flags] -- program [argument...]\n"},
-		"a wrong flag":         {[]string{"--grace=x", "true"}, 1, "podinit: --grace: \"x\" is not a duration such as 45s, 1m30s or a number of seconds\n"},
-		"a program named copy": {[]string{"--", "copy"}, 127, "podinit: cannot run \"copy\": not found in PATH; check the container's command and image\n"},
+		"0":                     {[]string{"true"}, 0, ""},
+		"the program's":         {[]string{"sh", "-c", "exit 42"}, 42, ""},
+		"by a signal":           {[]string{"sh", "-c", "kill -KILL $$"}, 137, "podinit: \"sh\" was killed by SIGKILL\n"},
+		"real-time signal":      {[]string{"sh", "-c", "kill -64 $$"}, 192, "podinit: \"sh\" was killed by signal 64\n"},
+		"remapped":              {[]string{"-e", "42", "--", "sh", "-c", "exit 42"}, 0, ""},
+		"another is remapped":   {[]string{"-e", "41", "--", "sh", "-c", "exit 42"}, 42, ""},
+		"not in PATH":           {[]string{"no-such-program"}, 127, "podinit: cannot run \"no-such-program\": not found in PATH; check the container's command and image\n"},
+		"no such file":          {[]string{"/no/such"}, 127, "podinit: cannot run \"/no/such\": no such file, or the interpreter that it names does not exist; check the container's command and image\n"},
+		"no interpreter":        {[]string{file("lost", "#!/no/such\n", 0o755)}, 127, "podinit: cannot run \"" + directory + "/lost\": no such file, or the interpreter that it names does not exist; check the container's command and image\n"},
+		"not executable":        {[]string{file("plain", "#!/bin/sh\n", 0o644)}, 126, "podinit: cannot run \"" + directory + "/plain\": permission denied; it must be a file, executable for the container's user, on a volume without noexec\n"},
+		"a directory":           {[]string{"/"}, 126, "podinit: cannot run \"/\": permission denied; it must be a file, executable for the container's user, on a volume without noexec\n"},
+		"neither ELF nor #!":    {[]string{file("text", "exit 5\n", 0o755)}, 126, "podinit: cannot run \"" + directory + "/text\": neither a program for this machine nor a script with a #! line\n"},
+		"no program":            {[]string{"-v", "--"}, 1, "podinit: init: no program to run; usage: init [flags] -- program [argument...]\n"},
+		"a wrong flag":          {[]string{"--grace=x", "true"}, 1, "podinit: --grace: \"x\" is not a duration such as 45s, 1m30s or a number of seconds\n"},
+		"a program named check": {[]string{"check"}, 127, "podinit: cannot run \"check\": not found in PATH; check the container's command and image\n"},
+		"a program named help":  {[]string{"help", "me"}, 127, "podinit: cannot run \"help\": not found in PATH; check the container's command and image\n"},
+		"a relative message":    {[]string{"--termination-message=log", "true"}, 1, "podinit: --termination-message: \"log\" is not an absolute path\n"},
+		"a program named copy":  {[]string{"--", "copy"}, 127, "podinit: cannot run \"copy\": not found in PATH; check the container's command and image\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newContainer(t, tt.arguments...)
@@ -65,12 +68,16 @@ func TestPATH(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := os.WriteFile(directory+"/first/lost", []byte("#!/no/such\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for name, tt := range map[string]struct {
 		path, program, output string
 		code                  int
 	}{
 		"goes on after EACCES":               {directory + "/first:" + directory + "/second", "tool", directory + "/second/tool\n", 0},
 		"remembers EACCES":                   {directory + "/first:" + directory + "/none", "locked", "podinit: cannot run \"locked\": permission denied; it must be a file, executable for the container's user, on a volume without noexec\n", 126},
+		"an interpreter is missing":          {directory + "/none:" + directory + "/first:" + directory + "/second", "lost", "podinit: cannot run \"lost\": it is in PATH, but the interpreter that it names does not exist; check its #! line, or the image's C library\n", 127},
 		"an empty entry is the directory":    {"/none:", "tool", "tool\n", 0},
 		"a slash means no search":            {"", "./tool", "./tool\n", 0},
 		"relative entries, from where it is": {"../second", "tool", "../second/tool\n", 0},
@@ -185,8 +192,13 @@ func TestDrain(t *testing.T) {
 			"podinit: killed, still running Ns after \"/bin/sh\" had ended: sleep (pid N)\n"},
 		"grace is the limit": {[]string{"--grace=0.5s"}, "trap 'exit 8' TERM; " + deaf + await1 + "echo up; " + forever, true, 8,
 			"podinit: killed, still running Ns after the stop signal: sleep (pid N)\n"},
+		"main outlives the deadline, the rest is told before it is killed": {[]string{"--grace=0.5s"}, `perl -e '$SIG{TERM} = sub { print "finished\n"; exit }; open F, ">", "$ENV{D}/up"; sleep 1 while 1' & ` + await1 +
+			`exec perl -e '$| = 1; $SIG{TERM} = sub { $end = time + 2 }; print "up\n"; select(undef, undef, undef, 0.05) until $end && time > $end; exit 6'`, true, 6,
+			"podinit: still running Ns after the stop signal: perl (pid N), perl (pid N)\nfinished\n"},
 		"bash waits for its child before its trap": {[]string{"--grace=2s"}, `exec bash -c 'trap "echo trap; exit 5" TERM; echo up; sleep 300; true'`, true, 5,
 			"trap\n"},
+		"a trap that is running is not cut": {[]string{"--grace=2s"}, `exec bash -c 'trap "sleep 1.5 && echo orderly; exit 5" TERM; echo up; ` + forever + `'`, true, 5,
+			"orderly\n"},
 		"the main process is never killed": {[]string{"--grace=0.5s"}, `exec perl -e '$| = 1; $SIG{TERM} = sub { print "TERM\n" }; print "up\n"; $end = time + 2; select(undef, undef, undef, 0.1) while time < $end; exit 6'`, true, 6,
 			"TERM\npodinit: still running Ns after the stop signal: perl (pid N)\n"},
 		"other programs than shells are left alone": {[]string{"--grace=0.6s"}, waiter("2"), true, 6,
@@ -246,6 +258,41 @@ func TestOnlyOwnDescendants(t *testing.T) {
 	}
 }
 
+// Where /proc hides the processes of others, what they leave is told all the same.
+func TestHiddenRest(t *testing.T) {
+	c := newContainer(t)
+	c.Args = []string{c.Args[0], "/bin/sh", "-c", `mount -o remount,hidepid=2,gid=4242 /proc && chmod 777 $D &&
+		exec setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace ` + initPath + ` --linger=30s -- sh -c '
+		setpriv --reuid=65534 --clear-groups bash -c "exec 2>&-; trap \"echo told; exit\" TERM; echo up >$D/up; ` + forever + `" & sh $D/await up; exit 3'`}
+	os.Chmod(filepath.Dir(c.directory), 0o755)
+	if code := c.run(); code != 3 || c.output.String() != "told\n" {
+		t.Errorf("code %d, want 3, and what is left is to be told:\n%s", code, c.output)
+	}
+}
+
+// A full volume does not swallow the message.
+func TestTerminationMessageWithoutRoom(t *testing.T) {
+	c := newContainer(t)
+	c.Args = []string{c.Args[0], "/bin/sh", "-c", `mount -t tmpfs -o size=4k none /mnt; : >/mnt/log; head -c 4096 /dev/zero >/mnt/full; exec ` + initPath +
+		` --termination-message=/mnt/log -- sh -c 'kill -KILL $$'`}
+	if code := c.run(); code != 137 || c.output.String() != "podinit: \"sh\" was killed by SIGKILL\n" {
+		t.Errorf("code %d, want 137\n%s", code, c.output)
+	}
+}
+
+// Only what the memory limit does while the container lives is told of its end.
+func TestOutOfMemory(t *testing.T) {
+	for later, want := range map[string]string{"1": "", "2": ", as the container ran out of memory"} {
+		events := `/sys/fs/cgroup/memory.events`
+		c := newContainer(t)
+		c.Args = []string{c.Args[0], "/bin/sh", "-c", `mount -t tmpfs none /sys/fs/cgroup; echo oom_kill 1 >` + events + `; exec ` + initPath +
+			` -- sh -c 'echo oom_kill ` + later + ` >` + events + `; kill -KILL $$'`}
+		if code := c.run(); code != 137 || c.output.String() != "podinit: \"sh\" was killed by SIGKILL"+want+"\n" {
+			t.Errorf("code %d, want 137 and %q:\n%s", code, want, c.output)
+		}
+	}
+}
+
 // A session of "kubectl exec" is not ours: it is neither told nor waited for. What it leaves behind is.
 func TestExecSession(t *testing.T) {
 	enter := func(c *testContainer, script string) {
@@ -279,6 +326,9 @@ func TestTerminationMessage(t *testing.T) {
 		"a wrong flag":               {[]string{"--nonsense"}, "", "podinit: --nonsense: no such flag; --help lists them, and a program of this name goes after --\n"},
 		"killed":                     {[]string{"sh", "-c", "kill -KILL $$"}, "", "podinit: \"sh\" was killed by SIGKILL\n"},
 		"nothing to say":             {[]string{"sh", "-c", "exit 3"}, "", ""},
+		"remapped to 0":              {[]string{"-e", "137", "sh", "-c", "kill -KILL $$"}, "", ""},
+		"another program fails":      {[]string{writeProcfile(t, "a: exit 5\n"), "sleep", "300"}, "", "podinit: \"a\" has ended with 5\n"},
+		"another program is killed":  {[]string{writeProcfile(t, "a: kill -SEGV $$\nb: sleep 300\n")}, "", "podinit: \"a\" was killed by SIGSEGV\n"},
 		"the program has its own":    {[]string{"sh", "-c", "kill -KILL $$"}, "mine", "mine"},
 		"processes had to be killed": {[]string{"--linger=0.1s", "sh", "-c", deaf + await1}, "", "podinit: killed, still running Ns after \"sh\" had ended: sleep (pid N)\n"},
 	} {

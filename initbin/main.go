@@ -24,12 +24,15 @@ type container struct {
 	group      int    // its process group
 	statusFile int    // its /proc/PID/status, 0 before the first signal
 	mainName   string // its name on the command line
+	oomKills   uint64 // how many processes the memory limit had killed before
 	alive      int    // how many programs live: the main process and those beside it
 	failed     bool   // one of them has failed
 	status     int    // how the main process ended, or of several programs the first to fail, as a shell reports it
-	diedOf     uint8  // the signal that ended the main process, 0 if it exited
+	culprit    int    // which program that status is of: 0 is the main process, 1+i is one beside it
+	diedOf     uint8  // the signal that ended it, 0 if it exited
 	dumped     bool   // it left a core dump
 	childless  bool   // there is nothing left to reap
+	moreToReap bool   // there may be more that have ended
 
 	passed proc.Set // the signals that have been passed on to it
 
@@ -46,11 +49,12 @@ type container struct {
 	reaped     bool  // which it has
 	killed     bool  // the deadline has passed and what was left has been killed
 	abandoned  bool  // and has not even gone then
+	leaving    bool  // nobody is waited for, but the relay for a moment
 
-	beside    kernel.List[beside] // the programs of the Procfile
-	procfile  kernel.Mapping      // its text
-	relay     int                 // the process that prefixes their output, 0 if there is none
-	endedLast int                 // 1 + which of them has ended last by itself; 0 is none
+	beside     kernel.List[beside] // the programs of the Procfile
+	procfile   kernel.Mapping      // its text
+	relay      int                 // the process that prefixes their output, 0 if there is none
+	endedFirst int                 // which program, of several, has ended by itself, as in culprit
 
 	told       told
 	telling    bool // who is signalled now is told to end
@@ -77,10 +81,11 @@ func start(block *kernel.Block) {
 	c.readProcfile()
 	c.adopt()
 	c.spawnBeside(block)
-	if hasMain {
+	if hasMain && !c.failed {
 		c.spawn(block, program)
 	}
 	c.settle()
+	c.drain() // if not all of them could be started
 
 	for !c.over() {
 		info, errno := kernel.NextSignal(c.patience())
@@ -128,8 +133,12 @@ func readCommandLine(block *kernel.Block, name string) (o options.Options, progr
 		write(1, license)
 		kernel.Exit(0)
 	}
-	for i := 0; block.Env(i) != ""; i++ {
-		o = o.Environ(name, block.Env(i))
+	for i := 0; ; i++ {
+		entry, ok := block.Env(i)
+		if !ok {
+			break
+		}
+		o = o.Environ(name, entry)
 	}
 	if program = 1 + n; program >= block.Count() && o.Procfile == "" {
 		refuse(o, options.Problem{Flag: name, Want: "no program to run; usage: init [flags] -- program [argument...]"})

@@ -19,13 +19,25 @@ const (
 // say writes a line to standard error, if that takes it: a pipe that is full or broken must neither stop the init nor
 // raise SIGPIPE.
 func say(l *line.Line) {
-	if kernel.Writable(2) {
+	if !kernel.Writable(2) {
+		return
+	}
+	if !kernel.IsTerminal(2) {
 		kernel.Write(2, l.End().Bytes())
+		return
+	}
+	// A terminal that nobody reads may have room for a part of the line, and blocks for the rest. O_NONBLOCK belongs to
+	// the open file, which is also the program's, so this takes one of its own.
+	var memory [32]byte
+	fd, errno := kernel.Open(kernel.Path(memory[:], "/proc/self/fd/2"), syscall.O_WRONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	if errno == 0 {
+		kernel.Write(fd, l.End().Bytes())
+		kernel.Close(fd)
 	}
 }
 
 // writeTerminationMessage writes a line where Kubernetes shows it, unless the program has written its own message there.
-// It is false if there is no such place.
+// It is false if there is no such place, or no room there.
 func (c *container) writeTerminationMessage(l *line.Line) bool {
 	if c.options.TerminationMessage == "" {
 		return false
@@ -40,11 +52,12 @@ func (c *container) writeTerminationMessage(l *line.Line) bool {
 		return false
 	}
 	size, errno := kernel.SeekEnd(fd)
+	written := 1
 	if errno == 0 && size == 0 {
-		kernel.Write(fd, l.End().Bytes())
+		written, errno = kernel.Write(fd, l.End().Bytes())
 	}
 	kernel.Close(fd)
-	return errno == 0
+	return errno == 0 && written > 0
 }
 
 // These functions hold a line each, and are kept out of their callers, whose stack stays with the init for ever.
@@ -127,9 +140,9 @@ func (c *container) sayStarted() {
 }
 
 //go:noinline
-func (c *container) sayEnded() {
+func (c *container) sayEnded(status int) {
 	var l line.Line
-	say(l.Text("podinit: \"").Text(c.mainName).Text("\" has ended with ").Number(int64(c.status)))
+	say(l.Text("podinit: \"").Text(c.mainName).Text("\" has ended with ").Number(int64(status)))
 }
 
 //go:noinline
@@ -165,6 +178,8 @@ func (c *container) reportCannotRun(name string, errno kernel.Errno) {
 			l.Text("not found in PATH")
 		}
 		l.Text("; check the container's command and image")
+	case errnoNoInterpreter:
+		l.Text("it is in PATH, but the interpreter that it names does not exist; check its #! line, or the image's C library")
 	case syscall.EACCES:
 		l.Text("permission denied; it must be a file, executable for the container's user, on a volume without noexec")
 	case syscall.ENOEXEC:
@@ -182,21 +197,30 @@ func (c *container) reportCannotRun(name string, errno kernel.Errno) {
 // namesAtMost is how many killed processes a message names.
 const namesAtMost = 10
 
-// reportEnd says what ought not to have happened: the main process died by a signal, or others had to be killed, which
-// is about to be done. It is silent if all is well.
+// reportEnd says what ought not to have happened: the main process died by a signal, or of several programs one failed,
+// or others had to be killed, which is about to be done. It is silent if all is well.
 //
 //go:noinline
 func (c *container) reportEnd(now int64) {
 	var l line.Line
-	if c.diedOf != 0 {
-		l.Text("podinit: \"").Text(c.mainName).Text("\" was killed by ")
+	known := now == 0 // whether it is nothing that standard error needs to say
+	switch {
+	case c.exitCode() == 0: // --remap-exit-code says that this is how it ends well
+	case c.diedOf != 0:
+		known = known && (c.culprit != 0 || c.passed.Has(c.diedOf)) // it has been said, or has been asked for
+		l.Text("podinit: \"").Text(c.programName(c.culprit)).Text("\" was killed by ")
 		signalName(&l, c.diedOf)
 		if c.dumped {
 			l.Text(", core dumped")
 		}
 		if c.diedOf == uint8(syscall.SIGKILL) && !c.passed.Has(c.diedOf) {
-			outOfMemory(&l)
+			if oomKills() > c.oomKills {
+				l.Text(", as the container ran out of memory")
+			}
 		}
+	case len(c.beside.All()) > 0 && c.status != exitCannotRun:
+		// Which of them it was the exit code alone does not tell.
+		l.Text("podinit: \"").Text(c.programName(c.culprit)).Text("\" has ended with ").Number(int64(c.status))
 	}
 	if now != 0 && c.anyLeft() {
 		if c.killed {
@@ -206,31 +230,27 @@ func (c *container) reportEnd(now int64) {
 		}
 	}
 	switch {
-	case l.Empty() || c.writeTerminationMessage(&l):
-	case !c.killed && c.passed.Has(c.diedOf):
-		// It ended as it was asked to, and nobody has asked for more on standard error.
+	case l.Empty() || c.writeTerminationMessage(&l) || known:
 	default:
 		say(&l)
 	}
 }
 
-// outOfMemory says so if the container's memory limit has killed a process: Kubernetes shows that as OOMKilled only
-// when it hits PID 1. The file is the container's own cgroup's, of version 2 or 1 of cgroups(7).
-func outOfMemory(l *line.Line) {
+// oomKills is how many processes the memory limit has killed: Kubernetes shows OOMKilled only when that hits PID 1. The
+// file is the container's own cgroup's, of version 2 or 1 of cgroups(7); by hand it may be one with a history.
+func oomKills() uint64 {
 	var memory [64]byte
 	fd, errno := kernel.Open(kernel.Path(memory[:], "/sys/fs/cgroup/memory.events"), syscall.O_RDONLY, 0)
 	if errno != 0 {
 		fd, errno = kernel.Open(kernel.Path(memory[:], "/sys/fs/cgroup/memory/memory.oom_control"), syscall.O_RDONLY, 0)
 	}
 	if errno != 0 {
-		return
+		return 0
 	}
 	var text [512]byte
 	n, _ := kernel.Read(fd, text[:])
 	kernel.Close(fd)
-	if proc.OutOfMemory(text[:n]) {
-		l.Text(", as the container ran out of memory")
-	}
+	return proc.OOMKills(text[:n])
 }
 
 // nameRest names the processes that are left.
@@ -244,7 +264,7 @@ func (c *container) nameRest(l *line.Line, now int64, verb string) {
 	if c.stopping {
 		l.Text("the stop signal")
 	} else {
-		c.nameEnded(l).Text(" had ended")
+		l.Text("\"").Text(c.programName(c.endedFirst)).Text("\" had ended")
 	}
 	named := 0
 	all := c.processes.all()
@@ -265,14 +285,6 @@ func (c *container) nameRest(l *line.Line, now int64, verb string) {
 		l.Text(p.Name()).Text(" (pid ").Number(int64(p.PID)).Text(")")
 		named++
 	}
-}
-
-// nameEnded names what has ended by itself: the main process, or one of the programs beside it.
-func (c *container) nameEnded(l *line.Line) *line.Line {
-	if name := c.besideEnded(); name != "" {
-		return l.Text("\"").Text(name).Text("\"")
-	}
-	return l.Text("\"").Text(c.mainName).Text("\"")
 }
 
 // anyLeft says whether any process is left, with a new snapshot. Without /proc there may be.

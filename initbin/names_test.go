@@ -61,6 +61,50 @@ func TestNames(t *testing.T) {
 			t.Errorf("code %d, want 6, and silence: %s", code, c.output)
 		}
 	})
+	// The trap runs when the child has ended by itself: the child is nobody's business but the shell's.
+	for _, name := range []string{"tini", "dumb-init -c"} {
+		t.Run("a shell's child is not told under "+name, func(t *testing.T) {
+			t.Parallel()
+			name, flags, _ := strings.Cut(name, " ")
+			c := newContainer(t, append(strings.Fields(flags), "bash", "-c", `trap 'echo trap; exit 5' TERM
+				bash -c "trap 'echo child told; exit' TERM; echo up; until [ -e $D/go ]; do sleep 0.03; done; echo child done"; true`)...)
+			c.Args[1] = callAs(t, name)
+			c.start().waitFor("up\n").signal(syscall.SIGTERM)
+			c.waitUntilTaken(syscall.SIGTERM)
+			c.touch("go")
+			if code := c.wait(); code != 5 {
+				t.Errorf("exit code %d, want 5", code)
+			}
+			if diff := cmp.Diff("up\nchild done\ntrap\n", c.output.String()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+	// As PID 1 their end is everybody's. Elsewhere tini leaves the rest alone, and dumb-init tells the group.
+	for flags, want := range map[string]string{
+		"tini -s": "left inside\nleft outside\n", "tini --linger=30s": "told inside\ntold outside\n", "dumb-init": "left outside\ntold inside\n",
+	} {
+		t.Run("the rest under "+flags, func(t *testing.T) {
+			t.Parallel()
+			end := "exit 3"
+			if !strings.Contains(flags, "linger") {
+				end = "trap 'exit 3' TERM; kill -TERM $PPID; " + forever // and so it is when they are stopped
+			}
+			name, flags, _ := strings.Cut(flags, " ")
+			straggler := func(where string) string {
+				return ` bash -c 'exec 2>&-; trap t=told TERM; trap u=left USR1; touch $D/` + where + `
+					until [ "$t$u" ]; do sleep 0.02; done; echo ${t:-$u} ` + where + `; touch $D/end-` + where + `' & `
+			}
+			c := newContainer(t)
+			c.Args = []string{c.Args[0], "/bin/bash", "-c", callAs(t, name) + " " + flags + ` -- sh -c "$0"
+				kill -USR1 -1 2>&-; sh $D/await end-inside end-outside`,
+				straggler("inside") + "setsid " + straggler("outside") + "sh $D/await inside outside; " + end}
+			c.run()
+			if diff := cmp.Diff(want, sortedLines(c.output.String(), "Terminated")); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
 	t.Run("no commands", func(t *testing.T) {
 		c := newContainer(t, "version")
 		c.Args[1] = callAs(t, "tini")

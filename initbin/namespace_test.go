@@ -184,3 +184,36 @@ func sortedLines(text string, without ...string) string {
 	slices.Sort(lines)
 	return strings.Join(lines, "")
 }
+
+// touch makes a file in $D, for which a process of the test waits.
+func (c *testContainer) touch(name string) {
+	c.t.Helper()
+	if err := os.WriteFile(filepath.Join(c.directory, name), nil, 0o644); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// eventually waits until something holds.
+func (c *testContainer) eventually(what string, holds func() bool) {
+	c.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(200 * time.Microsecond) {
+		if time.Now().After(deadline) {
+			c.t.Fatalf("not so: %s\n%s", what, c.output)
+		}
+	}
+}
+
+// waitUntilTaken waits until the init has taken a signal that it was sent, and sleeps again.
+func (c *testContainer) waitUntilTaken(s syscall.Signal) {
+	c.t.Helper()
+	c.eventually("the init has taken "+s.String(), func() bool {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.Process.Pid))
+		var pending uint64
+		for line := range strings.Lines(string(text)) {
+			if hex, ok := strings.CutPrefix(line, "ShdPnd:\t"); ok {
+				fmt.Sscanf(hex, "%x", &pending)
+			}
+		}
+		return strings.Contains(string(text), "State:\tS") && pending>>(s-1)&1 == 0
+	})
+}

@@ -82,6 +82,31 @@ func TestProcfile(t *testing.T) {
 	}
 }
 
+// When one program ends, the others are stopped with the signal that they understand.
+func TestProcfileStopSignal(t *testing.T) {
+	for flag, want := range map[string]string{
+		"--rewrite=TERM:QUIT": "QUIT", "--stop-signal=QUIT": "QUIT", "--rewrite=TERM:0": "TERM", "--stop-signal=SIGRTMIN+3": "RTMIN+3",
+	} {
+		t.Run(flag, func(t *testing.T) {
+			t.Parallel()
+			c := newContainer(t, flag, "--linger=30s", writeProcfile(t, "a: sh $D/await up\n"), "--", "bash", "-c",
+				`for s in TERM QUIT RTMIN+3; do trap "echo $s; exit" $s; done; touch $D/up; `+forever)
+			c.run()
+			if diff := cmp.Diff(want+"\npodinit: \"a\" has ended with 0: stopping the others\n", sortedLines(c.output.String(), "Quit")); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// -v says of each program how it has ended itself.
+func TestProcfileTalk(t *testing.T) {
+	c := newContainer(t, "-v", "--linger=30s", writeProcfile(t, "a: sh $D/await up; exit 5\n"), "--", "sh", "-c", "trap 'exit 3' TERM; touch $D/up; "+forever)
+	if code := c.run(); code != 5 || !strings.Contains(c.output.String(), "podinit: \"sh\" has ended with 3\n") {
+		t.Errorf("code %d, want 5, and 3 of sh:\n%s", code, c.output)
+	}
+}
+
 func TestProcfileProblems(t *testing.T) {
 	for text, want := range map[string]string{
 		"a: touch started\nnonsense\n": "FILE, line 2: it is not of the form \"name: command\", with a name of letters, digits, - and _\n",
@@ -106,6 +131,33 @@ func TestProcfileProblems(t *testing.T) {
 	c := newContainer(t, "--procfile=/no/such", "--", "true")
 	if code := c.run(); code != 1 || c.output.String() != "podinit: --procfile: /no/such: there is no such file\n" {
 		t.Errorf("code %d, %q", code, c.output)
+	}
+}
+
+// Nobody is waited for, but what the programs have said is not lost.
+func TestLingerZeroKeepsOutput(t *testing.T) {
+	for range 5 {
+		c := newContainer(t, writeProcfile(t, "a: seq 1 20000\n"), "--linger=0")
+		if code := c.run(); code != 0 || strings.Count(c.output.String(), "a | ") != 20000 {
+			t.Fatalf("code %d and %d lines, want 0 and 20000", code, strings.Count(c.output.String(), "a | "))
+		}
+	}
+}
+
+// When the limit of processes is reached in between, those that run already are ended, also where we are not PID 1.
+func TestCannotStartAll(t *testing.T) {
+	program := func(name string) string { return name + ": trap 'echo told; exit' TERM; " + forever + "\n" }
+	flag := writeProcfile(t, program("a")+program("b")+program("c")+program("d"))
+	directory := filepath.Dir(strings.TrimPrefix(flag, "--procfile="))
+	os.Chmod(directory, 0o755)
+	os.Chmod(filepath.Dir(directory), 0o755)
+	c := newContainer(t)
+	// The user may have five processes: the init, the relay, and at most three of the four programs.
+	c.Args = []string{c.Args[0], "/bin/sh", "-c", `setpriv --reuid 54321 --clear-groups bash -c "ulimit -u 5; exec ` + initPath + " " + flag + `"; echo code $?; pgrep -u 54321 && echo left`}
+	c.run()
+	got := c.output.String()
+	if !strings.Contains(got, `: fork: resource temporarily unavailable`) || !strings.HasSuffix(got, "code 126\n") {
+		t.Errorf("it is to say what could not be started, leave nobody, and end with 126:\n%s", got)
 	}
 }
 

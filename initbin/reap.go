@@ -9,12 +9,13 @@ import (
 // reap collects every child that has ended. SIGCHLD is one bit, however many children it stands for (signal(7)), so it
 // sweeps until there are no more, and only then is the end of a program acted upon.
 func (c *container) reap() {
-	c.childless = false
+	const atMost = 4096 // of them in a row: between the children of a fork bomb a signal must come through
+	c.childless, c.moreToReap = false, false
 	options := 0
 	if c.terminal && c.pid != 1 {
 		options = syscall.WUNTRACED // a shell above us waits for us to stop
 	}
-	for {
+	for range atMost {
 		pid, status, errno := kernel.Wait(options)
 		switch {
 		case errno == syscall.ECHILD:
@@ -38,6 +39,7 @@ func (c *container) reap() {
 			sayReaped(pid, status)
 		}
 	}
+	c.moreToReap = true
 }
 
 func (c *container) mainHasEnded(status syscall.WaitStatus) {
@@ -46,14 +48,22 @@ func (c *container) mainHasEnded(status syscall.WaitStatus) {
 	}
 	c.alive--
 	c.oneEnded = true
-	if status.Signaled() {
-		c.diedOf, c.dumped = uint8(status.Signal()), status.CoreDump()
-	}
-	if alone := len(c.beside.All()) == 0; alone || c.isFailure(status) && !c.failed {
-		c.failed, c.status = true, exitStatus(status)
+	if alone := len(c.beside.All()) == 0; alone || c.isFailure(status) {
+		c.decide(0, status)
 	}
 	if c.options.Verbosity > 0 {
-		c.sayEnded()
+		c.sayEnded(exitStatus(status))
+	}
+}
+
+// decide makes the end of a program that of the container, unless another's has been before.
+func (c *container) decide(program int, status syscall.WaitStatus) {
+	if c.failed {
+		return
+	}
+	c.failed, c.culprit, c.status = true, program, exitStatus(status)
+	if status.Signaled() {
+		c.diedOf, c.dumped = uint8(status.Signal()), status.CoreDump()
 	}
 }
 

@@ -22,7 +22,9 @@ func (c *container) receive(info kernel.Info) {
 	stop := info.Signal == uint8(syscall.SIGTERM) || info.Signal == uint8(c.options.StopSignal)
 	if stop && !c.stopping {
 		c.stopping, c.stopSignal = true, signal
-		c.begin(kernel.Now(), c.options.Deadline())
+		if !c.killed && !c.leaving { // else all is decided
+			c.begin(kernel.Now(), c.options.Deadline())
+		}
 	}
 	if stop || signal == uint8(syscall.SIGTERM) {
 		c.tell(signal)
@@ -46,8 +48,8 @@ func forwardable(info kernel.Info, self int) bool {
 		return false // libc's, between the threads of one process (nptl(7))
 	case syscall.SIGCHLD:
 		return false // our own news
-	case syscall.SIGPIPE:
-		return byProcess && info.PID != self // else from our own write to a broken pipe
+	case syscall.SIGPIPE, syscall.SIGXFSZ:
+		return byProcess && info.PID != self // else from our own write, to a broken pipe or beyond RLIMIT_FSIZE
 	case syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL, syscall.SIGTRAP, syscall.SIGSYS,
 		syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGTSTP:
 		return byProcess // from the kernel they are about us, not about the container
@@ -58,7 +60,11 @@ func forwardable(info kernel.Info, self int) bool {
 // pass gives a signal to whom the signal target says.
 func (c *container) pass(signal uint8) {
 	c.passed = c.passed.With(signal)
-	switch c.options.SignalTarget {
+	target := c.options.SignalTarget
+	if c.alive == 0 && target != options.All {
+		target = options.Auto // the program is gone, and --wait=all lives on for what it has left
+	}
+	switch target {
 	case options.Main:
 		c.passToPrograms(signal)
 	case options.Group:
@@ -111,7 +117,7 @@ func (c *container) passToGroups(signal uint8) {
 }
 
 func (c *container) passToGroup(program, group int, signal uint8) {
-	if group == 0 {
+	if group == 0 || program == 0 && !c.ownsGroup(group) {
 		return
 	}
 	if c.telling && c.scan() {
@@ -129,6 +135,21 @@ func (c *container) passToGroup(program, group int, signal uint8) {
 	if c.options.Verbosity > 0 {
 		sayHanded(-group, signal, errno)
 	}
+}
+
+// ownsGroup says whether the group of a program that has been reaped is still ours: once it is empty, the kernel gives
+// its number to anybody. Without /proc nobody can tell, and only PID 1 knows that it hits no stranger.
+func (c *container) ownsGroup(group int) bool {
+	if !c.scan() {
+		return c.pid == 1
+	}
+	all := c.processes.all()
+	for i := range all {
+		if p := &all[i]; int(p.Group) == group && c.isLeft(p) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *container) passToAll(signal uint8) {
@@ -219,7 +240,11 @@ func (c *container) work(signal uint8) {
 		}
 	}
 	if !handed && len(c.queue.All()) > 0 {
-		c.hand(c.queue.All()[0], signal)
+		if p := c.processes.find(c.queue.All()[0]); p != nil {
+			if now, ok := readStat(int(p.PID)); ok && now.Start == p.Start {
+				c.hand(p.PID, signal)
+			}
+		}
 	}
 }
 

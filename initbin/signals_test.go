@@ -1,7 +1,10 @@
 package main
 
 import (
+	"os"
+	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -98,6 +101,46 @@ func TestSignalsByHandler(t *testing.T) {
 	}
 }
 
+// With --wait=all signals reach what the main process has left behind, whatever the target.
+func TestSignalsAfterMain(t *testing.T) {
+	for _, target := range []string{"auto", "main", "group", "all"} {
+		t.Run(target, func(t *testing.T) {
+			t.Parallel()
+			c := script(t, `setsid bash -c "trap 'echo HUP' HUP; trap 'echo TERM; exit' TERM; sh $D/await ended; echo up; `+forever+`" & exit 3`,
+				"-v", "--wait=all", "--signal-target="+target)
+			c.start().waitFor("has ended with 3\n").touch("ended")
+			c.waitFor("up\n").signal(syscall.SIGHUP).waitFor("HUP\n")
+			if code := c.signal(syscall.SIGTERM).wait(); code != 3 || !strings.Contains(c.output.String(), "TERM\n") {
+				t.Errorf("exit code %d, want 3, and TERM:\n%s", code, c.output)
+			}
+		})
+	}
+}
+
+// The number of a program that has been reaped is not signalled: by then it may be a stranger's.
+func TestGroupNumberIsUsedAgain(t *testing.T) {
+	c := newContainer(t, writeProcfile(t, "a: trap 'echo USR1' USR1; trap '' TERM; touch $D/a; "+forever+"\n"), "--linger=60s", "-v", "-g",
+		"--", "sh", "-c", "echo $$ >$D/main; exec sh $D/await a")
+	c.start().waitFor("\"sh\" has ended with 0\n")
+	main, _ := os.ReadFile(c.directory + "/main")
+	number := strings.TrimSpace(string(main))
+	session := exec.Command("nsenter", "-t", strconv.Itoa(c.Process.Pid), "-p", "-m", "--", "bash", "-c",
+		`until [ -e $D/victim ]; do echo $((`+number+` - 1)) >/proc/sys/kernel/ns_last_pid
+		setsid bash -c '[ $$ = `+number+` ] || exit; trap "echo stranger told" USR1; touch $D/victim; `+forever+`' & sleep 0.1; done; wait`)
+	session.Env, session.Stdout, session.Stderr = c.Env, c.output, c.output
+	if err := session.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { session.Process.Kill(); session.Wait() })
+	c.eventually("the number is used again", func() bool { _, err := os.Stat(c.directory + "/victim"); return err == nil })
+	c.signal(syscall.SIGUSR1).waitFor("a | USR1\n").signal(syscall.SIGUSR1)
+	c.eventually("a second signal", func() bool { return strings.Count(c.output.String(), "a | USR1\n") == 2 })
+	if strings.Contains(c.output.String(), "stranger told") {
+		t.Errorf("the number's new owner has been told:\n%s", c.output)
+	}
+	c.signal(syscall.SIGKILL).wait()
+}
+
 func TestForwardable(t *testing.T) {
 	const self, fromKernel, fromUser, fromQueue = 7, 0x80, 0, -1
 	for name, tt := range map[string]struct {
@@ -114,6 +157,8 @@ func TestForwardable(t *testing.T) {
 		"CHLD by kill":                      {syscall.SIGCHLD, fromUser, 9, false},
 		"PIPE by kill":                      {syscall.SIGPIPE, fromUser, 9, true},
 		"PIPE of our own write":             {syscall.SIGPIPE, fromUser, self, false},
+		"XFSZ by kill":                      {syscall.SIGXFSZ, fromUser, 9, true},
+		"XFSZ of our own write":             {syscall.SIGXFSZ, fromUser, self, false},
 		"SEGV by kill":                      {syscall.SIGSEGV, fromUser, 9, true},
 		"SEGV of our own":                   {syscall.SIGSEGV, 1, 0, false},
 		"ABRT by kill":                      {syscall.SIGABRT, fromUser, 9, true},

@@ -34,14 +34,15 @@ func (c *container) adopt() {
 		kernel.SetIgnored(uint8(syscall.SIGCHLD), false)
 	}
 	c.findTerminal()
+	c.oomKills = oomKills()
 }
 
 // spawn starts the main process.
 func (c *container) spawn(block *kernel.Block, program int) {
 	pid, errno := kernel.Fork()
 	if errno != 0 {
-		c.reportCannotFork(c.mainName, errno)
-		kernel.Exit(exitCannotRun)
+		c.cannotFork(c.mainName, errno)
+		return
 	}
 	if pid == 0 {
 		c.become(block, program)
@@ -76,7 +77,7 @@ func (c *container) become(block *kernel.Block, program int) {
 
 	errno := c.exec(block, program)
 	code := exitCannotRun
-	if errno == syscall.ENOENT {
+	if errno == syscall.ENOENT || errno == errnoNoInterpreter {
 		code = exitNotFound
 	}
 	c.reportCannotRun(c.mainName, errno)
@@ -94,8 +95,11 @@ func (c *container) restore() {
 // passListenPID moves systemd's socket activation on: descriptors are meant for the process whose number LISTEN_PID is
 // (sd_listen_fds(3)), and that was us.
 func passListenPID(block *kernel.Block, entry *[len("LISTEN_PID=") + 20]byte, ours int) {
-	for i := 0; block.Env(i) != ""; i++ {
-		e := block.Env(i)
+	for i := 0; ; i++ {
+		e, ok := block.Env(i)
+		if !ok {
+			return
+		}
 		if len(e) <= len("LISTEN_PID=") || e[:len("LISTEN_PID=")] != "LISTEN_PID=" {
 			continue
 		}
@@ -109,6 +113,9 @@ func passListenPID(block *kernel.Block, entry *[len("LISTEN_PID=") + 20]byte, ou
 	}
 }
 
+// errnoNoInterpreter stands for a script that is there, of which the kernel says ENOENT as its interpreter is not.
+const errnoNoInterpreter = ^kernel.Errno(0)
+
 // exec finds the program as execvp(3) does and becomes it. Back here, it has failed.
 func (c *container) exec(block *kernel.Block, program int) kernel.Errno {
 	name := block.Arg(program)
@@ -118,8 +125,12 @@ func (c *container) exec(block *kernel.Block, program int) kernel.Errno {
 	}
 
 	search := defaultPath
-	for i := 0; block.Env(i) != ""; i++ {
-		if e := block.Env(i); len(e) >= len("PATH=") && e[:len("PATH=")] == "PATH=" {
+	for i := 0; ; i++ {
+		e, ok := block.Env(i)
+		if !ok {
+			break
+		}
+		if len(e) >= len("PATH=") && e[:len("PATH=")] == "PATH=" {
 			search = e[len("PATH="):]
 			break
 		}
@@ -129,7 +140,11 @@ func (c *container) exec(block *kernel.Block, program int) kernel.Errno {
 		var directory string
 		directory, search, more = cutAtColon(search)
 		switch errno := c.execPath(block, program, path[:], directory, name); errno {
-		case syscall.ENOENT, syscall.ENOTDIR, syscall.ENAMETOOLONG:
+		case syscall.ENOENT:
+			if _, errno := kernel.Statfs(path[:]); errno == 0 && result == syscall.ENOENT {
+				result = errnoNoInterpreter
+			}
+		case syscall.ENOTDIR, syscall.ENAMETOOLONG:
 		case syscall.EACCES:
 			result = errno // there may still be one further on that may be run
 		default:

@@ -5,31 +5,39 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// onTerminal starts a container with a new pseudo-terminal as its controlling terminal, as "kubectl run -it" does.
-func (c *testContainer) onTerminal() (keyboard *os.File) {
-	c.t.Helper()
+// openTerminal makes a new pseudo-terminal.
+func openTerminal(t *testing.T) (keyboard, terminal *os.File) {
+	t.Helper()
 	keyboard, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
-	c.t.Cleanup(func() { keyboard.Close() })
+	t.Cleanup(func() { keyboard.Close() })
 	if err := unix.IoctlSetPointerInt(int(keyboard.Fd()), unix.TIOCSPTLCK, 0); err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
 	n, err := unix.IoctlGetInt(int(keyboard.Fd()), unix.TIOCGPTN)
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
-	terminal, err := os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|unix.O_NOCTTY, 0)
+	terminal, err = os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
-		c.t.Fatal(err)
+		t.Fatal(err)
 	}
+	return keyboard, terminal
+}
+
+// onTerminal starts a container with a new pseudo-terminal as its controlling terminal, as "kubectl run -it" does.
+func (c *testContainer) onTerminal() (keyboard *os.File) {
+	c.t.Helper()
+	keyboard, terminal := openTerminal(c.t)
 	defer terminal.Close()
 	c.Stdin, c.Stdout, c.Stderr = terminal, terminal, terminal
 	c.SysProcAttr.Setsid, c.SysProcAttr.Setctty, c.SysProcAttr.Ctty = true, true, 0
@@ -52,6 +60,23 @@ func (c *testContainer) waitForPrompt(n int) {
 		if time.Since(begin) > 20*time.Second {
 			c.t.Fatalf("no prompt %d:\n%s", n, c.output)
 		}
+	}
+}
+
+// A terminal that nobody reads does not keep the init, which still passes signals on and ends.
+func TestTerminalThatNobodyReads(t *testing.T) {
+	keyboard, terminal := openTerminal(t)
+	defer keyboard.Close()
+	c := newContainer(t, "-v", "--", "bash", "-c", "trap 'touch $D/end; exit 5' TERM; trap : USR1; touch $D/up; "+forever)
+	c.Stderr = terminal
+	c.start()
+	terminal.Close()
+	c.eventually("main is up", func() bool { _, err := os.Stat(c.directory + "/up"); return err == nil })
+	for range 2000 { // each is a line of some thirty bytes, and a terminal has room for a few thousand
+		c.signal(syscall.SIGUSR1).waitUntilTaken(syscall.SIGUSR1)
+	}
+	if code := c.signal(syscall.SIGTERM).wait(); code != 5 {
+		t.Errorf("exit code %d, want 5", code)
 	}
 }
 

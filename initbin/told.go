@@ -1,9 +1,11 @@
 package main
 
 import (
+	"syscall"
 	"unsafe"
 
 	"github.com/podinit/podinit/initbin/kernel"
+	"github.com/podinit/podinit/initbin/policy"
 	"github.com/podinit/podinit/initbin/proc"
 )
 
@@ -13,6 +15,49 @@ import (
 type told struct {
 	memory kernel.Mapping
 	n      int
+}
+
+// telling is that a process has been told.
+type telling struct {
+	start uint64
+	pid   int32
+	moment
+}
+
+// moment is when a process has been told: in the ticks of Process.Start, and as a tick is long, with the number of the
+// process that was the newest then, which only shells are asked for.
+type moment struct {
+	ticks  uint32
+	newest int32
+	_      int32
+}
+
+// before says whether that was before a process started.
+func (m moment) before(p *proc.Process) bool {
+	age := int32(uint32(p.Start) - m.ticks)
+	return age > 0 || age == 0 && p.PID > m.newest
+}
+
+// newestProcess is the last number in /proc/loadavg (proc_loadavg(5)).
+func newestProcess() int32 {
+	var memory [16]byte
+	var text [128]byte
+	fd, errno := kernel.Open(kernel.Path(memory[:], "/proc/loadavg"), syscall.O_RDONLY, 0)
+	if errno != 0 {
+		return 1<<31 - 1
+	}
+	n, _ := kernel.Read(fd, text[:])
+	kernel.Close(fd)
+	begin := 0
+	for i := range n {
+		if text[i] == ' ' {
+			begin = i + 1
+		}
+	}
+	if pid, ok := number(kernel.AsString(text[begin:max(begin, n-1)])); ok {
+		return int32(pid)
+	}
+	return 1<<31 - 1
 }
 
 // identity is a process for ever.
@@ -25,22 +70,29 @@ type identity struct {
 func identify(p *proc.Process) identity { return identity{start: p.Start, pid: p.PID} }
 
 func (t *told) has(p *proc.Process) bool {
-	slots := kernel.View[identity](t.memory)
+	_, told := t.when(p)
+	return told
+}
+
+// when says when p has been told, if it has been.
+func (t *told) when(p *proc.Process) (m moment, told bool) {
+	slots := kernel.View[telling](t.memory)
 	if len(slots) == 0 {
-		return false
+		return m, false
 	}
-	return slots[place(slots, p.PID, p.Start)].pid != 0
+	slot := &slots[place(slots, p.PID, p.Start)]
+	return slot.moment, slot.pid != 0
 }
 
 // add remembers p. Without memory for that it is forgotten, and at worst told twice.
 func (t *told) add(p *proc.Process) {
-	slots := kernel.View[identity](t.memory)
+	slots := kernel.View[telling](t.memory)
 	if 2*t.n >= len(slots) {
-		bigger, errno := kernel.Map(max(1, 2*len(slots)*int(unsafe.Sizeof(identity{}))))
+		bigger, errno := kernel.Map(max(1, 2*len(slots)*int(unsafe.Sizeof(telling{}))))
 		if errno != 0 {
 			return
 		}
-		more := kernel.View[identity](bigger)
+		more := kernel.View[telling](bigger)
 		for _, s := range slots {
 			if s.pid != 0 {
 				more[place(more, s.pid, s.start)] = s
@@ -51,13 +103,16 @@ func (t *told) add(p *proc.Process) {
 	}
 	i := place(slots, p.PID, p.Start)
 	if slots[i].pid == 0 {
-		slots[i] = identify(p)
+		slots[i] = telling{start: p.Start, pid: p.PID, moment: moment{ticks: kernel.BootTicks()}}
+		if policy.IsShell(p.Name()) {
+			slots[i].newest = newestProcess()
+		}
 		t.n++
 	}
 }
 
 // place is where a process is, or the free slot where it would be. There is always a free one.
-func place(slots []identity, pid int32, start uint64) int {
+func place(slots []telling, pid int32, start uint64) int {
 	i := int(uint(pid) % uint(len(slots)))
 	for slots[i].pid != 0 && (slots[i].pid != pid || slots[i].start != start) {
 		if i++; i == len(slots) {

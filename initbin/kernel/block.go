@@ -23,12 +23,12 @@ func (b *Block) Envp() **byte { return b.Argv(b.Count() + 1) }
 // Arg is the i-th argument.
 func (b *Block) Arg(i int) string { return Text(*b.Argv(i)) }
 
-// Env is the i-th entry of the environment, NAME=value; it is empty behind the last one.
-func (b *Block) Env(i int) string {
+// Env is the i-th entry of the environment, NAME=value, or anything else, even nothing; ok is false behind the last one.
+func (b *Block) Env(i int) (entry string, ok bool) {
 	if p := *b.env(i); p != nil {
-		return Text(p)
+		return Text(p), true
 	}
-	return ""
+	return "", false
 }
 
 func (b *Block) env(i int) **byte { return b.Argv(b.Count() + 1 + i) }

@@ -6,6 +6,7 @@ const (
 	sysCloseRange       = 436
 	sigSetmask          = 2
 	clockMonotonic      = 1
+	clockBoottime       = 7
 	prSetChildSubreaper = 36
 	atFdcwd             = -100
 	seekEnd             = 2

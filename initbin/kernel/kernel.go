@@ -123,6 +123,14 @@ func Now() int64 {
 	return int64(t.Sec)*1e9 + int64(t.Nsec)
 }
 
+// BootTicks is the clock that /proc/PID/stat gives a process's start in: a hundred ticks a second since boot, on all
+// architectures we are built for.
+func BootTicks() uint32 {
+	var t syscall.Timespec
+	syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, clockBoottime, uintptr(unsafe.Pointer(&t)), 0)
+	return uint32(int64(t.Sec)*100 + int64(t.Nsec)/1e7)
+}
+
 // Ignored says whether a signal is ignored (SIG_IGN).
 func Ignored(signal uint8) bool {
 	var old sigaction
@@ -182,6 +190,13 @@ func SetForeground(fd, pgid int) Errno {
 	p := int32(pgid)
 	_, _, e := syscall.RawSyscall(syscall.SYS_IOCTL, uintptr(fd), syscall.TIOCSPGRP, uintptr(unsafe.Pointer(&p)))
 	return e
+}
+
+// IsTerminal says whether a descriptor is a terminal, whosever: every terminal has a size, and nothing else has.
+func IsTerminal(fd int) bool {
+	var size [4]uint16
+	_, _, e := syscall.RawSyscall(syscall.SYS_IOCTL, uintptr(fd), syscall.TIOCGWINSZ, uintptr(unsafe.Pointer(&size)))
+	return e == 0
 }
 
 // LeaveTerminal gives up the terminal of our session.
@@ -281,7 +296,8 @@ func Dirents(fd int, into []byte) (n int, errno Errno) {
 	return int(r), 0
 }
 
-// Writable says whether a write to fd takes at least a line now, instead of blocking or raising SIGPIPE.
+// Writable says whether a write to fd takes at least a line now, instead of blocking or raising SIGPIPE. Of a terminal it
+// says only that there is some room: see IsTerminal.
 func Writable(fd int) bool {
 	p := PollFd{FD: int32(fd), Events: PollOut}
 	t := syscall.Timespec{}

@@ -53,8 +53,11 @@ func (l *Line) Seconds(ns int64) *Line {
 	return l.Text("s")
 }
 
-// End appends the newline, which always fits.
+// End appends the newline, which always fits, unless it is there already.
 func (l *Line) End() *Line {
+	if l.n > 0 && l.text[l.n-1] == '\n' {
+		return l
+	}
 	l.n = min(l.n, Size-1)
 	l.text[l.n] = '\n'
 	l.n++

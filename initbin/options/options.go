@@ -73,9 +73,24 @@ type Options struct {
 	// Container runtimes do not, so it is off under our own name.
 	ShellFallback bool
 
+	// AtEnd says who is told when the main process has ended and nobody is waited for: with a Linger of 0, or a Grace.
+	AtEnd AtEnd
+
 	// Show asks for a text instead of a program.
 	Show Show
 }
+
+// AtEnd says who gets SIGTERM when the main process has ended and nobody is waited for.
+type AtEnd uint8
+
+const (
+	// TellRest tells all that are left.
+	TellRest AtEnd = iota
+	// TellGroup tells the main process's group, as dumb-init does.
+	TellGroup
+	// TellNobody is tini's way.
+	TellNobody
+)
 
 // Show is a text the command line may ask for.
 type Show uint8
@@ -99,9 +114,9 @@ func Default() Options {
 func Named(name string) Options {
 	switch name {
 	case "tini", "tini-static", "docker-init":
-		return Options{SignalTarget: Main, ShellFallback: true}
+		return Options{SignalTarget: Main, ShellFallback: true, AtEnd: TellNobody}
 	case "dumb-init":
-		return Options{SignalTarget: Group, OwnSession: true, ShellFallback: true}
+		return Options{SignalTarget: Group, OwnSession: true, ShellFallback: true, AtEnd: TellGroup}
 	}
 	return Default()
 }
@@ -143,7 +158,7 @@ func (o Options) Environ(name, entry string) Options {
 		case entry == "DUMB_INIT_DEBUG=1":
 			o.Verbosity = 2
 		case entry == "DUMB_INIT_SETSID=0":
-			o.OwnSession, o.SignalTarget = false, Main
+			o.OwnSession, o.SignalTarget, o.AtEnd = false, Main, TellNobody
 		}
 	}
 	return o

@@ -32,6 +32,7 @@ func TestParse(t *testing.T) {
 			o.RemapExitCodes, o.ParentDeathSignal = Codes{}.With(143).With(0), 15
 		}), 1},
 		"dumb-init's": {"dumb-init", []string{"-c", "-r", "15:3", "--rewrite=1:0", "--rewrite", "QUIT:SIGTERM", "-v", "x"}, with(Named("dumb-init"), func(o *Options) {
+			o.AtEnd = TellNobody
 			o.SignalTarget, o.OwnSession, o.Verbosity = Main, false, 1
 			o.Rewrites = Rewrites{}.With(15, 3).With(1, 0).With(3, 15)
 		}), 1},
@@ -98,12 +99,12 @@ func TestEnviron(t *testing.T) {
 		name, entry string
 		want        Options
 	}{
-		{"tini", "TINI_SUBREAPER=", Options{SignalTarget: Main, ShellFallback: true, Subreaper: true}},
-		{"docker-init", "TINI_KILL_PROCESS_GROUP=1", Options{SignalTarget: Group, ShellFallback: true}},
-		{"tini", "TINI_VERBOSITY=3", Options{SignalTarget: Main, ShellFallback: true, Verbosity: 2}},
-		{"tini", "DUMB_INIT_SETSID=0", Options{SignalTarget: Main, ShellFallback: true}},
-		{"dumb-init", "DUMB_INIT_SETSID=0", Options{SignalTarget: Main, ShellFallback: true}},
-		{"dumb-init", "DUMB_INIT_DEBUG=1", Options{SignalTarget: Group, OwnSession: true, ShellFallback: true, Verbosity: 2}},
+		{"tini", "TINI_SUBREAPER=", Options{SignalTarget: Main, ShellFallback: true, AtEnd: TellNobody, Subreaper: true}},
+		{"docker-init", "TINI_KILL_PROCESS_GROUP=1", Options{SignalTarget: Group, ShellFallback: true, AtEnd: TellNobody}},
+		{"tini", "TINI_VERBOSITY=3", Options{SignalTarget: Main, ShellFallback: true, AtEnd: TellNobody, Verbosity: 2}},
+		{"tini", "DUMB_INIT_SETSID=0", Options{SignalTarget: Main, ShellFallback: true, AtEnd: TellNobody}},
+		{"dumb-init", "DUMB_INIT_SETSID=0", Options{SignalTarget: Main, ShellFallback: true, AtEnd: TellNobody}},
+		{"dumb-init", "DUMB_INIT_DEBUG=1", Options{SignalTarget: Group, OwnSession: true, ShellFallback: true, Verbosity: 2, AtEnd: TellGroup}},
 		{"init", "TINI_SUBREAPER=1", Default()},
 		{"init", "DUMB_INIT_DEBUG=1", Default()},
 	} {
@@ -184,7 +185,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		o.OwnSession, o.ShellFallback = false, false // only a name sets these
+		o.OwnSession, o.ShellFallback, o.AtEnd = false, false, TellRest // only a name sets these
 		back, n, problem := Parse(Default(), o.Args())
 		if problem.Err() != nil || n != len(o.Args()) {
 			t.Fatalf("%q is printed as %q, which is refused: %v", words, o.Args(), problem)

@@ -37,6 +37,7 @@ const (
 	wantTarget   = "auto, main, group or all"
 	wantWait     = "main or all"
 	wantEscalate = "shells or all"
+	wantAbsolute = "an absolute path"
 	wantCode     = "an exit code from 0 to 255"
 )
 
@@ -159,6 +160,9 @@ func (o Options) with(flag, value string) (result Options, want string) {
 		o.SignalTarget = Group
 	case "single-child":
 		o.SignalTarget, o.OwnSession = Main, false
+		if o.AtEnd == TellGroup {
+			o.AtEnd = TellNobody // dumb-init tells the main process, which is the one that has ended
+		}
 	case "wait":
 		o.WaitAll, ok = value == "all", value == "all" || value == "main"
 		want = wantWait
@@ -172,7 +176,11 @@ func (o Options) with(flag, value string) (result Options, want string) {
 		}
 		want = wantCode
 	case "termination-message":
-		o.TerminationMessage = value
+		// The init's own directory is not the program's.
+		if ok = value == "" || value[0] == '/'; ok {
+			o.TerminationMessage = value
+		}
+		want = wantAbsolute
 	case "procfile":
 		o.Procfile = value
 	case "subreaper":

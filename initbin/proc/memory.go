@@ -1,7 +1,7 @@
 package proc
 
-// OutOfMemory says whether the memory limit of a cgroup has killed a process: memory.events or memory.oom_control.
-func OutOfMemory(text []byte) bool {
+// OOMKills says how many processes the memory limit of a cgroup has killed: memory.events or memory.oom_control.
+func OOMKills(text []byte) (n uint64) {
 	const heading = "oom_kill "
 	for len(text) > 0 {
 		end := 0
@@ -9,9 +9,12 @@ func OutOfMemory(text []byte) bool {
 			end++
 		}
 		if begins(text[:end], heading) {
-			return end > len(heading) && text[len(heading)] != '0'
+			for _, digit := range text[len(heading):end] {
+				n = n*10 + uint64(digit-'0')
+			}
+			return n
 		}
 		text = text[min(end+1, len(text)):]
 	}
-	return false
+	return 0
 }

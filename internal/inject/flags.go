@@ -71,6 +71,9 @@ func (p *Plan) initOptions(c *container) (options.Options, error) {
 		if o.TerminationMessage = c.TerminationMessagePath; o.TerminationMessage == "" {
 			o.TerminationMessage = "/dev/termination-log"
 		}
+		if o.TerminationMessage[0] != '/' {
+			o.TerminationMessage = "/" + o.TerminationMessage // as container runtimes take it
+		}
 	}
 	if flags, ok := p.pod.Metadata.Annotations[v1alpha1.FlagsAnnotation+c.Name]; ok && !p.choice.noFlags {
 		words := strings.Fields(flags)
