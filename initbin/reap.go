@@ -9,7 +9,9 @@ import (
 // reap collects every child that has ended. SIGCHLD is one bit, however many children it stands for (signal(7)), so it
 // sweeps until there are no more, and only then is the end of a program acted upon.
 func (c *container) reap() {
-	const atMost = 4096 // of them in a row: between the children of a fork bomb a signal must come through
+	// So many in a row, that a signal comes through between the children of a fork bomb. It is the usual pid_max
+	// (proc(5)): a look at /proc for that signal costs more than reaping what would clutter it.
+	const atMost = 1 << 15
 	c.childless, c.moreToReap = false, false
 	options := 0
 	if c.terminal && c.pid != 1 {
