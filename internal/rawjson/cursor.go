@@ -76,6 +76,17 @@ func (c *cursor) enter() *Error {
 	return nil
 }
 
+// begin steps into the object or array that begins with the given byte, or over a null in its place.
+func (c *cursor) begin(with byte, what string) (null bool, err *Error) {
+	switch c.peek() {
+	case with:
+		return false, c.enter()
+	case 'n':
+		return true, c.word("null")
+	}
+	return false, c.unexpected(what)
+}
+
 // next steps to the next element of the array, or to the next name in the object, that ends with the given byte;
 // done after it has stepped over the end.
 func (c *cursor) next(first bool, end byte) (done bool, err *Error) {

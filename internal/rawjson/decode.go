@@ -145,14 +145,7 @@ func pointerReader(t reflect.Type) reader {
 func sliceReader(t reflect.Type) reader {
 	read := readerOf(t.Elem())
 	return func(c *cursor, v reflect.Value) *Error {
-		switch c.peek() {
-		case '[':
-		case 'n':
-			return c.word("null")
-		default:
-			return c.unexpected("an array")
-		}
-		if err := c.enter(); err != nil {
+		if null, err := c.begin('[', "an array"); null || err != nil {
 			return err
 		}
 		for i := 0; ; i++ {
@@ -184,14 +177,7 @@ func sliceReader(t reflect.Type) reader {
 func mapReader[T any](read reader) reader {
 	size := reflect.TypeFor[string]().Size() + reflect.TypeFor[T]().Size()
 	return func(c *cursor, v reflect.Value) *Error {
-		switch c.peek() {
-		case '{':
-		case 'n':
-			return c.word("null")
-		default:
-			return c.unexpected("an object")
-		}
-		if err := c.enter(); err != nil {
+		if null, err := c.begin('{', "an object"); null || err != nil {
 			return err
 		}
 		entries, value := map[string]T{}, new(T)
@@ -242,14 +228,7 @@ func structReader(t reflect.Type) reader {
 		fields = append(fields, field{name: name, index: i, read: readerOf(f.Type)})
 	}
 	return func(c *cursor, v reflect.Value) *Error {
-		switch c.peek() {
-		case '{':
-		case 'n':
-			return c.word("null")
-		default:
-			return c.unexpected("an object")
-		}
-		if err := c.enter(); err != nil {
+		if null, err := c.begin('{', "an object"); null || err != nil {
 			return err
 		}
 		seen := uint64(0)
