@@ -142,13 +142,13 @@ func Up(ctx context.Context, bin, self string, w io.Writer) (*Cluster, error) {
 	if err := writePKI(); err != nil {
 		return nil, fmt.Errorf("make the cluster's certificates: %w", err)
 	}
-	c, node, err := startNode(bin, self)
+	c, ended, err := startNode(bin, self)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.await(ctx, node, w); err != nil {
+	if err := c.await(ctx, ended, w); err != nil {
 		// The node's files stay for reading; the next Up or Down removes them.
-		stop(c.PID, node.ended)
+		stop(c.PID, ended)
 		return nil, err
 	}
 	return c, nil
@@ -172,13 +172,9 @@ func Down(w io.Writer) error {
 	return removeLeftovers()
 }
 
-// node is the started supervisor as its parent sees it.
-type node struct {
-	ended chan struct{}
-}
-
-// startNode starts the supervisor in namespaces of its own and joins it to the machine's network.
-func startNode(bin, self string) (*Cluster, *node, error) {
+// startNode starts the supervisor in namespaces of its own and joins it to the machine's network. ended is
+// closed when the supervisor has ended.
+func startNode(bin, self string) (c *Cluster, ended <-chan struct{}, err error) {
 	log, err := os.Create(nodeLog)
 	if err != nil {
 		return nil, nil, err
@@ -204,14 +200,14 @@ func startNode(bin, self string) (*Cluster, *node, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, nil, fmt.Errorf("start the node in its own namespaces: %w", err)
 	}
-	n := &node{ended: make(chan struct{})}
+	over := make(chan struct{})
 	go func() {
 		cmd.Wait()
-		close(n.ended)
+		close(over)
 	}()
-	c := &Cluster{PID: cmd.Process.Pid, Bin: bin}
+	c = &Cluster{PID: cmd.Process.Pid, Bin: bin}
 	if err := joinNetwork(c.PID); err != nil {
-		stop(c.PID, n.ended)
+		stop(c.PID, over)
 		return nil, nil, err
 	}
 	text, err := json.Marshal(c)
@@ -219,10 +215,10 @@ func startNode(bin, self string) (*Cluster, *node, error) {
 		err = os.WriteFile(stateFile, text, 0o644)
 	}
 	if err != nil {
-		stop(c.PID, n.ended)
+		stop(c.PID, over)
 		return nil, nil, err
 	}
-	return c, n, nil
+	return c, over, nil
 }
 
 // stop ends the node. SIGKILL to the first process of a PID namespace ends every process in it
@@ -239,7 +235,7 @@ func stop(pid int, ended <-chan struct{}) {
 }
 
 // await returns when the cluster serves and its node is ready.
-func (c *Cluster) await(ctx context.Context, n *node, w io.Writer) error {
+func (c *Cluster) await(ctx context.Context, ended <-chan struct{}, w io.Writer) error {
 	config, err := c.RESTConfig()
 	if err != nil {
 		return err
@@ -285,7 +281,7 @@ func (c *Cluster) await(ctx context.Context, n *node, w io.Writer) error {
 				break
 			}
 			select {
-			case <-n.ended:
+			case <-ended:
 				return fmt.Errorf("the node ended while waiting until %s; %s ends with:\n%s", step.what, nodeLog, tail(nodeLog, 12))
 			case <-ctx.Done():
 				return fmt.Errorf("gave up waiting until %s (logs are in %s): %w", step.what, filepath.Dir(nodeLog), err)
