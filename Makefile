@@ -246,7 +246,14 @@ bench: deps build ## measure the init beside tini, dumb-init and catatonit, admi
 	go run ./test/bench/admission
 	go run ./test/bench/lookup
 
+# golangci-lint is pinned in a module of its own, too: its own dependencies are many. It takes minutes to build, once.
+LINTER := $(BIN)/golangci-lint
+$(LINTER): test/lint/go.mod
+	@mkdir -p $(BIN); echo "building golangci-lint (once, 2 to 4 minutes) ..."; cd test/lint && \
+		$(GO_BUILD) -ldflags "-s -w" -o $(abspath $@) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
 .PHONY: lint
-lint: verify ## gofmt, go vet and make verify
+lint: verify $(LINTER) ## gofmt, go vet, golangci-lint and make verify
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "run gofmt -w on:"; echo "$$bad"; exit 1; }
 	go vet ./...
+	$(LINTER) run ./...

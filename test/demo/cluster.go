@@ -13,7 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
@@ -23,6 +22,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/remotecommand"
 	watchtools "k8s.io/client-go/tools/watch"
+	"k8s.io/streaming/pkg/httpstream"
 )
 
 // patience is how long each thing that the cluster does may take; on a busy machine most need some seconds.
@@ -129,7 +129,7 @@ func (c cluster) runPod(ctx context.Context, namespace string, pod *corev1.Pod) 
 	select {
 	case <-log.up:
 	case <-log.ended:
-		return outcome{}, fmt.Errorf("follow the log of the pod %s: it ended without a line (%v); the program did not start", name, log.err)
+		return outcome{}, fmt.Errorf("follow the log of the pod %s: it ended without a line (%w); the program did not start", name, log.err)
 	}
 	select {
 	case <-time.After(settle):
