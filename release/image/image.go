@@ -45,6 +45,9 @@ var (
 		Description: "The admission webhook that gives every pod a real PID 1."}
 )
 
+// All are both.
+var All = []Spec{Init, Webhook}
+
 // user is numeric, so that the kubelet can tell that it is not root.
 const user = "65532:65532"
 
@@ -89,7 +92,7 @@ func (s Spec) build(program string, platform v1.Platform, version string, create
 	config = config.DeepCopy()
 	config.OS, config.Architecture, config.Variant = platform.OS, platform.Architecture, platform.Variant
 	config.Created = v1.Time{Time: created}
-	config.Config = v1.Config{Entrypoint: []string{"/" + s.Program}, User: user, Labels: s.labels(version), WorkingDir: "/"}
+	config.Config = v1.Config{Entrypoint: []string{"/" + s.Program}, User: user, Labels: s.labels(version)}
 	return mutate.ConfigFile(image, config)
 }
 
@@ -152,6 +155,9 @@ func (s Spec) Reference(repository, tag string, plainHTTP bool) (name.Tag, error
 	var options []name.Option
 	if plainHTTP {
 		options = append(options, name.Insecure)
+	}
+	if repository == "" {
+		return name.Tag{}, errors.New("the images need an image repository, HOST/PATH, for example registry.example/podinit")
 	}
 	reference, err := name.NewTag(strings.TrimSuffix(repository, "/")+"/"+s.Name+":"+tag, options...)
 	if err != nil {

@@ -41,15 +41,15 @@ type File struct {
 	Text []byte
 }
 
-// Platform is what a program is built for.
-type Platform struct{ OS, Architecture string }
+// Target is a program on the platform that it is built for.
+type Target struct{ Package, OS, Architecture string }
 
-// Modules lists the modules of the packages and of all they import, on any of the platforms, less the main module, whose
-// licence is the repository's own. Packages are patterns for "go list", run in the current directory.
-func Modules(packages []string, platforms []Platform) ([]Module, error) {
+// Modules lists the modules of the targets and of all they import, less the main module, whose licence is the repository's
+// own. "go list" runs in the current directory.
+func Modules(targets []Target) ([]Module, error) {
 	all := map[string]module{}
-	for _, platform := range platforms {
-		if err := list(all, packages, platform); err != nil {
+	for _, target := range targets {
+		if err := list(all, target); err != nil {
 			return nil, err
 		}
 	}
@@ -85,10 +85,10 @@ type module struct {
 	directories map[string]bool
 }
 
-// list adds what the packages import on one platform.
-func list(modules map[string]module, packages []string, platform Platform) error {
-	command := exec.Command("go", append([]string{"list", "-deps", "-json=Dir,Standard,Module"}, packages...)...)
-	command.Env = append(os.Environ(), "GOOS="+platform.OS, "GOARCH="+platform.Architecture)
+// list adds what one target imports.
+func list(modules map[string]module, target Target) error {
+	command := exec.Command("go", "list", "-deps", "-json=Dir,Standard,Module", target.Package)
+	command.Env = append(os.Environ(), "GOOS="+target.OS, "GOARCH="+target.Architecture)
 	var complaint bytes.Buffer
 	command.Stderr = &complaint
 	output, err := command.Output()

@@ -13,7 +13,10 @@ import (
 
 // The modules of a real program, from the module cache.
 func TestModules(t *testing.T) {
-	modules, err := Modules([]string{"github.com/podinit/podinit/internal/registry"}, []Platform{{"linux", "amd64"}, {"windows", "arm64"}})
+	modules, err := Modules([]Target{
+		{"github.com/podinit/podinit/internal/registry", "linux", "amd64"},
+		{"github.com/podinit/podinit/internal/registry", "windows", "arm64"},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +52,7 @@ func TestModules(t *testing.T) {
 }
 
 func TestModulesOfNoPackage(t *testing.T) {
-	if _, err := Modules([]string{"./nowhere"}, []Platform{{"linux", "amd64"}}); err == nil || !strings.Contains(err.Error(), "nowhere") {
+	if _, err := Modules([]Target{{"./nowhere", "linux", "amd64"}}); err == nil || !strings.Contains(err.Error(), "nowhere") {
 		t.Errorf("got %v, want an error that names the package", err)
 	}
 }
