@@ -51,6 +51,9 @@ var All = []Spec{Init, Webhook}
 // user is numeric, so that the kubelet can tell that it is not root.
 const user = "65532:65532"
 
+// path is what Docker and buildah set where a Dockerfile sets none.
+const path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 // variants are what the Makefile compiles for, where an architecture has several that differ in the registry's eyes.
 var variants = map[string]string{"arm": "v7"}
 
@@ -92,7 +95,7 @@ func (s Spec) build(program string, platform v1.Platform, version string, create
 	config = config.DeepCopy()
 	config.OS, config.Architecture, config.Variant = platform.OS, platform.Architecture, platform.Variant
 	config.Created = v1.Time{Time: created}
-	config.Config = v1.Config{Entrypoint: []string{"/" + s.Program}, User: user, Labels: s.labels(version)}
+	config.Config = v1.Config{Entrypoint: []string{"/" + s.Program}, User: user, Env: []string{path}, Labels: s.labels(version)}
 	return mutate.ConfigFile(image, config)
 }
 
@@ -115,11 +118,11 @@ func WriteArchive(file string, index v1.ImageIndex, reference name.Tag, created 
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(directory)) }()
-	path, err := layout.Write(directory, empty.Index)
+	written, err := layout.Write(directory, empty.Index)
 	if err != nil {
 		return err
 	}
-	if err := path.AppendIndex(index, layout.WithAnnotations(map[string]string{
+	if err := written.AppendIndex(index, layout.WithAnnotations(map[string]string{
 		"org.opencontainers.image.ref.name": reference.TagStr(),
 		"io.containerd.image.name":          reference.Name(),
 	})); err != nil {
@@ -128,6 +131,9 @@ func WriteArchive(file string, index v1.ImageIndex, reference name.Tag, created 
 	files, err := archive.FromDirectory(directory)
 	if err != nil {
 		return err
+	}
+	for i := range files {
+		files[i].Executable = false // layout makes some so
 	}
 	return archive.Create(file, func(to io.Writer) error { return archive.WriteTar(to, files, created) })
 }

@@ -47,7 +47,7 @@ func TestBuild(t *testing.T) {
 		if got := config.Platform().String(); got != m.Platform.String() {
 			t.Errorf("the image for %s says that it is for %s", m.Platform, got)
 		}
-		want := v1.Config{Entrypoint: []string{"/init"}, User: "65532:65532", Labels: Init.labels("v1.2.3")}
+		want := v1.Config{Entrypoint: []string{"/init"}, User: "65532:65532", Env: []string{path}, Labels: Init.labels("v1.2.3")}
 		if diff := cmp.Diff(want, config.Config); diff != "" {
 			t.Errorf("config (-want +got):\n%s", diff)
 		}

@@ -228,11 +228,11 @@ func testImage(t *testing.T, sources string, img v1.Image, platform v1.Platform,
 	extract(t, img, root)
 	switch {
 	case target == "init" && platform.Architecture == runtime.GOARCH:
-		if got := strings.TrimSpace(runIn(t, root, "chroot", "--userspec=65532:65532", root, "/"+program, "version")); got != version {
+		if got := strings.TrimSpace(runIn(t, root, "chroot", "--userspec=65532:65532", root, "/"+program, "version")); got != "podinit "+version {
 			t.Errorf("init version prints %q, want %s", got, version)
 		}
 	case target == "init":
-		if got := strings.TrimSpace(runIn(t, root, emulator(platform.Architecture), filepath.Join(root, program), "version")); got != version {
+		if got := strings.TrimSpace(runIn(t, root, emulator(platform.Architecture), filepath.Join(root, program), "version")); got != "podinit "+version {
 			t.Errorf("init version prints %q under the emulator, want %s", got, version)
 		}
 	default:
