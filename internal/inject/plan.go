@@ -449,18 +449,18 @@ func (p *Plan) decide(d *Decision) {
 	if program, d.Reason, d.Detail = p.program(c); d.Reason != "" {
 		return
 	}
-	options, err := p.initOptions(c)
+	options, stopSignals, err := p.initOptions(c)
 	switch {
 	case err != nil:
 		d.Reason, d.Detail = v1alpha1.ReasonInvalidFlags, err.Error()
 	case unfit != "":
 		d.Reason = unfit
 	default:
-		d.Reason = leaveProgramAlone(program.words(c))
+		d.Reason = program.leaveAlone(c)
 	}
 	if d.Reason == "" {
 		d.Source, d.Digest = program.source, program.digest
-		d.Command = wrap(options, program.command)
+		d.Command = wrap(options, withStopSignals(program.platforms, stopSignals), program.command)
 		d.Args = program.args
 		d.Image = p.pin(d)
 	}
