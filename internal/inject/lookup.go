@@ -38,7 +38,7 @@ func (p *Plan) lookUp(c *container) {
 	if _, asked := p.askedBefore(c); asked {
 		required = true
 	}
-	reference, err := imageconfig.ParseReference(c.Image)
+	reference, err := p.reference(c)
 	if err != nil {
 		return
 	}
@@ -47,6 +47,25 @@ func (p *Plan) lookUp(c *container) {
 		PullSecrets: p.pullSecrets,
 	}
 	p.Lookups = append(p.Lookups, Lookup{Container: c.Name, Query: q, Required: required})
+}
+
+// reference is an image's name, taken apart, or why it is none.
+type reference struct {
+	parsed imageconfig.Reference
+	err    error
+}
+
+// reference of a container's image. It is taken apart once.
+func (p *Plan) reference(c *container) (imageconfig.Reference, error) {
+	r, ok := p.references[c.Image]
+	if !ok {
+		r.parsed, r.err = imageconfig.ParseReference(c.Image)
+		if p.references == nil {
+			p.references = map[string]reference{}
+		}
+		p.references[c.Image] = r
+	}
+	return r.parsed, r.err
 }
 
 // told says whether the Pod or the profile says what the container's image runs.
@@ -179,7 +198,7 @@ func (p *Plan) askedBefore(c *container) (v1alpha1.ContainerStatus, bool) {
 // pin is the container's image with the digest that was looked up, so that no node runs another; "" if it is to stay as
 // it is. The tag stays, for people and policies to read.
 func (p *Plan) pin(d *Decision) string {
-	reference, err := imageconfig.ParseReference(d.container.Image)
+	reference, err := p.reference(d.container)
 	_, digest, _, known := p.lookedUp(d.container)
 	if p.profile.spec.PinDigest != v1alpha1.PinOnLookup || d.Source != v1alpha1.SourceRegistry || !known || err != nil || reference.Pinned() {
 		return ""

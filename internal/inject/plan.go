@@ -78,6 +78,8 @@ type Plan struct {
 	replacedInPlace bool
 	// storageLimitTooSmall is set where the volume of the init could have the Pod evicted.
 	storageLimitTooSmall bool
+	// references are the containers' images, taken apart, by their names.
+	references map[string]reference
 	// before is the status that the Pod came with, once somebody has asked for it.
 	before *v1alpha1.Status
 }
@@ -142,10 +144,23 @@ func NewPlan(config Config, setting Setting, pod *Pod) *Plan {
 	if plan.Reason == "" && plan.Delivery == v1alpha1.DeliveryInitContainer {
 		plan.storageLimitTooSmall = storageLimitTooSmall(pod.Spec)
 	}
-	plan.decideAll("initContainers", pod.Spec.InitContainers)
-	plan.decideAll("containers", pod.Spec.Containers)
-	plan.keepSELinuxLevel()
+	plan.decideContainers()
 	return plan
+}
+
+// With is the plan that NewPlan makes if the Setting has these Images.
+func (p *Plan) With(images map[string]LookedUp) *Plan {
+	next := *p
+	next.setting.Images = images
+	next.Lookups, next.Containers = nil, nil
+	next.decideContainers()
+	return &next
+}
+
+func (p *Plan) decideContainers() {
+	p.decideAll("initContainers", p.pod.Spec.InitContainers)
+	p.decideAll("containers", p.pod.Spec.Containers)
+	p.keepSELinuxLevel()
 }
 
 // Wraps says whether any container is to be wrapped.

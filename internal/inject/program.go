@@ -71,10 +71,13 @@ func (p *Plan) program(c *container) (program, v1alpha1.Reason, string) {
 // program is what the image runs in a container, with args of its own or without.
 func (i image) program(ownArgs bool) (program, error) {
 	found := program{source: i.source, digest: i.digest}
-	nothing := imageconfig.ErrNoProgram
-	same := true
+	nothing, same := imageconfig.ErrNoProgram, true
 	for n, config := range i.configs {
 		command, args, err := config.Process(ownArgs)
+		if len(i.configs) == 1 {
+			found.command, found.args = command, args
+			return found, err
+		}
 		if err == nil {
 			nothing = nil
 		}
@@ -131,7 +134,7 @@ func (p *Plan) registryImage(c *container) (image, v1alpha1.Reason, string) {
 	if c.ImagePullPolicy == "Never" {
 		return image{}, v1alpha1.ReasonNeverPulled, ""
 	}
-	if _, err := imageconfig.ParseReference(c.Image); err != nil {
+	if _, err := p.reference(c); err != nil {
 		return image{}, v1alpha1.ReasonInvalidImage, err.Error()
 	}
 	configs, digest, failure, ok := p.lookedUp(c)
