@@ -35,7 +35,7 @@ func (i Injector) Mutate(ctx context.Context, request Request) (Answer, error) {
 	var answer Answer
 	if i.Images != nil && len(plan.Lookups) > 0 {
 		if setting.Images, answer.Lookups = i.lookUp(ctx, plan.Lookups); len(setting.Images) > 0 {
-			plan = inject.NewPlan(i.Config, setting, pod)
+			plan = plan.With(setting.Images)
 		}
 	}
 	answer.Warnings = plan.Warnings()

@@ -43,6 +43,13 @@ func set(place **byte, text []byte) {
 	*(*uintptr)(unsafe.Pointer(place)) = uintptr(unsafe.Pointer(unsafe.SliceData(text)))
 }
 
+// MoveArgs moves n arguments from one place to another further on; what was there is gone.
+func (b *Block) MoveArgs(from, to, n int) {
+	for i := n - 1; i >= 0; i-- {
+		*(*uintptr)(unsafe.Pointer(b.Argv(to + i))) = *(*uintptr)(unsafe.Pointer(b.Argv(from + i)))
+	}
+}
+
 // Args is the arguments from the first-th on. The slice itself is mapped: unmap it when they have been read.
 func (b *Block) Args(first int) ([]string, Mapping, Errno) {
 	n := b.Count() - first
