@@ -20,6 +20,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/podinit/podinit/internal/cli/exit"
+	"github.com/podinit/podinit/internal/cli/inject"
 	"github.com/podinit/podinit/internal/cli/output"
 	"github.com/podinit/podinit/internal/cli/version"
 )
@@ -89,6 +90,7 @@ func newCommand(name string, streams genericiooptions.IOStreams) (root *cobra.Co
 	flags := genericclioptions.NewConfigFlags(true)
 	flags.AddFlags(root.PersistentFlags())
 	for _, add := range []func(*genericclioptions.ConfigFlags, genericiooptions.IOStreams) *cobra.Command{
+		inject.NewCommand,
 		version.NewCommand,
 	} {
 		root.AddCommand(add(flags, streams))
