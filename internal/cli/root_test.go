@@ -33,7 +33,7 @@ func TestExitCodes(t *testing.T) {
 		{"an argument too many", []string{"version", "x"}, exit.Usage, "See 'podinit version --help'"},
 		{"a wrong value", []string{"version", "-o", "xml"}, exit.Usage, "choose one of table, json, yaml"},
 		{"an argument for -f", []string{"inject", "x.yaml"}, exit.Usage, "-f x.yaml"},
-		{"inject without -f", []string{"inject"}, exit.Usage, "filename"},
+		{"inject without -f", []string{"inject"}, exit.Usage, "-f FILE"},
 		{"no such cluster", []string{"version", "--server", "http://127.0.0.1:1"}, exit.Failed, "--client asks no cluster"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -81,8 +81,10 @@ func NewCommand(flags *genericclioptions.ConfigFlags, streams genericiooptions.I
 	c.files.AddFlags(cmd)
 	c.planner.AddFlags(cmd)
 	cmd.Flags().BoolVar(&c.diff, "diff", false, "print a unified diff instead of the manifests; exit code 1 if there is a difference")
-	_ = cmd.MarkFlagRequired("filename") // it fails only for flags that are not there
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		if len(c.files.Names) == 0 {
+			return exit.With(exit.Usage, fmt.Errorf("name what to wrap: -f FILE, -f DIRECTORY, or -f - for the standard input; see '%s --help'", cmd.CommandPath()))
+		}
 		c.namespace = *flags.Namespace
 		if c.injector, err = c.planner.New(cmd.Context(), flags, streams); err != nil {
 			return err

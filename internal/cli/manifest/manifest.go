@@ -53,18 +53,19 @@ func Read(text string) ([]*Document, error) {
 	return documents, nil
 }
 
-// split cuts a manifest before every separator. Together the parts are the text.
+// split cuts a manifest before every separator, and after every end. Together the parts are the text.
 func split(text string) []string {
 	if parts, ok := splitJSON(text); ok {
 		return parts
 	}
 	var parts []string
-	begin := 0
+	begin, ended := 0, false
 	for at := 0; at < len(text); {
-		if at > begin && separator(text[at:]) {
+		if at > begin && (ended || marks(text[at:], "---")) {
 			parts = append(parts, text[begin:at])
 			begin = at
 		}
+		ended = marks(text[at:], "...")
 		next := strings.IndexByte(text[at:], '\n')
 		if next < 0 {
 			break
@@ -74,9 +75,9 @@ func split(text string) []string {
 	return append(parts, text[begin:])
 }
 
-// separator says whether a line separates documents: "---" and nothing, or a space, after it.
-func separator(line string) bool {
-	rest, ok := strings.CutPrefix(line, "---")
+// marks says whether a line begins or ends a document: with "---" or "...", and nothing or a space after it.
+func marks(line, mark string) bool {
+	rest, ok := strings.CutPrefix(line, mark)
 	return ok && (rest == "" || strings.IndexByte(" \t\r\n", rest[0]) >= 0)
 }
 
@@ -282,24 +283,21 @@ func unmerge(n *yaml.Node) {
 
 // rendered is what a document is to mean, written anew in the way it was: JSON or YAML.
 func rendered(text string, want value) (string, error) {
-	raw := want.json()
 	if strings.HasPrefix(strings.TrimSpace(text), "{") {
 		var b bytes.Buffer
-		if err := json.Indent(&b, raw, "", "  "); err != nil {
+		if err := json.Indent(&b, want.json(), "", "  "); err != nil {
 			return "", err
 		}
 		return text[:strings.IndexByte(text, '{')] + b.String() + "\n", nil
 	}
-	out, err := sigsyaml.JSONToYAML(raw)
-	return head(text) + string(out), err
+	lines := style{mapping: 2}.block(want)
+	return head(text) + strings.Join(lines, "\n") + "\n", nil
 }
 
-// head is the separator and the comments before a document.
+// head is the separator before a document.
 func head(text string) string {
-	if separator(text) {
-		if end := strings.IndexByte(text, '\n'); end >= 0 {
-			return "---\n"
-		}
+	if marks(text, "---") {
+		return "---\n"
 	}
 	return ""
 }

@@ -18,6 +18,7 @@ func TestSplit(t *testing.T) {
 		{"---\na: b\n--- # c\r\nd: e", []string{"---\na: b\n", "--- # c\r\nd: e"}},
 		{"a: |\n  ---\n  x\n---not: a separator\n", []string{"a: |\n  ---\n  x\n---not: a separator\n"}},
 		{"\ufeff{} \n[1]{\"a\":1}\n", []string{"\ufeff{}", " \n[1]", "{\"a\":1}\n"}},
+		{"a: b\n... # end\nc: d\n---\n", []string{"a: b\n... # end\n", "c: d\n", "---\n"}},
 		{"{a: b}\n---\nc: d\n", []string{"{a: b}\n", "---\nc: d\n"}},
 	} {
 		if diff := cmp.Diff(test.want, split(test.text)); diff != "" {
