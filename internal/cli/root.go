@@ -20,6 +20,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/podinit/podinit/internal/cli/exit"
+	"github.com/podinit/podinit/internal/cli/explain"
 	"github.com/podinit/podinit/internal/cli/inject"
 	"github.com/podinit/podinit/internal/cli/output"
 	"github.com/podinit/podinit/internal/cli/version"
@@ -91,6 +92,7 @@ func newCommand(name string, streams genericiooptions.IOStreams) (root *cobra.Co
 	flags.AddFlags(root.PersistentFlags())
 	for _, add := range []func(*genericclioptions.ConfigFlags, genericiooptions.IOStreams) *cobra.Command{
 		inject.NewCommand,
+		explain.NewCommand,
 		version.NewCommand,
 	} {
 		root.AddCommand(add(flags, streams))
