@@ -24,7 +24,7 @@ func run(t *testing.T, args ...string) (string, error) {
 	var out bytes.Buffer
 	command := explain.NewCommand(genericclioptions.NewConfigFlags(true), genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &bytes.Buffer{}})
 	command.SilenceErrors, command.SilenceUsage = true, true
-	command.SetArgs(args)
+	command.SetArgs(append([]string{}, args...)) // nil would mean os.Args
 	err := command.ExecuteContext(t.Context())
 	return out.String(), err
 }
@@ -35,7 +35,7 @@ func TestGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		file := "testdata/mixed." + format
+		file := "testdata/mixed.explained." + format
 		if *update {
 			if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 				t.Fatal(err)
