@@ -39,9 +39,11 @@ help: ## list the targets
 ## Build
 
 .PHONY: build
-build: ## build the init and the webhook into bin/linux/$(ARCH)
+build: ## build the init, the webhook and the CLI into bin/linux/$(ARCH), and the host's own CLI into bin
 	GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -buildmode=exe -ldflags "-s -w -E main.entry $(VERSION_X)" -o $(BIN)/linux/$(ARCH)/init ./initbin
 	GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -ldflags "-s -w $(VERSION_X)" -o $(BIN)/linux/$(ARCH)/podinit-webhook ./cmd/podinit-webhook
+	GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -ldflags "-s -w $(VERSION_X)" -o $(BIN)/linux/$(ARCH)/podinit ./cmd/podinit
+	$(GO_BUILD) -ldflags "-s -w $(VERSION_X)" -o $(BIN)/podinit ./cmd/podinit
 
 # A Docker client without an engine is no use, so the engine is asked.
 IMAGE_BUILDER = $$(if docker info >/dev/null 2>&1; then echo docker; elif command -v buildah >/dev/null; then echo buildah; \
