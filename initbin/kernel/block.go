@@ -33,8 +33,10 @@ func (b *Block) Env(i int) (entry string, ok bool) {
 
 func (b *Block) env(i int) **byte { return b.Argv(b.Count() + 1 + i) }
 
-// SetArg and SetEnv put a string in place of one. They write an address as a number: text must live outside the heap.
+// SetArg puts a string in place of an argument. It writes an address as a number: text must live outside the heap.
 func (b *Block) SetArg(i int, text []byte) { set(b.Argv(i), text) }
+
+// SetEnv does the same in the environment.
 func (b *Block) SetEnv(i int, text []byte) { set(b.env(i), text) }
 
 func set(place **byte, text []byte) {

@@ -333,11 +333,11 @@ func (p *Plan) containerNameTwice() bool {
 	seen := map[string]bool{}
 	for _, containers := range [][]container{p.pod.Spec.InitContainers, p.pod.Spec.Containers} {
 		for i := range containers {
-			if name := containers[i].Name; seen[name] {
+			name := containers[i].Name
+			if seen[name] {
 				return true
-			} else {
-				seen[name] = true
 			}
+			seen[name] = true
 		}
 	}
 	return false
