@@ -21,13 +21,40 @@ const (
 	maxLookups = 8
 )
 
-// LookedUp is one lookup, for the metrics.
+// LookedUp is one lookup, for the metrics and the log.
 type LookedUp struct {
+	// Container that it was for; for the log alone.
+	Container string
 	// Outcome is where the image was found, or the reason why it was not.
 	Outcome string
 	Took    time.Duration
-	// Ignored is how many of the Pod's credentials could not be used.
-	Ignored int
+	// Failure says what was tried and what came of it; nil if the image was found. It holds no secret.
+	Failure error
+	// Ignored says which of the Pod's credentials could not be used, and why. They hold no secret.
+	Ignored []error
+}
+
+// lookupLine is a LookedUp in the log.
+type lookupLine struct {
+	Container string   `json:"container"`
+	Outcome   string   `json:"outcome"`
+	Seconds   float64  `json:"seconds"`
+	Failure   string   `json:"failure,omitempty"`
+	Ignored   []string `json:"ignored,omitempty"`
+}
+
+func lookupLines(lookups []LookedUp) []lookupLine {
+	lines := make([]lookupLine, len(lookups))
+	for i, l := range lookups {
+		lines[i] = lookupLine{Container: l.Container, Outcome: l.Outcome, Seconds: l.Took.Seconds()}
+		if l.Failure != nil {
+			lines[i].Failure = shorten(l.Failure.Error(), maxText)
+		}
+		for _, err := range l.Ignored {
+			lines[i].Ignored = append(lines[i].Ignored, shorten(err.Error(), maxText))
+		}
+	}
+	return lines
 }
 
 // lookUp finds the answers to a plan's questions, by the name of the container. Only what is nice to have and not known
@@ -71,7 +98,11 @@ func (i Injector) lookUp(ctx context.Context, lookups []inject.Lookup) (map[stri
 			mu.Lock()
 			defer mu.Unlock()
 			answer(lookup.Container, inject.LookedUp{Image: found.Image, Failure: failure})
-			told = append(told, LookedUp{Outcome: outcome, Took: time.Since(start), Ignored: len(found.Ignored)})
+			line := LookedUp{Container: lookup.Container, Outcome: outcome, Took: time.Since(start), Ignored: found.Ignored}
+			if failure != nil { // a nil *Failure in an error is not nil
+				line.Failure = failure
+			}
+			told = append(told, line)
 		})
 	}
 	all.Wait()

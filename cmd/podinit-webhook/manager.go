@@ -84,11 +84,10 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 	if err := certificate.watch(ctx, manager.GetCache()); err != nil {
 		return nil, err
 	}
-	if err := metrics.Registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "podinit_certificate_expiry_seconds",
-		Help: "When the certificate that is served ends, in seconds since 1970; 0 while there is none.",
-	}, certificate.expiry)); err != nil {
-		return nil, fmt.Errorf("setting up metrics: %w", err)
+	for _, metric := range []prometheus.Collector{webhook.NewCertificateExpiry(certificate.expiry), webhook.NewBuildInfo(version.Version)} {
+		if err := metrics.Registry.Register(metric); err != nil {
+			return nil, fmt.Errorf("setting up metrics: %w", err)
+		}
 	}
 	injected, err := addRotator(manager, o, secret)
 	if err != nil {
@@ -100,7 +99,7 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 		return nil, err
 	}
 
-	images, err := newImages(o, manager.GetAPIReader())
+	images, err := newImages(o, manager.GetAPIReader(), metrics.Registry)
 	if err != nil {
 		return nil, err
 	}
