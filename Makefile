@@ -177,10 +177,10 @@ demo: cluster-up cluster-deploy ## the same troubled pods without and with podin
 
 ## Test
 
-GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(e2e|cluster|image|conformance)(/.*)?)$$')
+GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(e2e|cluster|image|conformance|observe)(/.*)?)$$')
 
 .PHONY: test
-test: deps lint test-race test-init test-conformance test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real thing
+test: deps lint test-race test-observe test-init test-conformance test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real thing
 
 .PHONY: test-unit
 test-unit: ## the tests that need nothing but Go, in seconds
@@ -189,6 +189,11 @@ test-unit: ## the tests that need nothing but Go, in seconds
 .PHONY: test-race
 test-race:
 	CGO_ENABLED=1 go test -race $(GO_UNIT) ./test/image
+
+.PHONY: test-observe
+test-observe: deps ## the alerts with promtool, and the metrics that alerts and dashboard name
+	go -C test/observe/promql vet .
+	go test -count=1 ./test/observe
 
 .PHONY: test-init
 test-init: deps ## the init's own tests, in PID namespaces of their own, on every architecture (root)
