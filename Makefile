@@ -230,13 +230,14 @@ test-e2e: cluster-up cluster-deploy ## the suites on the real cluster (root)
 # controller-gen is pinned in a module of its own. $(call generate,directory) writes what is generated below a directory.
 CONTROLLER_GEN := go tool -modfile=api/generate/go.mod controller-gen
 define generate
-	mkdir -p $(1)/api/v1alpha1 $(1)/config/crd $(1)/docs
+	mkdir -p $(1)/api/v1alpha1 $(1)/config/crd $(1)/docs/reference
 	$(CONTROLLER_GEN) object crd paths=./api/... output:object:dir=$(1)/api/v1alpha1 output:crd:dir=$(1)/config/crd
 	go run ./internal/reason/document >$(1)/docs/reasons.md
+	go run ./internal/reference/document $(1)/docs/reference
 endef
 
 .PHONY: generate
-generate: ## write the CustomResourceDefinition, deep copies and docs/reasons.md from the source
+generate: ## write the CustomResourceDefinition, deep copies, docs/reasons.md and docs/reference from the source
 	@$(call generate,.)
 
 .PHONY: verify

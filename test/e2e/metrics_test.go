@@ -77,7 +77,7 @@ func unreachable(t *testing.T, ignore, fail string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := configurations.Delete(t.Context(), configuration.Name, metav1.DeleteOptions{}); err != nil {
+		if err := configurations.Delete(context.Background(), configuration.Name, metav1.DeleteOptions{}); err != nil {
 			t.Error(err)
 		}
 	})
