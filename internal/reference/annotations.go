@@ -24,7 +24,7 @@ var keys = []struct {
 		"The containers to wrap, and no others. Init containers and sidecars can be named too."},
 	{v1alpha1.SkipContainersAnnotation, "annotation of a pod", "names, separated by commas",
 		"Containers to leave alone."},
-	{v1alpha1.FlagsAnnotation + "<container>", "annotation of a pod", "flags, as a shell would read them",
+	{v1alpha1.FlagsAnnotation + "<container>", "annotation of a pod", "flags, separated by spaces",
 		"[Flags of the init](flags.md#init) for one container, after those of the profile."},
 	{v1alpha1.EntrypointAnnotation + "<container>", "annotation of a pod", "a JSON array of strings",
 		"What the container's image runs, for a container without `command`. Meant literally: `$` means nothing in it."},

@@ -40,7 +40,7 @@ func metrics(string) (string, error) {
 Names of pods, namespaces, images and registries are no labels. Every value of ` + "`action`, `reason` and `source`, and of `outcome` of requests,\nis there from the start. " +
 		"`outcome` of lookups is `cache`, `registry` or `stale`, or the [reason](../reasons.md) why the image was not found." + `
 
-Besides, there are the usual metrics of controller-runtime (` + "`controller_runtime_webhook_…`, `certwatcher_…`, `rest_client_…`), of the Go\nruntime (`go_…`) and of the process (`process_…`" + `).
+Besides, there are the usual metrics of the client library (` + "`rest_client_…`), of the Go runtime (`go_…`) and of the process\n(`process_…`)." + `
 `, nil
 }
 
