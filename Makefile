@@ -177,7 +177,7 @@ demo: cluster-up cluster-deploy ## the same troubled pods without and with podin
 
 ## Test
 
-GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(e2e|cluster|image|conformance|observe)(/.*)?)$$')
+GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(e2e|cluster|image|conformance|observe|docs/run)(/.*)?)$$')
 
 .PHONY: test
 test: deps lint test-race test-observe test-init test-conformance test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real thing
@@ -225,7 +225,13 @@ test-cluster: cluster-deps cluster-programs ## the test cluster itself: up, cras
 test-e2e: cluster-up cluster-deploy ## the suites on the real cluster (root)
 	go run ./test/demo -kubeconfig $$($(CLUSTER) kubeconfig) -registry $$($(CLUSTER) registry)
 	go test -count=1 -timeout 30m -v ./test/e2e -args -generated $(GENERATED_PODS)
+	go test -count=1 -timeout 10m -v ./test/docs/run
 	@$(MAKE) cluster-down
+
+.PHONY: test-docs
+test-docs: cluster-up cluster-deploy ## every command of the documentation, on the real cluster (root)
+	go test -count=1 ./test/docs
+	go test -count=1 -timeout 10m -v ./test/docs/run
 
 # controller-gen is pinned in a module of its own. $(call generate,directory) writes what is generated below a directory.
 CONTROLLER_GEN := go tool -modfile=api/generate/go.mod controller-gen

@@ -62,7 +62,7 @@ type Marker struct {
 	Text string
 }
 
-// Read reads README.md and all pages in docs, sorted by path.
+// Read reads all pages at the root and in docs, sorted by path.
 func Read(root string) ([]Page, error) {
 	var paths []string
 	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md"} {

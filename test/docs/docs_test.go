@@ -53,7 +53,7 @@ func TestLinks(t *testing.T) {
 		}
 	}
 	for _, p := range pages {
-		if p.Path != "README.md" && !linked[p.Path] {
+		if strings.HasPrefix(p.Path, "docs/") && !linked[p.Path] {
 			t.Errorf("no page leads to %s", p.Path)
 		}
 	}
@@ -86,6 +86,9 @@ func TestEveryCommandIsRun(t *testing.T) {
 	commands := regexp.MustCompile(`(?m)^\s*(\$ )?((kubectl|helm|make|docker|buildah|git|curl|apt-get) [a-z-]|podinit (inject|explain|status|check) )[^─]*$`)
 	run, not := 0, 0
 	for _, p := range read(t) {
+		if p.Path != "README.md" && !strings.HasPrefix(p.Path, "docs/") {
+			continue // for contributors: what CI runs is in the Makefile
+		}
 		for i, b := range p.Blocks {
 			switch {
 			case slices.Contains([]string{"bash", "shell", "console"}, b.Language), b.Language == "" && b.Marker.Kind == "" && commands.MatchString(b.Text):
