@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
+	"github.com/podinit/podinit/internal/cli/check"
 	"github.com/podinit/podinit/internal/cli/exit"
 	"github.com/podinit/podinit/internal/cli/output"
 	"github.com/podinit/podinit/internal/cli/version"
@@ -89,7 +90,7 @@ func newCommand(name string, streams genericiooptions.IOStreams) (root *cobra.Co
 	flags := genericclioptions.NewConfigFlags(true)
 	flags.AddFlags(root.PersistentFlags())
 	for _, add := range []func(*genericclioptions.ConfigFlags, genericiooptions.IOStreams) *cobra.Command{
-		version.NewCommand,
+		version.NewCommand, check.NewCommand,
 	} {
 		root.AddCommand(add(flags, streams))
 	}
