@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -442,6 +443,10 @@ func (g *Gatherer) reach(ctx context.Context, f *Facts) {
 	// What cannot be connected to is not missing, whatever code the proxy has for it.
 	if err != nil && !apierrors.IsForbidden(err) {
 		f.Reached.Err = errors.New(err.Error())
+		var status metav1.Status
+		if json.Unmarshal(answer, &status) == nil && status.Message != "" {
+			f.Reached.Err = errors.New(status.Message) // what happened; err has only what the code means
+		}
 	}
 }
 
