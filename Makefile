@@ -39,9 +39,11 @@ help: ## list the targets
 ## Build
 
 .PHONY: build
-build: ## build the init and the webhook into bin/linux/$(ARCH)
+build: ## build the init, the webhook and the CLI into bin/linux/$(ARCH), and the host's own CLI into bin
 	GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -buildmode=exe -ldflags "-s -w -E main.entry $(VERSION_X)" -o $(BIN)/linux/$(ARCH)/init ./initbin
 	GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -ldflags "-s -w $(VERSION_X)" -o $(BIN)/linux/$(ARCH)/podinit-webhook ./cmd/podinit-webhook
+	GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -ldflags "-s -w $(VERSION_X)" -o $(BIN)/linux/$(ARCH)/podinit ./cmd/podinit
+	$(GO_BUILD) -ldflags "-s -w $(VERSION_X)" -o $(BIN)/podinit ./cmd/podinit
 
 # A Docker client without an engine is no use, so the engine is asked.
 IMAGE_BUILDER = $$(if docker info >/dev/null 2>&1; then echo docker; elif command -v buildah >/dev/null; then echo buildah; \
@@ -177,7 +179,7 @@ demo: cluster-up cluster-deploy ## the same troubled pods without and with podin
 
 ## Test
 
-GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(e2e|cluster|image|conformance|observe|docs/run)(/.*)?)$$')
+GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(e2e|check|cluster|image|conformance|observe|docs/run)(/.*)?)$$')
 
 .PHONY: test
 test: deps lint test-race test-observe test-init test-conformance test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real thing
@@ -226,12 +228,19 @@ test-e2e: cluster-up cluster-deploy ## the suites on the real cluster (root)
 	go run ./test/demo -kubeconfig $$($(CLUSTER) kubeconfig) -registry $$($(CLUSTER) registry)
 	go test -count=1 -timeout 30m -v ./test/e2e -args -generated $(GENERATED_PODS)
 	go test -count=1 -timeout 10m -v ./test/docs/run
+	$(TEST_CHECK)
 	@$(MAKE) cluster-down
 
 .PHONY: test-docs
 test-docs: cluster-up cluster-deploy ## every command of the documentation, on the real cluster (root)
 	go test -count=1 ./test/docs
 	go test -count=1 -timeout 10m -v ./test/docs/run
+
+TEST_CHECK = go test -count=1 -timeout 10m -v ./test/check -args -deployed $(abspath $(BIN)/deploy)
+
+.PHONY: test-check
+test-check: cluster-up cluster-deploy ## podinit check finds what is wrong with broken installations, on the real cluster (root)
+	$(TEST_CHECK)
 
 # controller-gen is pinned in a module of its own. $(call generate,directory) writes what is generated below a directory.
 CONTROLLER_GEN := go tool -modfile=api/generate/go.mod controller-gen
