@@ -3,14 +3,18 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -49,14 +53,21 @@ var images = map[string]image.Spec{
 	},
 }
 
+// last is the page that removes podinit.
+const last = "docs/operating.md"
+
 // TestPages runs every page whose commands are to be run.
 func TestPages(t *testing.T) {
 	pages, err := docs.Read(root)
 	if err != nil {
 		t.Fatal(err)
 	}
+	slices.SortStableFunc(pages, func(a, b docs.Page) int {
+		return cmp.Compare(strings.Index(a.Path, last), strings.Index(b.Path, last)) // -1 where it is another
+	})
 	began := time.Now()
 	w := setUp(t)
+	t.Cleanup(func() { w.deployAgain(t) })
 	t.Logf("ready after %.1f s", time.Since(began).Seconds())
 	ran := 0
 	for _, page := range pages {
@@ -74,7 +85,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// world is what readers have: a cluster with podinit, its programs in PATH, and the repository around them.
+// world is what readers have: a cluster with podinit, and its programs in PATH. Around them is a fresh clone.
 type world struct {
 	cluster  *cluster.Cluster
 	programs string // a directory
@@ -157,15 +168,24 @@ func (w *world) lookups(t *testing.T) {
 	time.Sleep(6 * time.Second) // an apiserver may keep connections to replicas that are ending for as long
 }
 
-// kinds of objects that a page may make outside of a namespace.
-const clusterWide = "namespaces,initprofiles.podinit.dev"
+// deployAgain puts back what 'make cluster-deploy' has deployed, for who comes after.
+func (w *world) deployAgain(t *testing.T) {
+	for _, args := range [][]string{
+		{"apply", "--server-side", "--force-conflicts", "-k", filepath.Join(root, "bin/deploy")},
+		{"-n", "podinit-system", "rollout", "status", "deployment/podinit-webhook", "--timeout=180s"},
+	} {
+		if out, err := w.cluster.Kubectl(context.WithoutCancel(t.Context()), args...).CombinedOutput(); err != nil {
+			t.Errorf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+}
 
 // page runs the commands of a page in a namespace of its own, and removes what it has made.
 func (w *world) page(t *testing.T, page docs.Page, onCluster bool) {
 	ctx, cancel := context.WithTimeout(t.Context(), perPage)
 	defer cancel()
 	directory := t.TempDir()
-	if err := linkRepository(directory); err != nil {
+	if err := checkOut(ctx, directory); err != nil {
 		t.Fatal(err)
 	}
 	environment := []string{"PATH=" + w.programs + ":" + os.Getenv("PATH"), "NO_COLOR=1", "KUBECONFIG=/nonexistent"}
@@ -213,12 +233,19 @@ func (w *world) namespace(t *testing.T, page docs.Page, directory string) (kubec
 		return string(out)
 	}
 	before := map[string]bool{}
-	for _, name := range strings.Fields(kubectl("get", clusterWide, "-o", "name")) {
+	names := func() []string {
+		all := strings.Fields(kubectl("get", "namespaces", "-o", "name"))
+		if kubectl("get", "crd", "-o", "name", "--ignore-not-found", "initprofiles.podinit.dev") != "" {
+			all = append(all, strings.Fields(kubectl("get", "initprofiles.podinit.dev", "-o", "name"))...)
+		}
+		return all
+	}
+	for _, name := range names() {
 		before[name] = true
 	}
 	t.Cleanup(func() {
 		var made []string
-		for _, name := range strings.Fields(kubectl("get", clusterWide, "-o", "name")) {
+		for _, name := range names() {
 			if !before[name] {
 				made = append(made, name)
 			}
@@ -239,21 +266,31 @@ func (w *world) namespace(t *testing.T, page docs.Page, directory string) (kubec
 	return kubeconfig
 }
 
-// linkRepository puts what is at the top of the repository into a directory.
-func linkRepository(directory string) error {
-	absolute, err := filepath.Abs(root)
+// checkOut copies what a fresh clone would have, with what is not committed yet: no program that was built, no leftovers.
+func checkOut(ctx context.Context, directory string) error {
+	list := exec.CommandContext(ctx, "git", "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+	list.Dir = root
+	out, err := list.Output()
 	if err != nil {
-		return err
+		return fmt.Errorf("listing the repository's files: %w", err)
 	}
-	entries, err := os.ReadDir(absolute)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), ".") {
-			if err := os.Symlink(filepath.Join(absolute, e.Name()), filepath.Join(directory, e.Name())); err != nil {
-				return err
-			}
+	for name := range strings.SplitSeq(strings.Trim(string(out), "\x00"), "\x00") {
+		info, err := os.Stat(filepath.Join(root, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // deleted, and not committed yet
+		}
+		var text []byte
+		if err == nil {
+			text, err = os.ReadFile(filepath.Join(root, name))
+		}
+		if err == nil {
+			err = os.MkdirAll(filepath.Join(directory, filepath.Dir(name)), 0o755)
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(directory, name), text, info.Mode().Perm())
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil

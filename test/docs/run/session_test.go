@@ -49,7 +49,7 @@ func startSession(ctx context.Context, directory string, environment ...string) 
 	if err := s.bash.Start(); err != nil {
 		return nil, err
 	}
-	_, err = io.WriteString(s.commands, "set -eu -o pipefail\n")
+	_, err = io.WriteString(s.commands, "set -eu\n")
 	return s, err
 }
 
