@@ -62,7 +62,7 @@ func unreachable(t *testing.T, ignore, fail string) {
 	configuration := &admissionregistrationv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{Name: "e2e-unreachable"}}
 	for policy, namespace := range map[admissionregistrationv1.FailurePolicyType]string{admissionregistrationv1.Ignore: ignore, admissionregistrationv1.Fail: fail} {
 		configuration.Webhooks = append(configuration.Webhooks, admissionregistrationv1.MutatingWebhook{
-			Name:         strings.ToLower(string(policy)) + ".test.podinit.dev",
+			Name:         "again." + strings.ToLower(string(policy)) + ".test.podinit.dev",
 			ClientConfig: admissionregistrationv1.WebhookClientConfig{URL: &nowhere},
 			Rules: []admissionregistrationv1.RuleWithOperations{{
 				Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
