@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
+	"github.com/podinit/podinit/internal/cli/check"
 	"github.com/podinit/podinit/internal/cli/exit"
 	"github.com/podinit/podinit/internal/cli/explain"
 	"github.com/podinit/podinit/internal/cli/inject"
@@ -93,6 +94,7 @@ func newCommand(name string, streams genericiooptions.IOStreams) (root *cobra.Co
 	for _, add := range []func(*genericclioptions.ConfigFlags, genericiooptions.IOStreams) *cobra.Command{
 		inject.NewCommand,
 		explain.NewCommand,
+		check.NewCommand,
 		version.NewCommand,
 	} {
 		root.AddCommand(add(flags, streams))
