@@ -22,6 +22,7 @@ import (
 	"github.com/podinit/podinit/internal/cli/check"
 	"github.com/podinit/podinit/internal/cli/exit"
 	"github.com/podinit/podinit/internal/cli/output"
+	"github.com/podinit/podinit/internal/cli/status"
 	"github.com/podinit/podinit/internal/cli/version"
 )
 
@@ -90,7 +91,7 @@ func newCommand(name string, streams genericiooptions.IOStreams) (root *cobra.Co
 	flags := genericclioptions.NewConfigFlags(true)
 	flags.AddFlags(root.PersistentFlags())
 	for _, add := range []func(*genericclioptions.ConfigFlags, genericiooptions.IOStreams) *cobra.Command{
-		version.NewCommand, check.NewCommand,
+		version.NewCommand, check.NewCommand, status.NewCommand,
 	} {
 		root.AddCommand(add(flags, streams))
 	}
