@@ -107,8 +107,10 @@ func collect(ctx context.Context, client kubernetes.Interface, namespace, instal
 	case err == nil:
 		untouched = append(slices.Clone(untouched), server.Namespace)
 		installed = cmp.Or(installed, server.Version)
+	case installed == "" && apierrors.IsForbidden(err):
+		notRead = append(notRead, "The webhook's version, for which one must be allowed to list Deployments in all namespaces. No pod counts as outdated, unless --installed-version says it.")
 	case installed == "":
-		notRead = append(notRead, fmt.Sprintf("The webhook's version, so that no pod counts as outdated (--installed-version says it): %v", err))
+		notRead = append(notRead, fmt.Sprintf("The webhook's version, so that no pod counts as outdated, unless --installed-version says it: %v", err))
 	}
 	labels, err := namespaces(ctx, client, namespace)
 	switch {
