@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -555,6 +556,19 @@ func TestNames(t *testing.T) {
 	} {
 		if !slices.Contains(got, want) {
 			t.Errorf("no right %+v among %+v", want, got)
+		}
+	}
+}
+
+// The documentation has a row for each check.
+func TestDocumentation(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/cli-check.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range slices.Concat(installation, before) {
+		if !strings.Contains(string(text), "\n| `"+c.name+"` | ") {
+			t.Errorf("docs/cli-check.md has no row for %s", c.name)
 		}
 	}
 }
