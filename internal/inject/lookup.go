@@ -144,7 +144,7 @@ const sigterm options.Signal = 15
 func (p *Plan) pin(d *Decision) string {
 	reference, err := imageconfig.ParseReference(d.container.Image)
 	_, digest, _, known := p.lookedUp(d.container)
-	if p.profile.spec.PinDigest != v1alpha1.PinOnLookup || d.Source != v1alpha1.SourceRegistry || !known || err != nil || reference.Pinned() {
+	if p.profile.spec.PinDigest != v1alpha1.PinOnLookup || d.Source != v1alpha1.SourceRegistry || !known || digest == "" || err != nil || reference.Pinned() {
 		return ""
 	}
 	return d.container.Image + "@" + digest
