@@ -24,6 +24,7 @@ import (
 	"github.com/podinit/podinit/internal/cli/explain"
 	"github.com/podinit/podinit/internal/cli/inject"
 	"github.com/podinit/podinit/internal/cli/output"
+	"github.com/podinit/podinit/internal/cli/status"
 	"github.com/podinit/podinit/internal/cli/version"
 )
 
@@ -94,6 +95,7 @@ func newCommand(name string, streams genericiooptions.IOStreams) (root *cobra.Co
 	for _, add := range []func(*genericclioptions.ConfigFlags, genericiooptions.IOStreams) *cobra.Command{
 		inject.NewCommand,
 		explain.NewCommand,
+		status.NewCommand,
 		check.NewCommand,
 		version.NewCommand,
 	} {
