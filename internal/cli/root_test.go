@@ -32,6 +32,8 @@ func TestExitCodes(t *testing.T) {
 		{"no such flag", []string{"version", "--clinet"}, exit.Usage, "See 'podinit version --help'"},
 		{"an argument too many", []string{"version", "x"}, exit.Usage, "See 'podinit version --help'"},
 		{"a wrong value", []string{"version", "-o", "xml"}, exit.Usage, "choose one of table, json, yaml"},
+		{"an argument for -f", []string{"inject", "x.yaml"}, exit.Usage, "-f x.yaml"},
+		{"inject without -f", []string{"inject"}, exit.Usage, "-f FILE"},
 		{"no such cluster", []string{"version", "--server", "http://127.0.0.1:1"}, exit.Failed, "--client asks no cluster"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -200,7 +200,7 @@ func (p *Plan) askedBefore(c *container) (v1alpha1.ContainerStatus, bool) {
 func (p *Plan) pin(d *Decision) string {
 	reference, err := p.reference(d.container)
 	_, digest, _, known := p.lookedUp(d.container)
-	if p.profile.spec.PinDigest != v1alpha1.PinOnLookup || d.Source != v1alpha1.SourceRegistry || !known || err != nil || reference.Pinned() {
+	if p.profile.spec.PinDigest != v1alpha1.PinOnLookup || d.Source != v1alpha1.SourceRegistry || !known || digest == "" || err != nil || reference.Pinned() {
 		return ""
 	}
 	return d.container.Image + "@" + digest
