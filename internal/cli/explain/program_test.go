@@ -59,3 +59,17 @@ func TestSituation(t *testing.T) {
 		})
 	}
 }
+
+func TestBehindInit(t *testing.T) {
+	for command, want := range map[string]string{
+		"/podinit/init --grace=30s -- sh -c x":                                                     "sh -c x",
+		"/podinit/init --platform=linux/amd64:2 a -- --platform=linux/arm64:1:SIGQUIT b -- --port": "a -- --port",
+		"/podinit/init --platform=linux/amd64:9 a":                                                 "",
+		"/podinit/init --platform=linux/amd64:x a -- b":                                            "",
+		"/podinit/init --grace=30s":                                                                "",
+	} {
+		if got := strings.Join(behindInit(strings.Fields(command)), " "); got != want {
+			t.Errorf("%s: %q, want %q", command, got, want)
+		}
+	}
+}
