@@ -73,3 +73,18 @@ func TestBehindInit(t *testing.T) {
 		}
 	}
 }
+
+func FuzzSituation(f *testing.F) {
+	for _, seed := range []string{"sh\x00-c\x00trap x TERM; a && exec b 2>&1 &", "tini\x00-e\x00--\x00x", "env\x00A=b\x00busybox\x00ash\x00-ec\x00'\"\\", "/podinit/init\x00--platform=linux/amd64:1\x00a\x00--"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		words := strings.Split(text, "\x00")
+		behindInit(words)
+		for _, shared := range []string{"", "pause"} {
+			if s := situationOf(words, facts{"SIGTERM", shared}); s.pid1 == "" || s.reaches == "" || s.reachesWhy == "" || s.reaped == "" || s.reapedWhy == "" {
+				t.Errorf("%q: %+v", words, s)
+			}
+		}
+	})
+}
