@@ -224,10 +224,10 @@ endif
 
 ## Test
 
-GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(chart|check|cluster|conformance|e2e|image|operate|release)(/.*)?)$$')
+GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(chart|check|cluster|conformance|docs/run|e2e|image|observe|operate|release)(/.*)?)$$')
 
 .PHONY: test
-test: deps lint licences test-race test-init test-conformance test-release test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real thing
+test: deps lint licences test-race test-observe test-init test-conformance test-release test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real thing
 
 .PHONY: test-unit
 test-unit: ## the tests that need nothing but Go, in seconds
@@ -236,6 +236,11 @@ test-unit: ## the tests that need nothing but Go, in seconds
 .PHONY: test-race
 test-race:
 	CGO_ENABLED=1 go test -race $(GO_UNIT) ./test/image
+
+.PHONY: test-observe
+test-observe: deps ## the alerts with promtool, and the metrics that alerts and dashboard name
+	go -C test/observe/promql vet .
+	go test -count=1 ./test/observe
 
 .PHONY: test-init
 test-init: deps ## the init's own tests, in PID namespaces of their own, on every architecture (root)
@@ -272,7 +277,20 @@ test-cluster: cluster-deps cluster-programs ## the test cluster itself: up, cras
 test-e2e: cluster-up cluster-deploy ## the suites on the real cluster (root)
 	go run ./test/demo -kubeconfig $$($(TEST_CLUSTER) kubeconfig) -push $$($(TEST_CLUSTER) registry)/podinit-demo:latest -plain-http
 	go test -count=1 -timeout 30m -v ./test/e2e -args -generated $(GENERATED_PODS)
+	go test -count=1 -timeout 10m -v ./test/docs/run
+	$(TEST_CHECK)
 	@$(MAKE) cluster-down
+
+.PHONY: test-docs
+test-docs: cluster-up cluster-deploy ## every command of the documentation, on the real cluster (root)
+	go test -count=1 ./test/docs
+	go test -count=1 -timeout 10m -v ./test/docs/run
+
+TEST_CHECK = go test -count=1 -timeout 10m -v ./test/check -args -deployed $(abspath $(BIN)/deploy)
+
+.PHONY: test-check
+test-check: cluster-up cluster-deploy ## podinit check finds what is wrong with broken installations, on the real cluster (root)
+	$(TEST_CHECK)
 
 .PHONY: test-chart
 test-chart: helm-programs $(CLUSTER_BIN)/kubectl ## the Helm chart: does it make what config/ makes, and are its values checked
@@ -281,15 +299,16 @@ test-chart: helm-programs $(CLUSTER_BIN)/kubectl ## the Helm chart: does it make
 # controller-gen is pinned in a module of its own. $(call generate,directory) writes what is generated below a directory.
 CONTROLLER_GEN := go tool -modfile=api/generate/go.mod controller-gen
 define generate
-	mkdir -p $(1)/api/v1alpha1 $(1)/config/crd $(1)/docs
+	mkdir -p $(1)/api/v1alpha1 $(1)/config/crd $(1)/docs/reference
 	$(CONTROLLER_GEN) object crd paths=./api/... output:object:dir=$(1)/api/v1alpha1 output:crd:dir=$(1)/config/crd
 	go run ./internal/reason/document >$(1)/docs/reasons.md
+	go run ./internal/reference/document $(1)/docs/reference
 	mkdir -p $(1)/charts/podinit/files
 	cp $(1)/config/crd/podinit.dev_initprofiles.yaml config/webhook/mutating_webhook.yaml $(1)/charts/podinit/files
 endef
 
 .PHONY: generate
-generate: ## write the CustomResourceDefinition, deep copies, docs/reasons.md and the chart's copies from the source
+generate: ## write the CustomResourceDefinition, deep copies, docs/reasons.md, docs/reference and the chart's copies from the source
 	@$(call generate,.)
 
 .PHONY: verify
