@@ -97,6 +97,8 @@ usual/etcd                    := 1 minute
 usual/containerd              := 1 to 3 minutes
 usual/containerd-shim-runc-v2 := half a minute
 usual/registry                := 1 minute
+usual/helm3                   := 1 to 2 minutes
+usual/helm4                   := 2 to 4 minutes
 
 KUBERNETES_VERSION := $(shell awk '$$1 == "k8s.io/kubernetes" {print $$2}' test/cluster/build/kubernetes/go.mod)
 KUBERNETES_X := k8s.io/component-base/version
@@ -108,26 +110,38 @@ KUBERNETES_PROGRAMS := kube-apiserver kube-controller-manager kube-scheduler kub
 CONTAINERD_PROGRAMS := containerd containerd-shim-runc-v2
 CLUSTER_PROGRAMS := $(addprefix $(CLUSTER_BIN)/,$(KUBERNETES_PROGRAMS) etcd $(CONTAINERD_PROGRAMS) registry)
 
-# $(call build-pinned,module directory,package,flags)
+# $(call build-pinned,module directory below test,package,flags)
 define build-pinned
-	@mkdir -p $(CLUSTER_BIN); echo "building $(@F) for the test cluster (the first time $(usual/$(@F)), later seconds) ..."; began=$$SECONDS; \
-	output=$(abspath $@); cd test/cluster/build/$(1); $(GO_BUILD) -o $$output $(3) $(2); echo "  $(@F) built in $$((SECONDS-began)) s"
+	@mkdir -p $(@D); echo "building $(@F) for the tests (the first time $(usual/$(@F)), later seconds) ..."; began=$$SECONDS; \
+	output=$(abspath $@); cd test/$(1); $(GO_BUILD) -o $$output $(3) $(2); echo "  $(@F) built in $$((SECONDS-began)) s"
 endef
 
 $(addprefix $(CLUSTER_BIN)/,$(KUBERNETES_PROGRAMS)): test/cluster/build/kubernetes/go.mod
-	$(call build-pinned,kubernetes,k8s.io/kubernetes/cmd/$(@F),-ldflags "-s -w $(KUBERNETES_LDFLAGS)")
+	$(call build-pinned,cluster/build/kubernetes,k8s.io/kubernetes/cmd/$(@F),-ldflags "-s -w $(KUBERNETES_LDFLAGS)")
 $(CLUSTER_BIN)/etcd: test/cluster/build/kubernetes/go.mod
-	$(call build-pinned,kubernetes,go.etcd.io/etcd/server/v3,-ldflags "-s -w")
+	$(call build-pinned,cluster/build/kubernetes,go.etcd.io/etcd/server/v3,-ldflags "-s -w")
 $(addprefix $(CLUSTER_BIN)/,$(CONTAINERD_PROGRAMS)): test/cluster/build/containerd/go.mod
-	$(call build-pinned,containerd,github.com/containerd/containerd/v2/cmd/$(@F),-ldflags "-s -w" -tags no_btrfs$(comma)no_devmapper$(comma)no_zfs)
+	$(call build-pinned,cluster/build/containerd,github.com/containerd/containerd/v2/cmd/$(@F),-ldflags "-s -w" -tags no_btrfs$(comma)no_devmapper$(comma)no_zfs)
 $(CLUSTER_BIN)/registry: test/cluster/build/registry/go.mod
-	$(call build-pinned,registry,github.com/distribution/distribution/v3/cmd/registry,-ldflags "-s -w")
+	$(call build-pinned,cluster/build/registry,github.com/distribution/distribution/v3/cmd/registry,-ldflags "-s -w")
 comma := ,
 
 .PHONY: cluster-programs
 cluster-programs: $(CLUSTER_PROGRAMS) ## build what the test cluster runs (5 to 15 minutes the first time)
 	@$(GO_BUILD) -ldflags "-s -w" -o $(CLUSTER_BIN)/pause ./test/cluster/pause
 	@$(GO_BUILD) -o $(CLUSTER) ./test/cluster/cmd/podinit-cluster
+
+## Helm, both of its versions that are in use, from Go modules (test/chart)
+
+HELM_PROGRAMS := $(BIN)/helm/helm3 $(BIN)/helm/helm4
+# Helm 3 takes itself for one of Kubernetes 1.20 unless it is told otherwise.
+helm3_LDFLAGS := -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=$(word 2,$(subst ., ,$(KUBERNETES_VERSION)))
+
+$(HELM_PROGRAMS): $(BIN)/helm/helm%: test/chart/build/helm%/go.mod
+	$(call build-pinned,chart/build/$(@F),helm.sh/helm/v$*/cmd/helm,-ldflags "-s -w $($(@F)_LDFLAGS)")
+
+.PHONY: helm-programs
+helm-programs: $(HELM_PROGRAMS) ## build Helm 3 and 4 into bin/helm (2 to 6 minutes the first time)
 
 # Each folder that needs programs of the distribution lists Debian's packages; gcc is for the race detector.
 CLUSTER_PACKAGES = $(shell sed 's/\#.*//' test/cluster/packages.txt)
@@ -177,7 +191,7 @@ demo: cluster-up cluster-deploy ## the same troubled pods without and with podin
 
 ## Test
 
-GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(e2e|cluster|image|conformance)(/.*)?)$$')
+GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(chart|e2e|cluster|image|conformance)(/.*)?)$$')
 
 .PHONY: test
 test: deps lint test-race test-init test-conformance test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real thing
@@ -222,16 +236,22 @@ test-e2e: cluster-up cluster-deploy ## the suites on the real cluster (root)
 	go test -count=1 -timeout 30m -v ./test/e2e -args -generated $(GENERATED_PODS)
 	@$(MAKE) cluster-down
 
+.PHONY: test-chart
+test-chart: helm-programs $(CLUSTER_BIN)/kubectl ## the Helm chart: does it make what config/ makes, and are its values checked
+	go test -count=1 ./test/chart -args -helm $(abspath $(BIN)/helm) -kubectl $(abspath $(CLUSTER_BIN)/kubectl)
+
 # controller-gen is pinned in a module of its own. $(call generate,directory) writes what is generated below a directory.
 CONTROLLER_GEN := go tool -modfile=api/generate/go.mod controller-gen
 define generate
 	mkdir -p $(1)/api/v1alpha1 $(1)/config/crd $(1)/docs
 	$(CONTROLLER_GEN) object crd paths=./api/... output:object:dir=$(1)/api/v1alpha1 output:crd:dir=$(1)/config/crd
 	go run ./internal/reason/document >$(1)/docs/reasons.md
+	mkdir -p $(1)/charts/podinit/files
+	cp $(1)/config/crd/podinit.dev_initprofiles.yaml config/webhook/mutating_webhook.yaml $(1)/charts/podinit/files
 endef
 
 .PHONY: generate
-generate: ## write the CustomResourceDefinition, deep copies and docs/reasons.md from the source
+generate: ## write the CustomResourceDefinition, deep copies, docs/reasons.md and the chart's copies from the source
 	@$(call generate,.)
 
 .PHONY: verify

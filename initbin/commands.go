@@ -1,6 +1,8 @@
 package main
 
 import (
+	"syscall"
+
 	"github.com/podinit/podinit/initbin/kernel"
 	"github.com/podinit/podinit/internal/version"
 )
@@ -31,6 +33,22 @@ func runCommand(block *kernel.Block, name string) {
 	case "help":
 		write(1, help)
 		kernel.Exit(0)
+	case "pause":
+		pause()
+	}
+}
+
+// pause waits for a signal that asks it to end: the image holds no other program that could keep it on a node.
+func pause() {
+	for {
+		info, errno := kernel.NextSignal(-1)
+		switch {
+		case errno == 0 && (info.Signal == uint8(syscall.SIGTERM) || info.Signal == uint8(syscall.SIGINT)):
+			kernel.Exit(0)
+		case errno != 0 && errno != syscall.EINTR:
+			sayCannotWait(errno)
+			kernel.Exit(exitCannotRun)
+		}
 	}
 }
 
@@ -85,6 +103,7 @@ and exits as the program does.
 
 usage: init [flags] [--] program [argument...]
        init copy FILE            install this very binary as FILE, whole or not at all
+       init pause                wait for SIGTERM: keeps the image on a node
        init version | help
 
 Ending

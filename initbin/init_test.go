@@ -132,6 +132,18 @@ func signalsAreKept(pid int) bool {
 		(strings.Contains(text, "State:\tS") || strings.Contains(text, "SigBlk:\tfffffffffffbfeff\n"))
 }
 
+// TestPause is what keeps the image on a node: nothing but the signals that ask for its end end it.
+func TestPause(t *testing.T) {
+	for _, end := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		c := newContainer(t, "pause").start()
+		c.eventually("the init waits", func() bool { return signalsAreKept(c.Process.Pid) })
+		c.signal(syscall.SIGUSR1).waitUntilTaken(syscall.SIGUSR1)
+		if code := c.signal(end).wait(); code != 0 || c.output.String() != "" {
+			t.Errorf("%v: exit code %d, want 0 and not a word: %s", end, code, c.output)
+		}
+	}
+}
+
 func TestReapsOrphans(t *testing.T) {
 	c := script(t, `for i in 1 2 3 4 5 6 7 8 9 10; do (true &); done; while grep -qs ' Z ' /proc/[0-9]*/stat; do sleep 0.02; done; exit 5`)
 	if code := c.run(); code != 5 {

@@ -80,16 +80,13 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 	if err != nil {
 		return nil, fmt.Errorf("setting up the manager: %w", err)
 	}
-	if err := certificate.watch(ctx, manager.GetCache()); err != nil {
-		return nil, err
-	}
 	if err := metrics.Registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "podinit_certificate_expiry_seconds",
 		Help: "When the certificate that is served ends, in seconds since 1970; 0 while there is none.",
 	}, certificate.expiry)); err != nil {
 		return nil, fmt.Errorf("setting up metrics: %w", err)
 	}
-	injected, err := addRotator(manager, o, secret)
+	checks, err := addCertificate(ctx, manager, o, certificate)
 	if err != nil {
 		return nil, err
 	}
@@ -133,12 +130,9 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 		return nil, fmt.Errorf("setting up the server: %w", err)
 	}
 
-	for name, check := range map[string]healthz.Checker{
-		"certificate": certificate.loaded,
-		"listener":    server.Ready,
-		"ca-bundle":   injected,
-		"profiles":    profiles.Ready,
-	} {
+	checks["listener"] = server.Ready
+	checks["profiles"] = profiles.Ready
+	for name, check := range checks {
 		if err := manager.AddReadyzCheck(name, check); err != nil {
 			return nil, fmt.Errorf("setting up readyz: %w", err)
 		}
@@ -164,6 +158,25 @@ func addWatchers(manager ctrl.Manager, log logr.Logger) (*profile.Watcher, *deli
 		}
 	}
 	return profiles, nodes, nil
+}
+
+// addCertificate has the manager follow the certificate that is served, and renew it unless somebody else does. It
+// returns what tells whether it can be served and trusted.
+func addCertificate(ctx context.Context, manager ctrl.Manager, o options, certificate *servingCertificate) (map[string]healthz.Checker, error) {
+	checks := map[string]healthz.Checker{"certificate": certificate.loaded}
+	if o.CertificateDirectory != "" {
+		files, err := certificate.watchFiles(o.CertificateDirectory)
+		if err != nil {
+			return nil, err
+		}
+		return checks, manager.Add(files)
+	}
+	if err := certificate.watch(ctx, manager.GetCache()); err != nil {
+		return nil, err
+	}
+	injected, err := addRotator(manager, o, certificate.secret)
+	checks["ca-bundle"] = injected
+	return checks, err
 }
 
 // addRotator has the manager make and renew the certificate in the Secret, and write its CA into the

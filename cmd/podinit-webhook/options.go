@@ -37,6 +37,11 @@ type options struct {
 	// WebhookConfiguration is the MutatingWebhookConfiguration that is given the CA.
 	WebhookConfiguration string
 
+	// CertificateDirectory has tls.crt and tls.key, which somebody else makes and renews, and who makes them also gives
+	// the CA to the MutatingWebhookConfiguration; Secret and WebhookConfiguration are then neither read nor written.
+	// Empty: the webhook does all that by itself.
+	CertificateDirectory string
+
 	// ExcludedNamespaces are never touched, whatever their labels say.
 	ExcludedNamespaces []string
 
@@ -74,6 +79,7 @@ func parse(args []string, getenv func(string) string) (options, error) {
 	f.StringVar(&o.Service, "service", "podinit-webhook", "`name` of the webhook's Service")
 	f.StringVar(&o.Secret, "secret", "podinit-webhook-certificate", "`name` of the Secret that holds the certificate")
 	f.StringVar(&o.WebhookConfiguration, "webhook-configuration", "zz-podinit", "`name` of the MutatingWebhookConfiguration")
+	f.StringVar(&o.CertificateDirectory, "certificate-directory", "", "`directory` with tls.crt and tls.key that somebody else makes and renews, cert-manager for one; -secret and -webhook-configuration are then left alone")
 	f.StringVar(&excluded, "exclude-namespaces", "kube-system,kube-public,kube-node-lease", "`namespaces` that are never touched, besides the webhook's own")
 	f.BoolVar(&o.Lookups, "lookups", true, "ask registries what the images of containers without a command run")
 	f.DurationVar(&o.LookupTime, "lookup-timeout", 3*time.Second, "how long the creation of a pod may wait for that")

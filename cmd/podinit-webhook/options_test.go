@@ -37,6 +37,9 @@ func TestParse(t *testing.T) {
 		"its own namespace stays excluded": {args: "-exclude-namespaces=", environment: environment, want: defaults(func(o *options) {
 			o.ExcludedNamespaces = []string{"podinit-system"}
 		})},
+		"somebody else's certificate": {args: "-certificate-directory=/tls", environment: environment, want: defaults(func(o *options) {
+			o.CertificateDirectory = "/tls"
+		})},
 		"names": {args: "-service=s -secret=c -webhook-configuration=w -exclude-namespaces=a,b -v=1", environment: environment, want: defaults(func(o *options) {
 			o.Service, o.Secret, o.WebhookConfiguration, o.Verbosity = "s", "c", "w", 1
 			o.ExcludedNamespaces = []string{"podinit-system", "a", "b"}
