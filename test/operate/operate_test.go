@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/pem"
+	"math"
 	"testing"
 	"time"
 
@@ -18,8 +19,8 @@ import (
 // tail is how long the load goes on after a step: longer than a connection or an endpoint of the past lives.
 const tail = 2 * time.Second
 
-// TestOperate takes an installation through its life under a load of pod creations. In every step in which the webhook is
-// meant to be up, not one pod fails and not one is unwrapped; in the others, not one fails.
+// TestOperate takes an installation through its life under a load of pod creations. Not one pod fails in any step. In
+// those in which the webhook is meant to be up not one is unwrapped, but for a few when a process is killed.
 func TestOperate(t *testing.T) {
 	for name, how := range map[string]installer{"config": fromConfig{}} {
 		t.Run(name, func(t *testing.T) { operate(t, how) })
@@ -31,8 +32,9 @@ func operate(t *testing.T, how installer) {
 	how.uninstall(t)
 	makeNamespaces(t)
 	table := newTable(t, "Pods created while the webhook was operated")
-	// step does something under load. Without up, pods may come through unwrapped.
-	step := func(name string, up bool, do func(t *testing.T)) {
+	// step does something under load. No pod fails, and so many at most are unwrapped.
+	const any = math.MaxInt
+	step := func(name string, unwrapped int, do func(t *testing.T)) {
 		t.Helper()
 		t.Run(name, func(t *testing.T) {
 			before, load := askedAgain(t), startLoad(t, *rate)
@@ -40,7 +42,7 @@ func operate(t *testing.T, how installer) {
 			time.Sleep(tail)
 			c := load.stop()
 			table.add(name, c, askedAgain(t)-before)
-			if c.failed > 0 || up && c.unwrapped > 0 || c.created == 0 {
+			if c.failed > 0 || c.unwrapped > unwrapped || c.created == 0 {
 				t.Errorf("of %d pods %d failed and %d are unwrapped:\n%q", c.created, c.failed, c.unwrapped, c.problems)
 			}
 			if len(c.versions) > 0 {
@@ -49,9 +51,9 @@ func operate(t *testing.T, how installer) {
 		})
 	}
 
-	step("install", false, func(t *testing.T) { how.install(t, now) })
-	step("use", true, func(t *testing.T) { settled(t, 2) })
-	step("upgrade", true, func(t *testing.T) {
+	step("install", any, func(t *testing.T) { how.install(t, now) })
+	step("use", 0, func(t *testing.T) { settled(t, 2) })
+	step("upgrade", 0, func(t *testing.T) {
 		how.install(t, later)
 		settled(t, 2)
 	})
@@ -62,11 +64,11 @@ func operate(t *testing.T, how installer) {
 			t.Errorf("after the upgrade pods are wrapped by %v", c.versions)
 		}
 	})
-	step("roll back", true, func(t *testing.T) {
+	step("roll back", 0, func(t *testing.T) {
 		how.install(t, now)
 		settled(t, 2)
 	})
-	step("drain: each replica evicted", true, func(t *testing.T) {
+	step("drain: each replica evicted", 0, func(t *testing.T) {
 		var evictions errgroup.Group
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
@@ -78,20 +80,21 @@ func operate(t *testing.T, how installer) {
 		}
 		settled(t, 2)
 	})
-	step("scale to 3 and back to 2", true, func(t *testing.T) {
+	step("scale to 3 and back to 2", 0, func(t *testing.T) {
 		scale(t, 3)
 		settled(t, 3)
 		scale(t, 2)
 		settled(t, 2)
 	})
-	step("delete a replica", true, func(t *testing.T) { deleteReplica(t, metav1.DeleteOptions{}) })
-	step("delete a replica by force", true, func(t *testing.T) {
+	step("delete a replica", 0, func(t *testing.T) { deleteReplica(t, metav1.DeleteOptions{}) })
+	step("delete a replica by force", 0, func(t *testing.T) {
 		for range *rounds {
 			none := int64(0)
 			deleteReplica(t, metav1.DeleteOptions{GracePeriodSeconds: &none})
 		}
 	})
-	step("kill a replica's process", true, func(t *testing.T) {
+	// Until the node has noticed, half of the connections made are refused, and a quarter twice.
+	step("kill a replica's process", 5**rounds, func(t *testing.T) {
 		for i := range *rounds {
 			victim := settled(t, 2)[i%2]
 			if err := kill(&victim); err != nil {
@@ -104,27 +107,31 @@ func operate(t *testing.T, how installer) {
 			settled(t, 2)
 		}
 	})
-	step("renew the certificate", true, func(t *testing.T) {
+	step("renew the certificate", 0, func(t *testing.T) {
 		for range *rounds {
 			renew(t, `{"data":{"tls.crt":null,"tls.key":null}}`)
 		}
 	})
-	step("renew its authority", true, func(t *testing.T) {
+	step("renew its authority", 0, func(t *testing.T) {
 		for range *rounds {
 			renew(t, `{"data":null}`)
 		}
 	})
-	step("uninstall", false, how.uninstall)
+	step("uninstall", any, how.uninstall)
 }
 
 // makeNamespaces makes the load's namespaces, deleted when the test ends.
 func makeNamespaces(t *testing.T) {
 	t.Helper()
 	for name, labels := range map[string]map[string]string{optedInNamespace: {v1alpha1.Inject: v1alpha1.InjectEnabled}, plainNamespace: nil} {
-		_, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}, metav1.CreateOptions{})
-		if err != nil {
+		// What an earlier run left goes first, and exists while it is going.
+		if err := ignoreNotFound(client.CoreV1().Namespaces().Delete(t.Context(), name, metav1.DeleteOptions{})); err != nil {
 			t.Fatal(err)
 		}
+		eventually(t, "namespace "+name+" to be made", func(ctx context.Context) (bool, error) {
+			_, err := client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}, metav1.CreateOptions{})
+			return err == nil, err
+		})
 		t.Cleanup(func() {
 			if err := client.CoreV1().Namespaces().Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
 				t.Error(err)
