@@ -22,14 +22,15 @@ const tail = 2 * time.Second
 // TestOperate takes an installation through its life under a load of pod creations. Not one pod fails in any step. In
 // those in which the webhook is meant to be up not one is unwrapped, but for a few when a process is killed.
 func TestOperate(t *testing.T) {
-	for name, how := range map[string]installer{"config": fromConfig{}} {
-		t.Run(name, func(t *testing.T) { operate(t, how) })
+	t.Run("config", func(t *testing.T) { operate(t, fromConfig{}) })
+	if *helm != "" {
+		t.Run("chart", func(t *testing.T) { operate(t, fromChart{*helm}) })
 	}
 }
 
 func operate(t *testing.T, how installer) {
 	now, later := current(t), next(t, "v9.9.9-next")
-	how.uninstall(t)
+	empty(t)
 	makeNamespaces(t)
 	table := newTable(t, "Pods created while the webhook was operated")
 	// step does something under load. No pod fails, and so many at most are unwrapped.
@@ -118,6 +119,16 @@ func operate(t *testing.T, how installer) {
 		}
 	})
 	step("uninstall", any, how.uninstall)
+}
+
+// empty removes what is installed, however that was.
+func empty(t *testing.T) {
+	t.Helper()
+	if _, err := client.CoreV1().Namespaces().Get(t.Context(), system, metav1.GetOptions{}); err == nil {
+		fromConfig{}.uninstall(t)
+	} else if ignoreNotFound(err) != nil {
+		t.Fatal(err)
+	}
 }
 
 // makeNamespaces makes the load's namespaces, deleted when the test ends.
