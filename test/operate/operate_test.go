@@ -5,6 +5,8 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"math"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -118,6 +120,7 @@ func operate(t *testing.T, how installer) {
 			renew(t, `{"data":null}`)
 		}
 	})
+	step("start a replica without a certificate", 0, startWithoutCertificate)
 	step("uninstall", any, how.uninstall)
 }
 
@@ -190,6 +193,51 @@ func renew(t *testing.T, change string) {
 		}
 		return true, nil
 	})
+}
+
+// startWithoutCertificate starts a replica that finds no certificate and may make none. It is not ready, so the other one,
+// which still has its own, gets all the pods. When it may, it is.
+func startWithoutCertificate(t *testing.T) {
+	pods := settled(t, 2)
+	t.Run("not ready", func(t *testing.T) {
+		for _, r := range rules(t) {
+			for i, rule := range r.get(t) {
+				if rule.Resources[0] == "secrets" && slices.Contains(rule.Verbs, "update") {
+					r.without(t, i, "update")
+				}
+			}
+		}
+		if _, err := client.CoreV1().Secrets(system).Patch(t.Context(), secretName, types.MergePatchType, []byte(`{"data":null}`), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := client.CoreV1().Pods(system).Delete(t.Context(), pods[0].Name, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		var fresh *corev1.Pod
+		eventually(t, "a new replica to say that it has no certificate", func(ctx context.Context) (bool, error) {
+			now, err := replicas(ctx)
+			for _, pod := range now {
+				if pod.Name == pods[0].Name || pod.Name == pods[1].Name || pod.Status.Phase != corev1.PodRunning {
+					continue
+				}
+				fresh = &pod
+				text, _ := client.CoreV1().Pods(system).ProxyGet("http", pod.Name, "8081", "readyz", nil).DoRaw(ctx)
+				return strings.Contains(string(text), "[-]certificate failed"), nil
+			}
+			return false, err
+		})
+		for range 20 {
+			pod, err := client.CoreV1().Pods(system).Get(t.Context(), fresh.Name, metav1.GetOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ready(pod) {
+				t.Fatal("it is ready nevertheless")
+			}
+			time.Sleep(200 * time.Millisecond)
+		}
+	})
+	settled(t, 2)
 }
 
 // expiry is when the certificate in the Secret ends, in seconds since 1970; 0 if there is none.
