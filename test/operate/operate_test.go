@@ -32,7 +32,7 @@ func TestOperate(t *testing.T) {
 
 func operate(t *testing.T, how installer) {
 	now, later := current(t), next(t, "v9.9.9-next")
-	empty(t)
+	fromConfig{}.uninstall(t) // whatever is there, and what Helm leaves
 	makeNamespaces(t)
 	table := newTable(t, "Pods created while the webhook was operated")
 	// step does something under load. No pod fails, and so many at most are unwrapped.
@@ -122,16 +122,6 @@ func operate(t *testing.T, how installer) {
 	})
 	step("start a replica without a certificate", 0, startWithoutCertificate)
 	step("uninstall", any, how.uninstall)
-}
-
-// empty removes what is installed, however that was.
-func empty(t *testing.T) {
-	t.Helper()
-	if _, err := client.CoreV1().Namespaces().Get(t.Context(), system, metav1.GetOptions{}); err == nil {
-		fromConfig{}.uninstall(t)
-	} else if ignoreNotFound(err) != nil {
-		t.Fatal(err)
-	}
 }
 
 // makeNamespaces makes the load's namespaces, deleted when the test ends.

@@ -21,7 +21,7 @@ import (
 // rules nothing does. So there is no rule that is not needed.
 func TestRBAC(t *testing.T) {
 	how := installer(fromConfig{})
-	empty(t)
+	how.uninstall(t)
 	makeNamespaces(t)
 	how.install(t, current(t))
 	defer how.uninstall(t)
