@@ -19,7 +19,7 @@ import (
 )
 
 // tail is how long the load goes on after a step: longer than a connection or an endpoint of the past lives.
-const tail = 2 * time.Second
+const tail = time.Second
 
 // TestOperate takes an installation through its life under a load of pod creations. Not one pod fails in any step. In
 // those in which the webhook is meant to be up not one is unwrapped, but for a few when a process is killed.
