@@ -191,10 +191,10 @@ demo: cluster-up cluster-deploy ## the same troubled pods without and with podin
 
 ## Test
 
-GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(chart|e2e|cluster|image|conformance)(/.*)?)$$')
+GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(chart|operate|e2e|cluster|image|conformance)(/.*)?)$$')
 
 .PHONY: test
-test: deps lint test-race test-init test-conformance test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real thing
+test: deps lint test-race test-init test-conformance test-cluster test-operate test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real thing
 
 .PHONY: test-unit
 test-unit: ## the tests that need nothing but Go, in seconds
@@ -211,12 +211,13 @@ test-init: deps ## the init's own tests, in PID namespaces of their own, on ever
 # Sizes. As they stand here they are those for CI; test-long has the ones that the product promises.
 CONFORMANCE_SIZE ?=
 GENERATED_PODS ?= 300
+OPERATE_SIZE ?=
 
 .PHONY: test-long
-test-long: deps build ## the same with storms of full size and 300,000 generated pods, and the peers as they are (two hours)
+test-long: deps build helm-programs ## the same with storms of full size and 300,000 generated pods, and the peers as they are (two hours)
 	go test -count=1 -timeout 120m ./internal/inject -run Properties -pods=300000
 	go test -count=1 -timeout 60m -tags peers -run TestPeers ./test/conformance
-	@$(MAKE) test CONFORMANCE_SIZE=-long GENERATED_PODS=3000
+	@$(MAKE) test CONFORMANCE_SIZE=-long GENERATED_PODS=3000 OPERATE_SIZE="-rounds 10 -rate 50 -helm $(abspath $(BIN))/helm/helm4"
 
 .PHONY: test-conformance
 test-conformance: deps build ## the init through every behaviour, in PID namespaces of its own (root)
@@ -234,6 +235,11 @@ test-cluster: cluster-deps cluster-programs ## the test cluster itself: up, cras
 test-e2e: cluster-up cluster-deploy ## the suites on the real cluster (root)
 	go run ./test/demo -kubeconfig $$($(CLUSTER) kubeconfig) -registry $$($(CLUSTER) registry)
 	go test -count=1 -timeout 30m -v ./test/e2e -args -generated $(GENERATED_PODS)
+	@$(MAKE) cluster-down
+
+.PHONY: test-operate
+test-operate: cluster-up images ## install, upgrade, drain, kill, renew and remove under a load of pod creations, and is each right needed (root)
+	go test -count=1 -timeout 60m -v ./test/operate -args -images $(abspath $(BIN)/images/$(ARCH)) $(OPERATE_SIZE)
 	@$(MAKE) cluster-down
 
 .PHONY: test-chart
