@@ -80,11 +80,10 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 	if err != nil {
 		return nil, fmt.Errorf("setting up the manager: %w", err)
 	}
-	if err := metrics.Registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "podinit_certificate_expiry_seconds",
-		Help: "When the certificate that is served ends, in seconds since 1970; 0 while there is none.",
-	}, certificate.expiry)); err != nil {
-		return nil, fmt.Errorf("setting up metrics: %w", err)
+	for _, metric := range []prometheus.Collector{webhook.NewCertificateExpiry(certificate.expiry), webhook.NewBuildInfo(version.Version)} {
+		if err := metrics.Registry.Register(metric); err != nil {
+			return nil, fmt.Errorf("setting up metrics: %w", err)
+		}
 	}
 	checks, err := addCertificate(ctx, manager, o, certificate)
 	if err != nil {
@@ -96,7 +95,7 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 		return nil, err
 	}
 
-	images, err := newImages(o, manager.GetAPIReader())
+	images, err := newImages(o, manager.GetAPIReader(), metrics.Registry)
 	if err != nil {
 		return nil, err
 	}
