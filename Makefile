@@ -143,6 +143,16 @@ $(HELM_PROGRAMS): $(BIN)/helm/helm%: test/chart/build/helm%/go.mod
 .PHONY: helm-programs
 helm-programs: $(HELM_PROGRAMS) ## build Helm 3 and 4 into bin/helm (2 to 6 minutes the first time)
 
+# cert-manager's controllers and cainjector, as test/chart/build/certmanager puts them together, and its definitions.
+$(BIN)/cert-manager/certmanager: usual/certmanager := 2 to 4 minutes
+$(BIN)/cert-manager/certmanager: $(wildcard test/chart/build/certmanager/*)
+	$(call build-pinned,chart/build/certmanager,.,-ldflags "-s -w")
+	@rm -rf $(@D)/crds; crds=$$(cd test/chart/build/certmanager && go list -m -f '{{.Dir}}' github.com/cert-manager/cert-manager)/deploy/crds; \
+		mkdir $(@D)/crds; cp $$crds/*.yaml $(@D)/crds; chmod -R u+w $(@D)/crds
+
+.PHONY: chart-programs
+chart-programs: helm-programs $(BIN)/cert-manager/certmanager
+
 # Each folder that needs programs of the distribution lists Debian's packages; gcc is for the race detector.
 CLUSTER_PACKAGES = $(shell sed 's/\#.*//' test/cluster/packages.txt)
 TEST_PACKAGES = gcc libc6-dev $(shell sed 's/\#.*//' initbin/packages.txt test/*/packages.txt)
@@ -194,7 +204,7 @@ demo: cluster-up cluster-deploy ## the same troubled pods without and with podin
 GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(chart|e2e|cluster|image|conformance)(/.*)?)$$')
 
 .PHONY: test
-test: deps lint test-race test-init test-conformance test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real thing
+test: deps lint test-race test-init test-conformance test-cluster test-e2e test-chart ## everything that CI runs: unit tests with -race, then the suites on the real thing
 
 .PHONY: test-unit
 test-unit: ## the tests that need nothing but Go, in seconds
@@ -237,8 +247,15 @@ test-e2e: cluster-up cluster-deploy ## the suites on the real cluster (root)
 	@$(MAKE) cluster-down
 
 .PHONY: test-chart
-test-chart: helm-programs $(CLUSTER_BIN)/kubectl ## the Helm chart: does it make what config/ makes, and are its values checked
-	go test -count=1 ./test/chart -args -helm $(abspath $(BIN)/helm) -kubectl $(abspath $(CLUSTER_BIN)/kubectl)
+test-chart: chart-programs cluster-up images ## the Helm chart, with Helm 3 and 4 on the real cluster (root)
+	go test -count=1 -timeout 20m -v ./test/chart -args $(CHART_FLAGS) -cluster -images $(abspath $(BIN)/images/$(ARCH)) -cert-manager $(abspath $(BIN)/cert-manager)
+	@$(MAKE) cluster-down
+
+CHART_FLAGS = -helm $(abspath $(BIN)/helm) -kubectl $(abspath $(CLUSTER_BIN)/kubectl)
+
+.PHONY: test-chart-render
+test-chart-render: helm-programs $(CLUSTER_BIN)/kubectl ## what the chart makes of its values, without a cluster, in seconds
+	go test -count=1 ./test/chart -args $(CHART_FLAGS)
 
 # controller-gen is pinned in a module of its own. $(call generate,directory) writes what is generated below a directory.
 CONTROLLER_GEN := go tool -modfile=api/generate/go.mod controller-gen
