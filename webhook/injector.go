@@ -21,24 +21,33 @@ type Injector struct {
 	LookupTime time.Duration
 }
 
-// Mutate plans and writes the patch. It changes nothing, so a dry run is no different.
-func (i Injector) Mutate(ctx context.Context, request Request) (Answer, error) {
+// Plan decides about a Pod, and looks up what it needs to know for that.
+func (i Injector) Plan(ctx context.Context, request Request) (*inject.Plan, []LookedUp, error) {
 	pod, err := inject.Decode(request.Object)
 	if err != nil {
-		return Answer{}, err
+		return nil, nil, err
 	}
 	setting := inject.Setting{Namespace: request.Namespace, Selected: true}
 	if i.Setting != nil {
 		setting = i.Setting(ctx, request.Namespace, pod)
 	}
 	plan := inject.NewPlan(i.Config, setting, pod)
-	var answer Answer
+	var lookups []LookedUp
 	if i.Images != nil && len(plan.Lookups) > 0 {
-		if setting.Images, answer.Lookups = i.lookUp(ctx, plan.Lookups); len(setting.Images) > 0 {
-			plan = inject.NewPlan(i.Config, setting, pod)
+		if setting.Images, lookups = i.lookUp(ctx, plan.Lookups); len(setting.Images) > 0 {
+			plan = plan.With(setting.Images)
 		}
 	}
-	answer.Warnings = plan.Warnings()
+	return plan, lookups, nil
+}
+
+// Mutate plans and writes the patch. It changes nothing, so a dry run is no different.
+func (i Injector) Mutate(ctx context.Context, request Request) (Answer, error) {
+	plan, lookups, err := i.Plan(ctx, request)
+	if err != nil {
+		return Answer{}, err
+	}
+	answer := Answer{Lookups: lookups, Warnings: plan.Warnings()}
 	for _, d := range plan.Containers {
 		answer.Containers = append(answer.Containers, Container{Name: d.Name, Action: string(d.Action()), Reason: string(d.Reason), Source: string(d.Source)})
 	}

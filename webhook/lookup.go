@@ -35,6 +35,10 @@ type LookedUp struct {
 func (i Injector) lookUp(ctx context.Context, lookups []inject.Lookup) (map[string]inject.LookedUp, []LookedUp) {
 	ctx, cancel := context.WithTimeout(ctx, i.lookupTime(ctx))
 	defer cancel()
+	if len(lookups) == 1 && lookups[0].Required { // the usual Pod, which needs nobody else
+		answer, told := i.lookUpOne(ctx, lookups[0].Query)
+		return map[string]inject.LookedUp{lookups[0].Container: answer}, []LookedUp{told}
+	}
 	soon, cancel := context.WithTimeout(ctx, knownTime)
 	defer cancel()
 	var (
@@ -62,24 +66,30 @@ func (i Injector) lookUp(ctx context.Context, lookups []inject.Lookup) (map[stri
 		slots <- struct{}{} // each is free again when ctx is done, at the latest
 		all.Go(func() {
 			defer func() { <-slots }()
-			start := time.Now()
-			found, failure := i.lookUpOne(ctx, lookup.Query)
-			outcome := string(found.From)
-			if failure != nil {
-				outcome = string(failure.Reason)
-			}
+			found, one := i.lookUpOne(ctx, lookup.Query)
 			mu.Lock()
 			defer mu.Unlock()
-			answer(lookup.Container, inject.LookedUp{Image: found.Image, Failure: failure})
-			told = append(told, LookedUp{Outcome: outcome, Took: time.Since(start), Ignored: len(found.Ignored)})
+			answer(lookup.Container, found)
+			told = append(told, one)
 		})
 	}
 	all.Wait()
 	return answers, told
 }
 
-// lookUpOne survives a panic, which in a goroutine would end the webhook.
-func (i Injector) lookUpOne(ctx context.Context, q imageconfig.Query) (found imageconfig.Found, failure *imageconfig.Failure) {
+// lookUpOne finds one image, and says how it went.
+func (i Injector) lookUpOne(ctx context.Context, q imageconfig.Query) (answer inject.LookedUp, told LookedUp) {
+	start := time.Now()
+	found, failure := i.find(ctx, q)
+	told = LookedUp{Outcome: string(found.From), Took: time.Since(start), Ignored: len(found.Ignored)}
+	if failure != nil {
+		told.Outcome = string(failure.Reason)
+	}
+	return inject.LookedUp{Image: found.Image, Failure: failure}, told
+}
+
+// find survives a panic, which in a goroutine would end the webhook.
+func (i Injector) find(ctx context.Context, q imageconfig.Query) (found imageconfig.Found, failure *imageconfig.Failure) {
 	defer func() {
 		if p := recover(); p != nil {
 			failure = &imageconfig.Failure{Reason: v1alpha1.ReasonLookupFailed, Err: fmt.Errorf("a bug in podinit, please report it: panic: %v", p)}

@@ -24,7 +24,6 @@ import (
 	ctrlmanager "sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
-	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/delivery"
@@ -37,8 +36,14 @@ import (
 // mutatePath is where the MutatingWebhookConfiguration sends Pods.
 const mutatePath = "/mutate"
 
-// shutdownTime is how long requests under way may take when the webhook stops; longer than the apiserver waits.
-const shutdownTime = 15 * time.Second
+const (
+	// drainTime is how long the webhook serves on when it is told to end: until every node has heard that the endpoint
+	// is gone, and the apiserver has asked something on each of its connections.
+	drainTime = 10 * time.Second
+	// finishTime is how long requests under way may then still take: longer than the apiserver waits. Both together are
+	// less than the Pod's terminationGracePeriodSeconds.
+	finishTime = 15 * time.Second
+)
 
 // newManager puts the parts together: the admission server, its certificate, health and metrics. There is no leader:
 // every replica serves, and every replica may renew the certificate.
@@ -51,16 +56,10 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 	}
 	secret := types.NamespacedName{Namespace: o.Namespace, Name: o.Secret}
 	certificate := &servingCertificate{secret: secret, log: log.WithName("certificate")}
-	server := ctrlwebhook.NewServer(ctrlwebhook.Options{Port: o.Port, TLSOpts: []func(*tls.Config){func(c *tls.Config) {
-		c.GetCertificate = certificate.get
-		c.MinVersion = tls.VersionTLS12
-		c.NextProtos = []string{"http/1.1"} // no HTTP/2, and none of its ways to exhaust a server (CVE-2023-44487)
-	}}})
-	wait := shutdownTime
+	wait := drainTime + finishTime
 	manager, err := ctrl.NewManager(kubeconfig, ctrl.Options{
 		Scheme:                  scheme,
 		Logger:                  log,
-		WebhookServer:           server,
 		Metrics:                 metricsserver.Options{BindAddress: o.MetricsAddress},
 		HealthProbeBindAddress:  o.HealthAddress,
 		GracefulShutdownTimeout: &wait,
@@ -102,7 +101,8 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 		return nil, err
 	}
 
-	manager.GetWebhookServer().Register(mutatePath, &webhook.Handler{
+	mux := http.NewServeMux()
+	mux.Handle(mutatePath, &webhook.Handler{
 		Mutator: webhook.Injector{
 			Config: inject.Config{Image: o.InitImage, Version: version.Version, ExcludedNamespaces: o.ExcludedNamespaces},
 			Setting: func(ctx context.Context, namespace string, pod *inject.Pod) inject.Setting {
@@ -116,8 +116,21 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 		Metrics: webhook.NewMetrics(metrics.Registry),
 		Log:     log.WithName("admission"),
 	})
+	server := &webhook.Server{
+		Address: fmt.Sprintf(":%d", o.Port),
+		TLS: &tls.Config{
+			GetCertificate: certificate.get,
+			MinVersion:     tls.VersionTLS12,
+		},
+		Handler: mux,
+		Drain:   drainTime, Finish: finishTime,
+		Log: log.WithName("server"),
+	}
+	if err := manager.Add(server); err != nil {
+		return nil, fmt.Errorf("setting up the server: %w", err)
+	}
 
-	checks["listener"] = server.StartedChecker()
+	checks["listener"] = server.Ready
 	checks["profiles"] = profiles.Ready
 	for name, check := range checks {
 		if err := manager.AddReadyzCheck(name, check); err != nil {

@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"golang.org/x/sync/semaphore"
 	corev1 "k8s.io/api/core/v1"
@@ -29,6 +30,10 @@ const maxPullSecrets = 16
 
 // Registries are all registries, as a Config describes them.
 type Registries struct {
+	// Keychain is asked besides, whatever the namespace: it belongs to whoever runs this on their own machine. Nil on a
+	// server.
+	Keychain authn.Keychain
+
 	config   Config
 	networks []netip.Prefix
 	secrets  SecretReader
@@ -162,8 +167,26 @@ func (r *Registries) logins(ctx context.Context, q imageconfig.Query, e endpoint
 				}
 			}
 		}
+		if r.Keychain != nil {
+			l, err := r.local(ctx, e)
+			if (err != nil || !l.empty()) && !yield(l, err) {
+				return
+			}
+		}
 		yield(login{}, nil)
 	}
+}
+
+// local is what the Keychain has for an endpoint; nobody's if it has nothing.
+func (r *Registries) local(ctx context.Context, e endpoint) (login, error) {
+	found, err := authn.Resolve(ctx, r.Keychain, e.name)
+	if err == nil {
+		var config *authn.AuthConfig
+		if config, err = authn.Authorization(ctx, found); err == nil {
+			return login(*config), nil
+		}
+	}
+	return login{}, fmt.Errorf("looking for a credential for %s: %w", e.place(), err)
 }
 
 // own are the logins that the webhook itself has for an endpoint.

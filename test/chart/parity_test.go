@@ -25,9 +25,10 @@ func TestSameAsConfig(t *testing.T) {
 		"networkpolicy": {[]string{"networkpolicy"}, []string{"--set=networkPolicy.enabled=true"}},
 		"prepull":       {[]string{"prepull"}, []string{"--set=prepull.enabled=true"}},
 		"certmanager":   {[]string{"certmanager"}, []string{"--set=certificate.mode=cert-manager"}},
+		"prometheus":    {[]string{"prometheus"}, []string{"--set=metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true"}},
 		"all": {
-			[]string{"networkpolicy", "prepull", "certmanager"},
-			[]string{"--set=networkPolicy.enabled=true", "--set=prepull.enabled=true", "--set=certificate.mode=cert-manager"},
+			[]string{"networkpolicy", "prepull", "certmanager", "prometheus"},
+			[]string{"--set=networkPolicy.enabled=true,prepull.enabled=true,certificate.mode=cert-manager,metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true"},
 		},
 	} {
 		want := kustomized(t, tt.components)

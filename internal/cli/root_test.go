@@ -1,0 +1,71 @@
+package cli_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/podinit/podinit/internal/cli"
+	"github.com/podinit/podinit/internal/cli/exit"
+)
+
+// run runs a command line and returns its exit code and what it has printed.
+func run(t *testing.T, args ...string) (code int, out, errOut string) {
+	t.Helper()
+	t.Setenv("KUBECONFIG", t.TempDir()+"/none")
+	var o, e bytes.Buffer
+	code = cli.Run(args, strings.NewReader(""), &o, &e)
+	return code, o.String(), e.String()
+}
+
+func TestExitCodes(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		args []string
+		want int
+		says string // on standard error
+	}{
+		{"nothing", nil, exit.OK, ""},
+		{"help", []string{"--help"}, exit.OK, ""},
+		{"version", []string{"version", "--client"}, exit.OK, ""},
+		{"no such command", []string{"versoin"}, exit.Usage, "Did you mean this"},
+		{"no such flag", []string{"version", "--clinet"}, exit.Usage, "See 'podinit version --help'"},
+		{"an argument too many", []string{"version", "x"}, exit.Usage, "See 'podinit version --help'"},
+		{"a wrong value", []string{"version", "-o", "xml"}, exit.Usage, "choose one of table, json, yaml"},
+		{"an argument for -f", []string{"inject", "x.yaml"}, exit.Usage, "-f x.yaml"},
+		{"inject without -f", []string{"inject"}, exit.Usage, "-f FILE"},
+		{"no such cluster", []string{"version", "--server", "http://127.0.0.1:1"}, exit.Failed, "--client asks no cluster"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			code, _, errOut := run(t, append([]string{"podinit"}, test.args...)...)
+			if code != test.want || !strings.Contains(errOut, test.says) {
+				t.Errorf("exit code %d, want %d; it says:\n%s\nwant %q in it", code, test.want, errOut, test.says)
+			}
+		})
+	}
+}
+
+// What the program is called by is what its help says to type.
+func TestName(t *testing.T) {
+	for arg0, want := range map[string]string{
+		"/usr/bin/podinit":           "podinit version [flags]",
+		"./kubectl-podinit":          "kubectl podinit version [flags]",
+		`kubectl-podinit.exe`:        "kubectl podinit version [flags]",
+		"/tmp/podinit-linux-amd64-1": "podinit version [flags]",
+	} {
+		if _, out, _ := run(t, arg0, "version", "--help"); !strings.Contains(out, "\n  "+want+"\n") {
+			t.Errorf("called %s, it says\n%s\nwant %q in it", arg0, out, want)
+		}
+	}
+}
+
+func TestCompletion(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		if code, out, errOut := run(t, "podinit", "completion", shell); code != exit.OK || !strings.Contains(out, "podinit") {
+			t.Errorf("%s: exit code %d, %d bytes, %s", shell, code, len(out), errOut)
+		}
+	}
+	if _, out, _ := run(t, "podinit", "__complete", "version", "-o", ""); !strings.Contains(out, "json\n") {
+		t.Errorf("the values of -o are not completed: %s", out)
+	}
+}
