@@ -163,15 +163,21 @@ $(HELM_PROGRAMS): $(BIN)/helm/helm%: test/chart/build/helm%/go.mod
 .PHONY: helm-programs
 helm-programs: $(HELM_PROGRAMS) ## build Helm 3 and 4 into bin/helm (2 to 6 minutes the first time)
 
-# cert-manager's controllers and cainjector, as test/chart/build/certmanager puts them together, and its definitions.
-$(BIN)/cert-manager/certmanager: usual/certmanager := 2 to 4 minutes
-$(BIN)/cert-manager/certmanager: $(wildcard test/chart/build/certmanager/*)
+# cert-manager's controllers and cainjector, as test/chart/build/certmanager puts them together.
+$(BIN)/chart/certmanager: usual/certmanager := 2 to 4 minutes
+$(BIN)/chart/certmanager: $(wildcard test/chart/build/certmanager/*)
 	$(call build-pinned,chart/build/certmanager,.,-ldflags "-s -w")
-	@rm -rf $(@D)/crds; crds=$$(cd test/chart/build/certmanager && go list -m -f '{{.Dir}}' github.com/cert-manager/cert-manager)/deploy/crds; \
-		mkdir $(@D)/crds; cp $$crds/*.yaml $(@D)/crds; chmod -R u+w $(@D)/crds
+
+# The definitions of kinds that the chart makes and Kubernetes does not have. $(call definitions,directory below
+# test/chart/build,module,files in it)
+$(BIN)/chart/crds: test/chart/build/certmanager/go.mod test/chart/build/prometheus-operator/go.mod
+	@rm -rf $@; mkdir -p $@
+	@$(call definitions,certmanager,github.com/cert-manager/cert-manager,deploy/crds/*.yaml)
+	@$(call definitions,prometheus-operator,github.com/prometheus-operator/prometheus-operator,example/prometheus-operator-crd/*_servicemonitors.yaml example/prometheus-operator-crd/*_prometheusrules.yaml)
+definitions = output=$(abspath $@); cd test/chart/build/$(1); go mod download $(2); cd $$(go list -m -f '{{.Dir}}' $(2)); cp --no-preserve=mode $(3) $$output
 
 .PHONY: chart-programs
-chart-programs: helm-programs $(BIN)/cert-manager/certmanager
+chart-programs: helm-programs $(BIN)/chart/certmanager $(BIN)/chart/crds
 
 # Each folder that needs programs of the distribution lists Debian's packages; gcc is for the race detector.
 CLUSTER_PACKAGES = $(shell sed 's/\#.*//' test/cluster/packages.txt)
@@ -286,7 +292,7 @@ test-e2e: cluster-up cluster-deploy ## the suites on the real cluster (root)
 
 .PHONY: test-chart
 test-chart: chart-programs cluster-up images ## the Helm chart, with Helm 3 and 4 on the real cluster (root)
-	go test -count=1 -timeout 20m -v ./test/chart -args $(CHART_FLAGS) -cluster -images $(abspath $(BIN)/images/$(ARCH)) -cert-manager $(abspath $(BIN)/cert-manager)
+	go test -count=1 -timeout 20m -v ./test/chart -args $(CHART_FLAGS) -cluster -images $(abspath $(BIN)/images/$(ARCH)) -programs $(abspath $(BIN)/chart)
 	@$(MAKE) cluster-down
 
 CHART_FLAGS = -helm $(abspath $(BIN)/helm) -kubectl $(abspath $(CLUSTER_BIN)/kubectl)

@@ -114,10 +114,10 @@ func (l *live) mayMakeCertificates(t *testing.T, want bool) {
 // certManager runs cert-manager's controllers and cainjector until the test ends.
 func (l *live) certManager(t *testing.T) {
 	t.Helper()
-	l.kubectl(t, "apply", "--server-side", "-f", filepath.Join(*certManagerFlag, "crds"))
+	l.kubectl(t, "apply", "--server-side", "-f", filepath.Join(*programsFlag, "crds"))
 	var log bytes.Buffer
 	ctx, stop := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, filepath.Join(*certManagerFlag, "certmanager"))
+	cmd := exec.CommandContext(ctx, filepath.Join(*programsFlag, "certmanager"))
 	cmd.Stdout, cmd.Stderr = &log, &log
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second

@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,8 +58,11 @@ func TestLifecycle(t *testing.T) {
 			}
 			l.wraps(t, namespace)
 
-			r.upgrade(t, append(force, "--set=webhook.failurePolicy=Fail")...)
+			r.upgrade(t, append(force, "--set=webhook.failurePolicy=Fail,webhook.excludedNamespaces={default}")...)
 			l.wraps(t, namespace)
+			if helm == "helm4" { // one is enough: both make the same
+				l.failsClosed(t, namespace)
+			}
 			l.during(t, "uninstall", namespace, false, func() {
 				if helm == "helm3" { // docs/install.md
 					l.kubectl(t, "delete", "mutatingwebhookconfiguration", "zz-podinit")
@@ -83,6 +87,35 @@ func TestLifecycle(t *testing.T) {
 			}
 		})
 	}
+}
+
+// failsClosed takes the webhook away under failurePolicy Fail: pods of labelled namespaces are refused, and those of the
+// system's, of podinit's own, and of excluded namespaces are created, whatever their labels say.
+func (l *live) failsClosed(t *testing.T, namespace string) {
+	t.Helper()
+	l.kubectl(t, "-n", system, "scale", "deployment", "podinit-webhook", "--replicas=0")
+	create := func(ctx context.Context, namespace string) error {
+		p := pod()
+		p.Labels = map[string]string{"podinit.dev/inject": "enabled"}
+		_, err := l.client.CoreV1().Pods(namespace).Create(ctx, p, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err
+	}
+	eventually(t, "pods to be refused", func(ctx context.Context) (bool, error) {
+		err := create(ctx, namespace)
+		return err != nil && strings.Contains(err.Error(), "podinit.dev"), nil
+	})
+	l.kubectl(t, "label", "namespace", "kube-system", "podinit.dev/inject=enabled")
+	defer l.kubectl(t, "label", "namespace", "kube-system", "podinit.dev/inject-")
+	for _, excluded := range []string{"kube-system", "default"} {
+		if err := create(t.Context(), excluded); err != nil {
+			t.Errorf("namespace %s: %v", excluded, err)
+		}
+	}
+	// In its own namespace it is the webhook itself that has to be created.
+	l.kubectl(t, "label", "namespace", system, "podinit.dev/inject=enabled")
+	l.kubectl(t, "-n", system, "scale", "deployment", "podinit-webhook", "--replicas=2")
+	l.kubectl(t, "-n", system, "rollout", "status", "deployment/podinit-webhook", "--timeout=2m")
+	l.wraps(t, namespace)
 }
 
 // isGone fails if something is left that stands in a pod's way, or if something is not that should be.

@@ -17,9 +17,9 @@ import (
 )
 
 var (
-	helmFlag        = flag.String("helm", "", "`directory` with helm3 and helm4")
-	certManagerFlag = flag.String("cert-manager", "", "`directory` with cert-manager's program and crds, for -cluster")
-	kubectlFlag     = flag.String("kubectl", "", "`file` of kubectl, which has kustomize")
+	helmFlag     = flag.String("helm", "", "`directory` with helm3 and helm4")
+	programsFlag = flag.String("programs", "", "`directory` with cert-manager and definitions of kinds, for -cluster")
+	kubectlFlag  = flag.String("kubectl", "", "`file` of kubectl, which has kustomize")
 )
 
 const (

@@ -35,7 +35,7 @@ func TestHostNetwork(t *testing.T) {
 func TestValidated(t *testing.T) {
 	l := open(t)
 	l.kubectl(t, "apply", "--server-side", "-f", filepath.Join(root, "config/manager/namespace.yaml"))
-	l.kubectl(t, "apply", "--server-side", "-f", *certManagerFlag+"/crds")
+	l.kubectl(t, "apply", "--server-side", "-f", *programsFlag+"/crds")
 	for name, v := range variants() {
 		t.Run(name, func(t *testing.T) {
 			l.apply(t, v.arguments(t)...)
