@@ -58,7 +58,7 @@ func TestBroken(t *testing.T) {
 		}, {
 			name:  "certificate by another authority",
 			wreck: func(t *testing.T) { plant(t, selfSigned(t), time.Now().AddDate(1, 0, 0), serviceName) },
-			undo:  newSecret, want: map[string]string{"ca-bundle": "does not match the certificate that is served"},
+			undo:  newSecret, want: map[string]string{"ca-bundle": "does not match the certificate in the Secret"},
 		}, {
 			// The webhook would put it right at once, if it might.
 			name: "wrong caBundle",

@@ -172,7 +172,7 @@ func (a authority) issue(t *testing.T, until time.Time, names ...string) []byte 
 
 // TestInstallation breaks one thing at a time. Nothing but the checks that are about it may notice.
 func TestInstallation(t *testing.T) {
-	selector := func(f *Facts, s *metav1.LabelSelector) { f.Configuration.Value.Webhooks[0].NamespaceSelector = s }
+	selector := func(f *Facts, s *metav1.LabelSelector) { first(f).NamespaceSelector = s }
 	environment := func(f *Facts) []corev1.EnvVar { return f.Deployment.Value.Spec.Template.Spec.Containers[0].Env }
 	for _, test := range []struct {
 		name  string
@@ -203,17 +203,17 @@ func TestInstallation(t *testing.T) {
 			"webhook-configuration": "failed: MutatingWebhookConfiguration zz-podinit is missing", "webhook-rules": "not-checked", "webhook-selectors": "not-checked",
 			"webhook-conditions": "not-checked", "webhook-policy": "not-checked", "ca-bundle": "not-checked",
 		}},
-		{"an entry is missing", func(_ *testing.T, f *Facts) { f.Configuration.Value.Webhooks = f.Configuration.Value.Webhooks[:1] }, map[string]string{
+		{"an entry is missing", func(_ *testing.T, f *Facts) { second(f).Name = "other" }, map[string]string{
 			"webhook-configuration": "failed: webhook pod.podinit.dev is missing in it",
 		}},
-		{"another path", func(_ *testing.T, f *Facts) { *f.Configuration.Value.Webhooks[1].ClientConfig.Service.Path = "/" }, map[string]string{
+		{"another path", func(_ *testing.T, f *Facts) { *second(f).ClientConfig.Service.Path = "/" }, map[string]string{
 			"webhook-configuration": "failed: webhook pod.podinit.dev is called at another path",
 		}},
-		{"rules for something else", func(_ *testing.T, f *Facts) { f.Configuration.Value.Webhooks[0].Rules[0].Resources[0] = "deployments" }, map[string]string{
+		{"rules for something else", func(_ *testing.T, f *Facts) { first(f).Rules[0].Resources[0] = "deployments" }, map[string]string{
 			"webhook-rules": "failed: webhook namespace.podinit.dev has no rule for CREATE of pods",
 		}},
 		{"rules for more", func(_ *testing.T, f *Facts) {
-			r := &f.Configuration.Value.Webhooks[0].Rules[0]
+			r := &first(f).Rules[0]
 			r.Operations = append(r.Operations, "UPDATE")
 		}, map[string]string{"webhook-rules": "warning: webhook namespace.podinit.dev has other rules"}},
 		{"selector lost", func(_ *testing.T, f *Facts) { selector(f, nil) }, map[string]string{
@@ -226,7 +226,7 @@ func TestInstallation(t *testing.T) {
 			selector(f, &metav1.LabelSelector{MatchLabels: map[string]string{"inject": "yes"}})
 		}, map[string]string{"webhook-selectors": "failed: namespace.podinit.dev: namespaceSelector does not select namespaces that are labelled podinit.dev/inject=enabled; it selects inject=yes"}},
 		{"selector takes our own namespace", func(_ *testing.T, f *Facts) {
-			values := &f.Configuration.Value.Webhooks[0].NamespaceSelector.MatchExpressions[1].Values
+			values := &first(f).NamespaceSelector.MatchExpressions[1].Values
 			*values = (*values)[:3]
 		}, map[string]string{"webhook-selectors": "failed: namespace.podinit.dev: namespaceSelector selects namespace podinit-system, too"}},
 		{"selector excludes one that opted in", func(_ *testing.T, f *Facts) {
@@ -235,34 +235,34 @@ func TestInstallation(t *testing.T) {
 				e.Values = append(e.Values, "shop")
 			}
 		}, map[string]string{"webhook-selectors": "warning: opted in, but excluded by the webhook configuration: namespaces shop"}},
-		{"objectSelector", func(_ *testing.T, f *Facts) { f.Configuration.Value.Webhooks[1].ObjectSelector = nil }, map[string]string{
+		{"objectSelector", func(_ *testing.T, f *Facts) { second(f).ObjectSelector = nil }, map[string]string{
 			"webhook-selectors": "failed: pod.podinit.dev: objectSelector does not select",
 		}},
 		{"condition missing", func(_ *testing.T, f *Facts) {
-			c := &f.Configuration.Value.Webhooks[0].MatchConditions
+			c := &first(f).MatchConditions
 			*c = (*c)[1:]
 		}, map[string]string{"webhook-conditions": "failed: webhook namespace.podinit.dev lacks matchCondition not-opted-out-by-annotation"}},
 		{"condition edited", func(_ *testing.T, f *Facts) {
-			f.Configuration.Value.Webhooks[0].MatchConditions[0].Expression = "false"
+			first(f).MatchConditions[0].Expression = "false"
 		}, map[string]string{
 			"webhook-conditions": "failed: webhook namespace.podinit.dev has another matchCondition not-opted-out-by-annotation: false",
 		}},
 		{"condition added", func(_ *testing.T, f *Facts) {
-			c := &f.Configuration.Value.Webhooks[0].MatchConditions
+			c := &first(f).MatchConditions
 			*c = append(*c, admissionregistrationv1.MatchCondition{Name: "mine", Expression: "true"})
 		}, map[string]string{"webhook-conditions": "warning: webhook namespace.podinit.dev has a matchCondition that is not shipped: mine"}},
 		{"condition folded otherwise", func(_ *testing.T, f *Facts) {
-			c := &f.Configuration.Value.Webhooks[0].MatchConditions[0]
+			c := &first(f).MatchConditions[0]
 			c.Expression = strings.ReplaceAll(c.Expression, " ", "\n  ")
 		}, nil},
-		{"long timeout", func(_ *testing.T, f *Facts) { *f.Configuration.Value.Webhooks[0].TimeoutSeconds = 30 }, map[string]string{
+		{"long timeout", func(_ *testing.T, f *Facts) { *first(f).TimeoutSeconds = 30 }, map[string]string{
 			"webhook-policy": "warning: webhook namespace.podinit.dev has timeoutSeconds 30",
 		}},
 		{"Fail with one replica", func(_ *testing.T, f *Facts) {
-			*f.Configuration.Value.Webhooks[0].FailurePolicy, *f.Deployment.Value.Spec.Replicas = "Fail", 1
+			*first(f).FailurePolicy, *f.Deployment.Value.Spec.Replicas = "Fail", 1
 			f.Deployment.Value.Status.Replicas = 1
 		}, map[string]string{"webhook-policy": "warning: webhook namespace.podinit.dev has failurePolicy Fail", "deployment": "warning: there is one replica"}},
-		{"never called again", func(_ *testing.T, f *Facts) { *f.Configuration.Value.Webhooks[0].ReinvocationPolicy = "Never" }, map[string]string{
+		{"never called again", func(_ *testing.T, f *Facts) { *first(f).ReinvocationPolicy = "Never" }, map[string]string{
 			"webhook-policy": "warning: webhook namespace.podinit.dev is not called again",
 		}},
 
@@ -368,12 +368,12 @@ func TestInstallation(t *testing.T) {
 			"ca-bundle": "failed: the caBundle of webhook namespace.podinit.dev does not match the certificate",
 		}},
 		{"old and new CA", func(t *testing.T, f *Facts) {
-			before := f.Configuration.Value.Webhooks[0].ClientConfig.CABundle
+			before := first(f).ClientConfig.CABundle
 			for i := range f.Configuration.Value.Webhooks {
 				f.Configuration.Value.Webhooks[i].ClientConfig.CABundle = slices.Concat(newAuthority(t, "old").pem(), before)
 			}
 		}, nil},
-		{"no caBundle", func(_ *testing.T, f *Facts) { f.Configuration.Value.Webhooks[1].ClientConfig.CABundle = nil }, map[string]string{
+		{"no caBundle", func(_ *testing.T, f *Facts) { second(f).ClientConfig.CABundle = nil }, map[string]string{
 			"ca-bundle": "failed: webhook pod.podinit.dev has no caBundle",
 		}},
 
@@ -456,6 +456,10 @@ func TestInstallation(t *testing.T) {
 		})
 	}
 }
+
+// first and second are the entries for namespaces, and for pods that opt in themselves.
+func first(f *Facts) *admissionregistrationv1.MutatingWebhook  { return entryOf(f, "namespace.podinit.dev") }
+func second(f *Facts) *admissionregistrationv1.MutatingWebhook { return entryOf(f, "pod.podinit.dev") }
 
 func right(f *Facts, want string) *Right {
 	for i := range f.Rights {
