@@ -231,6 +231,14 @@ func TestNobody(t *testing.T) {
 	if code != exit.OK || report.NotChecked < 20 {
 		t.Errorf("exit code %d: %+v", code, report)
 	}
+	// What it takes to install podinit can be asked about oneself.
+	report, code = look(t, "--pre", "--as=nobody", "--as-group=system:authenticated")
+	found := problems(report)["install-rights"]
+	for _, want := range []string{"you may not create clusterroles.rbac.authorization.k8s.io\n", "you may not watch nodes, and so cannot grant it (ClusterRole podinit-webhook)\n"} {
+		if code != exit.Found || !strings.Contains(found, want) {
+			t.Errorf("--pre: exit code %d, no %q in %s", code, want, found)
+		}
+	}
 }
 
 // TestNoCluster asks one that does not answer.

@@ -458,7 +458,9 @@ func TestInstallation(t *testing.T) {
 }
 
 // first and second are the entries for namespaces, and for pods that opt in themselves.
-func first(f *Facts) *admissionregistrationv1.MutatingWebhook  { return entryOf(f, "namespace.podinit.dev") }
+func first(f *Facts) *admissionregistrationv1.MutatingWebhook {
+	return entryOf(f, "namespace.podinit.dev")
+}
 func second(f *Facts) *admissionregistrationv1.MutatingWebhook { return entryOf(f, "pod.podinit.dev") }
 
 func right(f *Facts, want string) *Right {
@@ -512,11 +514,14 @@ func TestBefore(t *testing.T) {
 		wreck func(*Facts)
 		want  string // the check, and its status
 	}{
-		"in order":          {func(*Facts) {}, ""},
-		"old":               {func(f *Facts) { f.Kubernetes.Value = "v1.28.0" }, "kubernetes-version failed"},
-		"no nodes":          {func(f *Facts) { f.Nodes.Value = nil }, "linux-nodes failed"},
-		"odd nodes":         {func(f *Facts) { f.Nodes.Value[0].Info.Architecture = "loong64"; f.Platforms.Err = errors.New("x") }, "linux-nodes warning"},
-		"may not":           {func(f *Facts) { f.Mine[3].Allowed.Value = false }, "install-rights failed"},
+		"in order":  {func(*Facts) {}, ""},
+		"old":       {func(f *Facts) { f.Kubernetes.Value = "v1.28.0" }, "kubernetes-version failed"},
+		"no nodes":  {func(f *Facts) { f.Nodes.Value = nil }, "linux-nodes failed"},
+		"odd nodes": {func(f *Facts) { f.Nodes.Value[0].Info.Architecture = "loong64"; f.Platforms.Err = errors.New("x") }, "linux-nodes warning"},
+		"may not":   {func(f *Facts) { f.Mine[3].Allowed.Value = false }, "install-rights failed"},
+		"may not grant": {func(f *Facts) {
+			f.Mine = append(f.Mine, Right{Role: "ClusterRole x", Granted: true, Attributes: authorizationv1.ResourceAttributes{Verb: "list", Resource: "nodes"}})
+		}, "install-rights failed"},
 		"there is one":      {func(f *Facts) { f.Configuration.Err = nil }, "not-installed warning"},
 		"no image anywhere": {func(f *Facts) { f.Platforms.Err = image.ErrMissing }, "init-image-registry failed"},
 	} {
