@@ -266,8 +266,8 @@ func TestInstallation(t *testing.T) {
 			"webhook-policy": "warning: webhook namespace.podinit.dev is not called again",
 		}},
 
-		{"a right is missing", func(_ *testing.T, f *Facts) { f.Rights[0].Allowed.Value = false }, map[string]string{
-			"rbac": "failed: it may not list mutatingwebhookconfigurations.admissionregistration.k8s.io (ClusterRole podinit-webhook)",
+		{"a right is missing", func(_ *testing.T, f *Facts) { right(f, "watch initprofiles.podinit.dev").Allowed.Value = false }, map[string]string{
+			"rbac": "failed: it may not watch initprofiles.podinit.dev (ClusterRole podinit-webhook)",
 		}},
 		{"an optional right is missing", func(_ *testing.T, f *Facts) { right(f, "get secrets").Allowed.Value = false }, map[string]string{
 			"rbac": "warning: it may not get secrets in every namespace",
@@ -276,6 +276,16 @@ func TestInstallation(t *testing.T) {
 			right(f, "get secrets").Allowed.Value = false
 			c := containerOf(f.Deployment.Value)
 			c.Args = append(c.Args, "-pull-secrets=false")
+		}, nil},
+		{"another's certificate", func(_ *testing.T, f *Facts) {
+			right(f, "update secrets/podinit-webhook-certificate -n podinit-system").Allowed.Value = false
+			for i := range f.Rights {
+				if f.Rights[i].Attributes.Resource == "mutatingwebhookconfigurations" {
+					f.Rights[i].Allowed.Value = false
+				}
+			}
+			c := containerOf(f.Deployment.Value)
+			c.Args = append(c.Args, "-certificate-directory=/etc/podinit/tls")
 		}, nil},
 		{"rights cannot be asked", func(_ *testing.T, f *Facts) {
 			for i := range f.Rights {
@@ -578,6 +588,37 @@ func TestDocumentation(t *testing.T) {
 	for _, c := range slices.Concat(installation, before) {
 		if !strings.Contains(string(text), "\n| `"+c.name+"` | ") {
 			t.Errorf("docs/cli-check.md has no row for %s", c.name)
+		}
+	}
+}
+
+func TestVolumeAt(t *testing.T) {
+	d := healthy(t).Deployment.Value
+	d.Spec.Template.Spec.Volumes = append(d.Spec.Template.Spec.Volumes, corev1.Volume{Name: "tls", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "theirs"}}})
+	c := containerOf(d)
+	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "tls", MountPath: "/etc/podinit/tls"})
+	for file, want := range map[string]string{
+		"/etc/podinit/tls/tls.crt":                "tls tls.crt",
+		"/etc/podinit/registries/registries.yaml": "registries registries.yaml",
+		"/etc/podinit/tlsx/tls.crt":               "",
+		"":                                        "",
+	} {
+		got := ""
+		if volume, path := volumeAt(d, file); volume != nil {
+			got = volume.Name + " " + path
+		}
+		if got != want {
+			t.Errorf("volumeAt(%q) = %q, want %q", file, got, want)
+		}
+	}
+}
+
+func TestFlagOf(t *testing.T) {
+	d := healthy(t).Deployment.Value
+	containerOf(d).Args = []string{"-a=1", "--b=2", "-c", "3", "d=4", "-e"}
+	for name, want := range map[string]string{"a": "1", "b": "2", "c": "3", "d": "", "e": "", "f": ""} {
+		if got := flagOf(d, name); got != want {
+			t.Errorf("flagOf(%q) = %q, want %q", name, got, want)
 		}
 	}
 }

@@ -228,7 +228,9 @@ func selectorOf(s *metav1.LabelSelector) (string, error) {
 func (g *Gatherer) certificate(ctx context.Context, f *Facts) Read[[]byte] {
 	name := "podinit-webhook-certificate"
 	if f.Deployment.Err == nil {
-		if said := flagOf(f.Deployment.Value, "secret"); said != "" {
+		if volume, _ := volumeAt(f.Deployment.Value, flagOf(f.Deployment.Value, certificateDirectory)+"/"+corev1.TLSCertKey); volume != nil && volume.Secret != nil {
+			name = volume.Secret.SecretName
+		} else if said := flagOf(f.Deployment.Value, "secret"); said != "" {
 			name = said
 		}
 	}
@@ -239,34 +241,43 @@ func (g *Gatherer) certificate(ctx context.Context, f *Facts) Read[[]byte] {
 	return Read[[]byte]{Value: secret.Data[corev1.TLSCertKey]}
 }
 
+// certificateDirectory is the webhook's flag for a certificate that somebody else makes and renews.
+const certificateDirectory = "certificate-directory"
+
 // registryConfig is the file that the Deployment's flag -registry-config names, in the ConfigMap mounted there.
 func (g *Gatherer) registryConfig(ctx context.Context, f *Facts) Read[string] {
-	none := Read[string]{Err: apierrors.NewNotFound(schema.GroupResource{Resource: "configmaps"}, "registry configuration")}
 	if f.Deployment.Err != nil {
 		return Read[string]{Err: f.Deployment.Err}
 	}
-	file, container := flagOf(f.Deployment.Value, "registry-config"), containerOf(f.Deployment.Value)
-	if file == "" || container == nil {
-		return none
+	volume, key := volumeAt(f.Deployment.Value, flagOf(f.Deployment.Value, "registry-config"))
+	if volume == nil || volume.ConfigMap == nil {
+		return Read[string]{Err: apierrors.NewNotFound(schema.GroupResource{Resource: "configmaps"}, "registry configuration")}
+	}
+	configMap, err := g.Client.CoreV1().ConfigMaps(f.Namespace).Get(ctx, volume.ConfigMap.Name, metav1.GetOptions{})
+	if err != nil {
+		return Read[string]{Err: err}
+	}
+	text, ok := configMap.Data[key]
+	if !ok {
+		return Read[string]{Err: fmt.Errorf("ConfigMap %s has no key %s", configMap.Name, key)}
+	}
+	return Read[string]{Value: text}
+}
+
+// volumeAt is the volume that holds a file of the webhook's container, and the file's path in it; nil if none does.
+func volumeAt(d *appsv1.Deployment, file string) (*corev1.Volume, string) {
+	container := containerOf(d)
+	if container == nil {
+		return nil, ""
 	}
 	for _, mount := range container.VolumeMounts {
-		key, below := strings.CutPrefix(file, strings.TrimSuffix(mount.MountPath, "/")+"/")
-		volumes := f.Deployment.Value.Spec.Template.Spec.Volumes
-		i := slices.IndexFunc(volumes, func(v corev1.Volume) bool { return v.Name == mount.Name })
-		if !below || i < 0 || volumes[i].ConfigMap == nil {
-			continue
+		path, below := strings.CutPrefix(file, strings.TrimSuffix(mount.MountPath, "/")+"/")
+		volumes := d.Spec.Template.Spec.Volumes
+		if i := slices.IndexFunc(volumes, func(v corev1.Volume) bool { return v.Name == mount.Name }); below && i >= 0 {
+			return &volumes[i], path
 		}
-		configMap, err := g.Client.CoreV1().ConfigMaps(f.Namespace).Get(ctx, volumes[i].ConfigMap.Name, metav1.GetOptions{})
-		if err != nil {
-			return Read[string]{Err: err}
-		}
-		text, ok := configMap.Data[key]
-		if !ok {
-			return Read[string]{Err: fmt.Errorf("ConfigMap %s has no key %s", configMap.Name, key)}
-		}
-		return Read[string]{Value: text}
 	}
-	return none
+	return nil, ""
 }
 
 // containerOf is the webhook's container; nil if there is none.
