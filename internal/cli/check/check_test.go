@@ -114,6 +114,7 @@ func webhookPod(name, image string) corev1.Pod {
 	controller := true
 	return corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "r", Controller: &controller}}},
+		Spec:       corev1.PodSpec{NodeName: "a", Containers: []corev1.Container{{Name: "webhook", Image: "r/webhook:1"}}},
 		Status:     corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: "webhook", Ready: true, ImageID: image}}},
 	}
 }
@@ -318,6 +319,16 @@ func TestInstallation(t *testing.T) {
 		}, map[string]string{
 			"replicas": "failed: replicas run different images, and pods are wrapped by one or the other: r/webhook@sha256:1 by w1; r/webhook@sha256:2 by w2",
 		}},
+		{"other images", func(_ *testing.T, f *Facts) { f.Pods.Value[1].Spec.Containers[0].Image = "r/webhook:2" }, map[string]string{
+			"replicas": "failed: replicas run different images, and pods are wrapped by one or the other: r/webhook:1 by w1; r/webhook:2 by w2",
+		}},
+		{"other platforms", func(_ *testing.T, f *Facts) {
+			f.Pods.Value[1].Spec.NodeName, f.Pods.Value[1].Status.ContainerStatuses[0].ImageID = "b", "r/webhook@sha256:2"
+		}, nil},
+		{"other versions on nodes that may not be read", func(_ *testing.T, f *Facts) {
+			f.Nodes = Read[[]Node]{Err: forbidden()}
+			f.Pods.Value[1].Status.ContainerStatuses[0].ImageID = "r/webhook@sha256:2"
+		}, map[string]string{"image-volumes": "not-checked", "init-image-nodes": "not-checked"}},
 		{"another's pod", func(_ *testing.T, f *Facts) { f.Pods.Value[1].OwnerReferences = nil }, map[string]string{"replicas": "warning: pods that belong to no Deployment"}},
 		{"registry configuration", func(_ *testing.T, f *Facts) { f.RegistryConfig.Value = "registry: []" }, map[string]string{"registry-config": "failed: the webhook will not start with it"}},
 

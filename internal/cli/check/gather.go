@@ -155,6 +155,7 @@ func (g *Gatherer) profiles(ctx context.Context, f *Facts) {
 	f.Profiles.Err = err
 }
 
+// namespaces leaves those out that are on their way out: no pod can be created there.
 func (g *Gatherer) namespaces(ctx context.Context, f *Facts) {
 	f.Namespaces.Err = pages(func(options metav1.ListOptions) (metav1.ListInterface, error) {
 		list, err := g.Client.CoreV1().Namespaces().List(ctx, options)
@@ -162,7 +163,9 @@ func (g *Gatherer) namespaces(ctx context.Context, f *Facts) {
 			return nil, err
 		}
 		for _, n := range list.Items {
-			f.Namespaces.Value = append(f.Namespaces.Value, Namespace{n.Name, n.Labels, n.Annotations})
+			if n.DeletionTimestamp == nil {
+				f.Namespaces.Value = append(f.Namespaces.Value, Namespace{n.Name, n.Labels, n.Annotations})
+			}
 		}
 		return list, nil
 	})
