@@ -58,7 +58,7 @@ func TestBroken(t *testing.T) {
 		}, {
 			name:  "certificate by another authority",
 			wreck: func(t *testing.T) { plant(t, selfSigned(t), time.Now().AddDate(1, 0, 0), serviceName) },
-			undo:  newSecret, want: map[string]string{"ca-bundle": "does not match the certificate that is served"},
+			undo:  newSecret, want: map[string]string{"ca-bundle": "does not match the certificate in the Secret"},
 		}, {
 			// The webhook would put it right at once, if it might.
 			name: "wrong caBundle",
@@ -79,7 +79,7 @@ func TestBroken(t *testing.T) {
 			wreck: func(t *testing.T) {
 				patch(t, "service", deployment, "merge", `{"spec":{"selector":{"app.kubernetes.io/component":"nobody"}}}`)
 			},
-			want: map[string]string{"endpoints": "has no endpoints: its selector app.kubernetes.io/component=nobody does not match the webhook's pods"},
+			want: map[string]string{"endpoints": "has no endpoints: its selector app.kubernetes.io/component=nobody"},
 		}, {
 			name: "another port of the Service",
 			wreck: func(t *testing.T) {
@@ -230,6 +230,14 @@ func TestNobody(t *testing.T) {
 	report, code := look(t, "--as=nobody", "--as-group=system:authenticated")
 	if code != exit.OK || report.NotChecked < 20 {
 		t.Errorf("exit code %d: %+v", code, report)
+	}
+	// What it takes to install podinit can be asked about oneself.
+	report, code = look(t, "--pre", "--as=nobody", "--as-group=system:authenticated")
+	found := problems(report)["install-rights"]
+	for _, want := range []string{"you may not create clusterroles.rbac.authorization.k8s.io\n", "you may not watch nodes, and so cannot grant it (ClusterRole podinit-webhook)\n"} {
+		if code != exit.Found || !strings.Contains(found, want) {
+			t.Errorf("--pre: exit code %d, no %q in %s", code, want, found)
+		}
 	}
 }
 

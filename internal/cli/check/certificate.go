@@ -131,7 +131,7 @@ func checkBundle(f *Facts, r *Result) {
 		}
 		if err := signed(f, authorities); err != nil {
 			r.fail("Podinit, or cert-manager's cainjector, writes it; "+lower(renew(f)),
-				"the caBundle of webhook %s does not match the certificate that is served: it was signed by %q, the caBundle has %q", there.Name, issuer(c), subjects(authorities))
+				"the caBundle of webhook %s does not match the certificate in the Secret: that was signed by %q, the caBundle has %q", there.Name, issuer(c), subjects(authorities))
 		}
 	})
 }

@@ -114,6 +114,7 @@ func webhookPod(name, image string) corev1.Pod {
 	controller := true
 	return corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "r", Controller: &controller}}},
+		Spec:       corev1.PodSpec{NodeName: "a", Containers: []corev1.Container{{Name: "webhook", Image: "r/webhook:1"}}},
 		Status:     corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: "webhook", Ready: true, ImageID: image}}},
 	}
 }
@@ -172,7 +173,7 @@ func (a authority) issue(t *testing.T, until time.Time, names ...string) []byte 
 
 // TestInstallation breaks one thing at a time. Nothing but the checks that are about it may notice.
 func TestInstallation(t *testing.T) {
-	selector := func(f *Facts, s *metav1.LabelSelector) { f.Configuration.Value.Webhooks[0].NamespaceSelector = s }
+	selector := func(f *Facts, s *metav1.LabelSelector) { first(f).NamespaceSelector = s }
 	environment := func(f *Facts) []corev1.EnvVar { return f.Deployment.Value.Spec.Template.Spec.Containers[0].Env }
 	for _, test := range []struct {
 		name  string
@@ -203,17 +204,17 @@ func TestInstallation(t *testing.T) {
 			"webhook-configuration": "failed: MutatingWebhookConfiguration zz-podinit is missing", "webhook-rules": "not-checked", "webhook-selectors": "not-checked",
 			"webhook-conditions": "not-checked", "webhook-policy": "not-checked", "ca-bundle": "not-checked",
 		}},
-		{"an entry is missing", func(_ *testing.T, f *Facts) { f.Configuration.Value.Webhooks = f.Configuration.Value.Webhooks[:1] }, map[string]string{
+		{"an entry is missing", func(_ *testing.T, f *Facts) { second(f).Name = "other" }, map[string]string{
 			"webhook-configuration": "failed: webhook pod.podinit.dev is missing in it",
 		}},
-		{"another path", func(_ *testing.T, f *Facts) { *f.Configuration.Value.Webhooks[1].ClientConfig.Service.Path = "/" }, map[string]string{
+		{"another path", func(_ *testing.T, f *Facts) { *second(f).ClientConfig.Service.Path = "/" }, map[string]string{
 			"webhook-configuration": "failed: webhook pod.podinit.dev is called at another path",
 		}},
-		{"rules for something else", func(_ *testing.T, f *Facts) { f.Configuration.Value.Webhooks[0].Rules[0].Resources[0] = "deployments" }, map[string]string{
+		{"rules for something else", func(_ *testing.T, f *Facts) { first(f).Rules[0].Resources[0] = "deployments" }, map[string]string{
 			"webhook-rules": "failed: webhook namespace.podinit.dev has no rule for CREATE of pods",
 		}},
 		{"rules for more", func(_ *testing.T, f *Facts) {
-			r := &f.Configuration.Value.Webhooks[0].Rules[0]
+			r := &first(f).Rules[0]
 			r.Operations = append(r.Operations, "UPDATE")
 		}, map[string]string{"webhook-rules": "warning: webhook namespace.podinit.dev has other rules"}},
 		{"selector lost", func(_ *testing.T, f *Facts) { selector(f, nil) }, map[string]string{
@@ -226,7 +227,7 @@ func TestInstallation(t *testing.T) {
 			selector(f, &metav1.LabelSelector{MatchLabels: map[string]string{"inject": "yes"}})
 		}, map[string]string{"webhook-selectors": "failed: namespace.podinit.dev: namespaceSelector does not select namespaces that are labelled podinit.dev/inject=enabled; it selects inject=yes"}},
 		{"selector takes our own namespace", func(_ *testing.T, f *Facts) {
-			values := &f.Configuration.Value.Webhooks[0].NamespaceSelector.MatchExpressions[1].Values
+			values := &first(f).NamespaceSelector.MatchExpressions[1].Values
 			*values = (*values)[:3]
 		}, map[string]string{"webhook-selectors": "failed: namespace.podinit.dev: namespaceSelector selects namespace podinit-system, too"}},
 		{"selector excludes one that opted in", func(_ *testing.T, f *Facts) {
@@ -235,39 +236,39 @@ func TestInstallation(t *testing.T) {
 				e.Values = append(e.Values, "shop")
 			}
 		}, map[string]string{"webhook-selectors": "warning: opted in, but excluded by the webhook configuration: namespaces shop"}},
-		{"objectSelector", func(_ *testing.T, f *Facts) { f.Configuration.Value.Webhooks[1].ObjectSelector = nil }, map[string]string{
+		{"objectSelector", func(_ *testing.T, f *Facts) { second(f).ObjectSelector = nil }, map[string]string{
 			"webhook-selectors": "failed: pod.podinit.dev: objectSelector does not select",
 		}},
 		{"condition missing", func(_ *testing.T, f *Facts) {
-			c := &f.Configuration.Value.Webhooks[0].MatchConditions
+			c := &first(f).MatchConditions
 			*c = (*c)[1:]
 		}, map[string]string{"webhook-conditions": "failed: webhook namespace.podinit.dev lacks matchCondition not-opted-out-by-annotation"}},
 		{"condition edited", func(_ *testing.T, f *Facts) {
-			f.Configuration.Value.Webhooks[0].MatchConditions[0].Expression = "false"
+			first(f).MatchConditions[0].Expression = "false"
 		}, map[string]string{
 			"webhook-conditions": "failed: webhook namespace.podinit.dev has another matchCondition not-opted-out-by-annotation: false",
 		}},
 		{"condition added", func(_ *testing.T, f *Facts) {
-			c := &f.Configuration.Value.Webhooks[0].MatchConditions
+			c := &first(f).MatchConditions
 			*c = append(*c, admissionregistrationv1.MatchCondition{Name: "mine", Expression: "true"})
 		}, map[string]string{"webhook-conditions": "warning: webhook namespace.podinit.dev has a matchCondition that is not shipped: mine"}},
 		{"condition folded otherwise", func(_ *testing.T, f *Facts) {
-			c := &f.Configuration.Value.Webhooks[0].MatchConditions[0]
+			c := &first(f).MatchConditions[0]
 			c.Expression = strings.ReplaceAll(c.Expression, " ", "\n  ")
 		}, nil},
-		{"long timeout", func(_ *testing.T, f *Facts) { *f.Configuration.Value.Webhooks[0].TimeoutSeconds = 30 }, map[string]string{
+		{"long timeout", func(_ *testing.T, f *Facts) { *first(f).TimeoutSeconds = 30 }, map[string]string{
 			"webhook-policy": "warning: webhook namespace.podinit.dev has timeoutSeconds 30",
 		}},
 		{"Fail with one replica", func(_ *testing.T, f *Facts) {
-			*f.Configuration.Value.Webhooks[0].FailurePolicy, *f.Deployment.Value.Spec.Replicas = "Fail", 1
+			*first(f).FailurePolicy, *f.Deployment.Value.Spec.Replicas = "Fail", 1
 			f.Deployment.Value.Status.Replicas = 1
 		}, map[string]string{"webhook-policy": "warning: webhook namespace.podinit.dev has failurePolicy Fail", "deployment": "warning: there is one replica"}},
-		{"never called again", func(_ *testing.T, f *Facts) { *f.Configuration.Value.Webhooks[0].ReinvocationPolicy = "Never" }, map[string]string{
+		{"never called again", func(_ *testing.T, f *Facts) { *first(f).ReinvocationPolicy = "Never" }, map[string]string{
 			"webhook-policy": "warning: webhook namespace.podinit.dev is not called again",
 		}},
 
-		{"a right is missing", func(_ *testing.T, f *Facts) { f.Rights[0].Allowed.Value = false }, map[string]string{
-			"rbac": "failed: it may not list mutatingwebhookconfigurations.admissionregistration.k8s.io (ClusterRole podinit-webhook)",
+		{"a right is missing", func(_ *testing.T, f *Facts) { right(f, "watch initprofiles.podinit.dev").Allowed.Value = false }, map[string]string{
+			"rbac": "failed: it may not watch initprofiles.podinit.dev (ClusterRole podinit-webhook)",
 		}},
 		{"an optional right is missing", func(_ *testing.T, f *Facts) { right(f, "get secrets").Allowed.Value = false }, map[string]string{
 			"rbac": "warning: it may not get secrets in every namespace",
@@ -276,6 +277,16 @@ func TestInstallation(t *testing.T) {
 			right(f, "get secrets").Allowed.Value = false
 			c := containerOf(f.Deployment.Value)
 			c.Args = append(c.Args, "-pull-secrets=false")
+		}, nil},
+		{"another's certificate", func(_ *testing.T, f *Facts) {
+			right(f, "update secrets/podinit-webhook-certificate -n podinit-system").Allowed.Value = false
+			for i := range f.Rights {
+				if f.Rights[i].Attributes.Resource == "mutatingwebhookconfigurations" {
+					f.Rights[i].Allowed.Value = false
+				}
+			}
+			c := containerOf(f.Deployment.Value)
+			c.Args = append(c.Args, "-certificate-directory=/etc/podinit/tls")
 		}, nil},
 		{"rights cannot be asked", func(_ *testing.T, f *Facts) {
 			for i := range f.Rights {
@@ -308,6 +319,16 @@ func TestInstallation(t *testing.T) {
 		}, map[string]string{
 			"replicas": "failed: replicas run different images, and pods are wrapped by one or the other: r/webhook@sha256:1 by w1; r/webhook@sha256:2 by w2",
 		}},
+		{"other images", func(_ *testing.T, f *Facts) { f.Pods.Value[1].Spec.Containers[0].Image = "r/webhook:2" }, map[string]string{
+			"replicas": "failed: replicas run different images, and pods are wrapped by one or the other: r/webhook:1 by w1; r/webhook:2 by w2",
+		}},
+		{"other platforms", func(_ *testing.T, f *Facts) {
+			f.Pods.Value[1].Spec.NodeName, f.Pods.Value[1].Status.ContainerStatuses[0].ImageID = "b", "r/webhook@sha256:2"
+		}, nil},
+		{"other versions on nodes that may not be read", func(_ *testing.T, f *Facts) {
+			f.Nodes = Read[[]Node]{Err: forbidden()}
+			f.Pods.Value[1].Status.ContainerStatuses[0].ImageID = "r/webhook@sha256:2"
+		}, map[string]string{"image-volumes": "not-checked", "init-image-nodes": "not-checked"}},
 		{"another's pod", func(_ *testing.T, f *Facts) { f.Pods.Value[1].OwnerReferences = nil }, map[string]string{"replicas": "warning: pods that belong to no Deployment"}},
 		{"registry configuration", func(_ *testing.T, f *Facts) { f.RegistryConfig.Value = "registry: []" }, map[string]string{"registry-config": "failed: the webhook will not start with it"}},
 
@@ -368,12 +389,12 @@ func TestInstallation(t *testing.T) {
 			"ca-bundle": "failed: the caBundle of webhook namespace.podinit.dev does not match the certificate",
 		}},
 		{"old and new CA", func(t *testing.T, f *Facts) {
-			before := f.Configuration.Value.Webhooks[0].ClientConfig.CABundle
+			before := first(f).ClientConfig.CABundle
 			for i := range f.Configuration.Value.Webhooks {
 				f.Configuration.Value.Webhooks[i].ClientConfig.CABundle = slices.Concat(newAuthority(t, "old").pem(), before)
 			}
 		}, nil},
-		{"no caBundle", func(_ *testing.T, f *Facts) { f.Configuration.Value.Webhooks[1].ClientConfig.CABundle = nil }, map[string]string{
+		{"no caBundle", func(_ *testing.T, f *Facts) { second(f).ClientConfig.CABundle = nil }, map[string]string{
 			"ca-bundle": "failed: webhook pod.podinit.dev has no caBundle",
 		}},
 
@@ -457,6 +478,12 @@ func TestInstallation(t *testing.T) {
 	}
 }
 
+// first and second are the entries for namespaces, and for pods that opt in themselves.
+func first(f *Facts) *admissionregistrationv1.MutatingWebhook {
+	return entryOf(f, "namespace.podinit.dev")
+}
+func second(f *Facts) *admissionregistrationv1.MutatingWebhook { return entryOf(f, "pod.podinit.dev") }
+
 func right(f *Facts, want string) *Right {
 	for i := range f.Rights {
 		if f.Rights[i].String() == want {
@@ -508,11 +535,14 @@ func TestBefore(t *testing.T) {
 		wreck func(*Facts)
 		want  string // the check, and its status
 	}{
-		"in order":          {func(*Facts) {}, ""},
-		"old":               {func(f *Facts) { f.Kubernetes.Value = "v1.28.0" }, "kubernetes-version failed"},
-		"no nodes":          {func(f *Facts) { f.Nodes.Value = nil }, "linux-nodes failed"},
-		"odd nodes":         {func(f *Facts) { f.Nodes.Value[0].Info.Architecture = "loong64"; f.Platforms.Err = errors.New("x") }, "linux-nodes warning"},
-		"may not":           {func(f *Facts) { f.Mine[3].Allowed.Value = false }, "install-rights failed"},
+		"in order":  {func(*Facts) {}, ""},
+		"old":       {func(f *Facts) { f.Kubernetes.Value = "v1.28.0" }, "kubernetes-version failed"},
+		"no nodes":  {func(f *Facts) { f.Nodes.Value = nil }, "linux-nodes failed"},
+		"odd nodes": {func(f *Facts) { f.Nodes.Value[0].Info.Architecture = "loong64"; f.Platforms.Err = errors.New("x") }, "linux-nodes warning"},
+		"may not":   {func(f *Facts) { f.Mine[3].Allowed.Value = false }, "install-rights failed"},
+		"may not grant": {func(f *Facts) {
+			f.Mine = append(f.Mine, Right{Role: "ClusterRole x", Granted: true, Attributes: authorizationv1.ResourceAttributes{Verb: "list", Resource: "nodes"}})
+		}, "install-rights failed"},
 		"there is one":      {func(f *Facts) { f.Configuration.Err = nil }, "not-installed warning"},
 		"no image anywhere": {func(f *Facts) { f.Platforms.Err = image.ErrMissing }, "init-image-registry failed"},
 	} {
@@ -569,6 +599,37 @@ func TestDocumentation(t *testing.T) {
 	for _, c := range slices.Concat(installation, before) {
 		if !strings.Contains(string(text), "\n| `"+c.name+"` | ") {
 			t.Errorf("docs/cli-check.md has no row for %s", c.name)
+		}
+	}
+}
+
+func TestVolumeAt(t *testing.T) {
+	d := healthy(t).Deployment.Value
+	d.Spec.Template.Spec.Volumes = append(d.Spec.Template.Spec.Volumes, corev1.Volume{Name: "tls", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "theirs"}}})
+	c := containerOf(d)
+	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "tls", MountPath: "/etc/podinit/tls"})
+	for file, want := range map[string]string{
+		"/etc/podinit/tls/tls.crt":                "tls tls.crt",
+		"/etc/podinit/registries/registries.yaml": "registries registries.yaml",
+		"/etc/podinit/tlsx/tls.crt":               "",
+		"":                                        "",
+	} {
+		got := ""
+		if volume, path := volumeAt(d, file); volume != nil {
+			got = volume.Name + " " + path
+		}
+		if got != want {
+			t.Errorf("volumeAt(%q) = %q, want %q", file, got, want)
+		}
+	}
+}
+
+func TestFlagOf(t *testing.T) {
+	d := healthy(t).Deployment.Value
+	containerOf(d).Args = []string{"-a=1", "--b=2", "-c", "3", "d=4", "-e"}
+	for name, want := range map[string]string{"a": "1", "b": "2", "c": "3", "d": "", "e": "", "f": ""} {
+		if got := flagOf(d, name); got != want {
+			t.Errorf("flagOf(%q) = %q, want %q", name, got, want)
 		}
 	}
 }

@@ -138,6 +138,8 @@ func checkMine(f *Facts, r *Result) {
 		case right.Allowed.Err != nil:
 			r.skip("", "asking whether you may %s: %v", right, right.Allowed.Err)
 			return
+		case !right.Allowed.Value && right.Granted:
+			r.fail("Have an administrator of the cluster install it.", "you may not %s, and so cannot grant it (%s)", right, right.Role)
 		case !right.Allowed.Value:
 			r.fail("Have an administrator of the cluster install it.", "you may not %s", right)
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -284,9 +285,21 @@ func reinvoked(w *admissionregistrationv1.MutatingWebhook) bool {
 	return w.ReinvocationPolicy != nil && *w.ReinvocationPolicy == admissionregistrationv1.IfNeededReinvocationPolicy
 }
 
+// needed says whether the webhook needs a right, as it is configured. Without lookups or pull secrets it reads no Secret,
+// and where somebody else makes its certificate, neither that one nor its webhook configuration.
+func needed(d *appsv1.Deployment, right Right) bool {
+	switch {
+	case right.Optional:
+		return flagOf(d, "pull-secrets") != "false" && flagOf(d, "lookups") != "false"
+	case right.Attributes.Resource == "secrets", right.Attributes.Resource == "mutatingwebhookconfigurations":
+		return flagOf(d, certificateDirectory) == ""
+	}
+	return true
+}
+
 func checkRights(f *Facts, r *Result) {
 	for _, right := range f.Rights {
-		if right.Optional && f.Deployment.Err == nil && flagOf(f.Deployment.Value, "pull-secrets") == "false" {
+		if f.Deployment.Err == nil && !needed(f.Deployment.Value, right) {
 			continue
 		}
 		switch {

@@ -117,7 +117,9 @@ type Right struct {
 	Attributes authorizationv1.ResourceAttributes
 	// Optional is set where podinit does without it.
 	Optional bool
-	Allowed  Read[bool]
+	// Granted is set where somebody must have it to grant it: Kubernetes lets nobody grant what they may not do.
+	Granted bool
+	Allowed Read[bool]
 }
 
 // String is the right as kubectl auth can-i takes it.

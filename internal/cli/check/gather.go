@@ -14,6 +14,7 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -76,6 +77,14 @@ func (g *Gatherer) Before(ctx context.Context) *Facts {
 	g.definition(ctx, f)
 	g.images(ctx, f)
 	f.Mine = g.review(ctx, g.Shipped.installRights(f.Namespace), g.mine)
+	escalate := authorizationv1.ResourceAttributes{Verb: "escalate", Group: rbacv1.GroupName, Resource: "clusterroles"}
+	if may, err := g.mine(ctx, escalate); err == nil && !may {
+		granted := g.review(ctx, g.Shipped.rights(f.Namespace), g.mine)
+		for i := range granted {
+			granted[i].Granted = true
+		}
+		f.Mine = append(f.Mine, granted...)
+	}
 	return f
 }
 
@@ -146,6 +155,7 @@ func (g *Gatherer) profiles(ctx context.Context, f *Facts) {
 	f.Profiles.Err = err
 }
 
+// namespaces leaves those out that are on their way out: no pod can be created there.
 func (g *Gatherer) namespaces(ctx context.Context, f *Facts) {
 	f.Namespaces.Err = pages(func(options metav1.ListOptions) (metav1.ListInterface, error) {
 		list, err := g.Client.CoreV1().Namespaces().List(ctx, options)
@@ -153,7 +163,9 @@ func (g *Gatherer) namespaces(ctx context.Context, f *Facts) {
 			return nil, err
 		}
 		for _, n := range list.Items {
-			f.Namespaces.Value = append(f.Namespaces.Value, Namespace{n.Name, n.Labels, n.Annotations})
+			if n.DeletionTimestamp == nil {
+				f.Namespaces.Value = append(f.Namespaces.Value, Namespace{n.Name, n.Labels, n.Annotations})
+			}
 		}
 		return list, nil
 	})
@@ -219,7 +231,9 @@ func selectorOf(s *metav1.LabelSelector) (string, error) {
 func (g *Gatherer) certificate(ctx context.Context, f *Facts) Read[[]byte] {
 	name := "podinit-webhook-certificate"
 	if f.Deployment.Err == nil {
-		if said := flagOf(f.Deployment.Value, "secret"); said != "" {
+		if volume, _ := volumeAt(f.Deployment.Value, flagOf(f.Deployment.Value, certificateDirectory)+"/"+corev1.TLSCertKey); volume != nil && volume.Secret != nil {
+			name = volume.Secret.SecretName
+		} else if said := flagOf(f.Deployment.Value, "secret"); said != "" {
 			name = said
 		}
 	}
@@ -230,34 +244,43 @@ func (g *Gatherer) certificate(ctx context.Context, f *Facts) Read[[]byte] {
 	return Read[[]byte]{Value: secret.Data[corev1.TLSCertKey]}
 }
 
+// certificateDirectory is the webhook's flag for a certificate that somebody else makes and renews.
+const certificateDirectory = "certificate-directory"
+
 // registryConfig is the file that the Deployment's flag -registry-config names, in the ConfigMap mounted there.
 func (g *Gatherer) registryConfig(ctx context.Context, f *Facts) Read[string] {
-	none := Read[string]{Err: apierrors.NewNotFound(schema.GroupResource{Resource: "configmaps"}, "registry configuration")}
 	if f.Deployment.Err != nil {
 		return Read[string]{Err: f.Deployment.Err}
 	}
-	file, container := flagOf(f.Deployment.Value, "registry-config"), containerOf(f.Deployment.Value)
-	if file == "" || container == nil {
-		return none
+	volume, key := volumeAt(f.Deployment.Value, flagOf(f.Deployment.Value, "registry-config"))
+	if volume == nil || volume.ConfigMap == nil {
+		return Read[string]{Err: apierrors.NewNotFound(schema.GroupResource{Resource: "configmaps"}, "registry configuration")}
+	}
+	configMap, err := g.Client.CoreV1().ConfigMaps(f.Namespace).Get(ctx, volume.ConfigMap.Name, metav1.GetOptions{})
+	if err != nil {
+		return Read[string]{Err: err}
+	}
+	text, ok := configMap.Data[key]
+	if !ok {
+		return Read[string]{Err: fmt.Errorf("ConfigMap %s has no key %s", configMap.Name, key)}
+	}
+	return Read[string]{Value: text}
+}
+
+// volumeAt is the volume that holds a file of the webhook's container, and the file's path in it; nil if none does.
+func volumeAt(d *appsv1.Deployment, file string) (*corev1.Volume, string) {
+	container := containerOf(d)
+	if container == nil {
+		return nil, ""
 	}
 	for _, mount := range container.VolumeMounts {
-		key, below := strings.CutPrefix(file, strings.TrimSuffix(mount.MountPath, "/")+"/")
-		volumes := f.Deployment.Value.Spec.Template.Spec.Volumes
-		i := slices.IndexFunc(volumes, func(v corev1.Volume) bool { return v.Name == mount.Name })
-		if !below || i < 0 || volumes[i].ConfigMap == nil {
-			continue
+		path, below := strings.CutPrefix(file, strings.TrimSuffix(mount.MountPath, "/")+"/")
+		volumes := d.Spec.Template.Spec.Volumes
+		if i := slices.IndexFunc(volumes, func(v corev1.Volume) bool { return v.Name == mount.Name }); below && i >= 0 {
+			return &volumes[i], path
 		}
-		configMap, err := g.Client.CoreV1().ConfigMaps(f.Namespace).Get(ctx, volumes[i].ConfigMap.Name, metav1.GetOptions{})
-		if err != nil {
-			return Read[string]{Err: err}
-		}
-		text, ok := configMap.Data[key]
-		if !ok {
-			return Read[string]{Err: fmt.Errorf("ConfigMap %s has no key %s", configMap.Name, key)}
-		}
-		return Read[string]{Value: text}
 	}
-	return none
+	return nil, ""
 }
 
 // containerOf is the webhook's container; nil if there is none.

@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -117,34 +118,53 @@ func checkReplicas(f *Facts, r *Result) {
 	if !f.Pods.usable(r, "the webhook's pods") {
 		return
 	}
-	byImage := map[string][]string{}
+	architecture := map[string]string{}
+	for _, n := range f.Nodes.Value {
+		architecture[n.Name] = n.Info.Architecture
+	}
+	byName, byDigest := map[string][]string{}, map[string]map[string][]string{}
+	var strangers []string
 	for _, pod := range f.Pods.Value {
 		if pod.DeletionTimestamp != nil {
 			continue
 		}
+		if metav1.GetControllerOf(&pod) == nil {
+			strangers = append(strangers, pod.Name)
+		}
 		for _, c := range pod.Status.ContainerStatuses {
-			if c.Name == webhookContainer && c.ImageID != "" && c.Ready {
-				byImage[c.ImageID] = append(byImage[c.ImageID], pod.Name)
+			if c.Name != webhookContainer || !c.Ready {
+				continue
+			}
+			for _, wanted := range pod.Spec.Containers {
+				if wanted.Name == c.Name {
+					byName[wanted.Image] = append(byName[wanted.Image], pod.Name)
+				}
+			}
+			// Some runtimes name the image of the platform, so only nodes of one architecture can be compared.
+			if on := architecture[pod.Spec.NodeName]; on != "" {
+				if byDigest[on] == nil {
+					byDigest[on] = map[string][]string{}
+				}
+				byDigest[on][c.ImageID] = append(byDigest[on][c.ImageID], pod.Name)
 			}
 		}
 	}
-	var owners []string
-	for _, pod := range f.Pods.Value {
-		if pod.DeletionTimestamp == nil && metav1.GetControllerOf(&pod) == nil {
-			owners = append(owners, pod.Name)
+	if len(strangers) > 0 {
+		r.warn(kubectl(f, "delete pod", strangers[0]), "pods that belong to no Deployment have the webhook's labels, and get its requests: %s", names(strangers))
+	}
+	differ := byName
+	for _, arch := range slices.Sorted(maps.Keys(byDigest)) {
+		if len(differ) < 2 {
+			differ = byDigest[arch]
 		}
 	}
-	if len(owners) > 0 {
-		r.warn(kubectl(f, "delete pod", owners[0]), "pods that belong to no Deployment have the webhook's labels, and get its requests: %s", names(owners))
-	}
-	if len(byImage) < 2 {
+	if len(differ) < 2 {
 		return
 	}
 	var said []string
-	for image, pods := range byImage {
-		said = append(said, fmt.Sprintf("%s by %s", image, names(pods)))
+	for _, image := range slices.Sorted(maps.Keys(differ)) {
+		said = append(said, fmt.Sprintf("%s by %s", image, names(differ[image])))
 	}
-	slices.Sort(said)
 	r.fail(kubectl(f, "rollout status", deploymentOf(f))+"; if it hangs, "+kubectl(f, "get pods -o wide -l", webhookSelector),
 		"replicas run different images, and pods are wrapped by one or the other: %s", strings.Join(said, "; "))
 }
