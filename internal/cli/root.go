@@ -21,8 +21,10 @@ import (
 
 	"github.com/podinit/podinit/internal/cli/check"
 	"github.com/podinit/podinit/internal/cli/exit"
+	"github.com/podinit/podinit/internal/cli/explain"
 	"github.com/podinit/podinit/internal/cli/inject"
 	"github.com/podinit/podinit/internal/cli/output"
+	"github.com/podinit/podinit/internal/cli/status"
 	"github.com/podinit/podinit/internal/cli/version"
 )
 
@@ -91,7 +93,11 @@ func newCommand(name string, streams genericiooptions.IOStreams) (root *cobra.Co
 	flags := genericclioptions.NewConfigFlags(true)
 	flags.AddFlags(root.PersistentFlags())
 	for _, add := range []func(*genericclioptions.ConfigFlags, genericiooptions.IOStreams) *cobra.Command{
-		inject.NewCommand, check.NewCommand, version.NewCommand,
+		inject.NewCommand,
+		explain.NewCommand,
+		status.NewCommand,
+		check.NewCommand,
+		version.NewCommand,
 	} {
 		root.AddCommand(add(flags, streams))
 	}

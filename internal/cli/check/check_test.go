@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -29,6 +30,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/cli/image"
 )
 
 var now = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -378,7 +380,7 @@ func TestInstallation(t *testing.T) {
 		{"no init image", func(_ *testing.T, f *Facts) { environment(f)[0].Value, f.InitImage = "", "" }, map[string]string{
 			"init-image": "failed: Deployment podinit-webhook says neither", "init-image-registry": "not-checked", "init-image-nodes": "not-checked",
 		}},
-		{"not in the registry", func(_ *testing.T, f *Facts) { f.Platforms = Read[[]string]{Err: errImageMissing} }, map[string]string{
+		{"not in the registry", func(_ *testing.T, f *Facts) { f.Platforms = Read[[]string]{Err: image.ErrMissing} }, map[string]string{
 			"init-image-registry": "failed: the registry has no r/init:1",
 		}},
 		{"registry out of reach", func(_ *testing.T, f *Facts) { f.Platforms = Read[[]string]{Err: errors.New("no route to host")} }, map[string]string{
@@ -512,7 +514,7 @@ func TestBefore(t *testing.T) {
 		"odd nodes":         {func(f *Facts) { f.Nodes.Value[0].Info.Architecture = "loong64"; f.Platforms.Err = errors.New("x") }, "linux-nodes warning"},
 		"may not":           {func(f *Facts) { f.Mine[3].Allowed.Value = false }, "install-rights failed"},
 		"there is one":      {func(f *Facts) { f.Configuration.Err = nil }, "not-installed warning"},
-		"no image anywhere": {func(f *Facts) { f.Platforms.Err = errImageMissing }, "init-image-registry failed"},
+		"no image anywhere": {func(f *Facts) { f.Platforms.Err = image.ErrMissing }, "init-image-registry failed"},
 	} {
 		f := fresh(t)
 		test.wreck(f)
@@ -554,6 +556,19 @@ func TestNames(t *testing.T) {
 	} {
 		if !slices.Contains(got, want) {
 			t.Errorf("no right %+v among %+v", want, got)
+		}
+	}
+}
+
+// The documentation has a row for each check.
+func TestDocumentation(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/cli-check.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range slices.Concat(installation, before) {
+		if !strings.Contains(string(text), "\n| `"+c.name+"` | ") {
+			t.Errorf("docs/cli-check.md has no row for %s", c.name)
 		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/podinit/podinit/internal/cli/exit"
+	"github.com/podinit/podinit/internal/cli/image"
 	"github.com/podinit/podinit/internal/cli/output"
 )
 
@@ -120,7 +121,7 @@ func newGatherer(flags *genericclioptions.ConfigFlags, o options) (*Gatherer, er
 		return nil, err
 	}
 	return &Gatherer{
-		Client: client, Shipped: shipped, Images: Platforms,
+		Client: client, Shipped: shipped, Images: image.Platforms,
 		Namespace: o.InstallNamespace, InitImage: o.InitImage, DryRunNamespace: *flags.Namespace, Temporary: o.CreateNamespace,
 	}, nil
 }

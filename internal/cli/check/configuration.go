@@ -270,14 +270,18 @@ func checkPolicy(f *Facts, r *Result) {
 		if s := there.SideEffects; s != nil && *s != admissionregistrationv1.SideEffectClassNone && *s != admissionregistrationv1.SideEffectClassNoneOnDryRun {
 			r.fail(reinstall(f), "webhook %s has sideEffects %s: dry runs of pods are refused", there.Name, *s)
 		}
-		if p := there.ReinvocationPolicy; p == nil || *p != *shipped.ReinvocationPolicy {
-			r.warn(reinstall(f), "webhook %s is not called again (reinvocationPolicy %s): containers that later webhooks add are not wrapped", there.Name, *shipped.ReinvocationPolicy)
+		if reinvoked(shipped) && !reinvoked(there) {
+			r.warn(reinstall(f), "webhook %s is not called again (reinvocationPolicy is not IfNeeded): containers that later webhooks add are not wrapped", there.Name)
 		}
 	})
 	slices.Sort(said)
 	if said = slices.Compact(said); len(said) > 0 {
 		r.say("failurePolicy %s", strings.Join(said, " and "))
 	}
+}
+
+func reinvoked(w *admissionregistrationv1.MutatingWebhook) bool {
+	return w.ReinvocationPolicy != nil && *w.ReinvocationPolicy == admissionregistrationv1.IfNeededReinvocationPolicy
 }
 
 func checkRights(f *Facts, r *Result) {

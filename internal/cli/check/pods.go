@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/cli/image"
 	"github.com/podinit/podinit/internal/reason"
 )
 
@@ -31,7 +32,7 @@ func checkRegistry(f *Facts, r *Result) {
 		return
 	}
 	switch err := f.Platforms.Err; {
-	case errors.Is(err, errImageMissing):
+	case errors.Is(err, image.ErrMissing):
 		r.fail("Push it, or name another: INIT_IMAGE of make deploy, PODINIT_INIT_IMAGE of the Deployment.", "the registry has no %s: no new pod that opted in can start on a node without it", f.InitImage)
 		return
 	case err != nil:
@@ -70,7 +71,7 @@ func checkImageNodes(f *Facts, r *Result) {
 		}
 	}
 	r.say("%d of %d have it", len(f.Nodes.Value)-len(without)-len(unsure), len(f.Nodes.Value))
-	if f.Platforms.Err == nil || errors.Is(f.Platforms.Err, errImageMissing) {
+	if f.Platforms.Err == nil || errors.Is(f.Platforms.Err, image.ErrMissing) {
 		return // they can pull it, or it is a problem already
 	}
 	hint := "Create a pod that opted in there, and see that it starts."

@@ -1,0 +1,61 @@
+package explain
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestSituation(t *testing.T) {
+	term := facts{signal: "SIGTERM"}
+	for _, test := range []struct {
+		name    string
+		words   []string
+		facts   facts
+		pid1    string // its beginning
+		reaches Answer
+		reaped  Answer
+		says    string // in why the signal reaches it, or does not
+	}{
+		{"a program that is known", []string{"/usr/sbin/nginx", "-g", "daemon off;"}, term, "nginx", Yes, No, "handles"},
+		{"one that does not handle it", []string{"sleep", "60"}, term, "sleep", No, No, "does not end PID 1"},
+		{"one that is not known", []string{"/app"}, term, "app", Unknown, No, "only its run shows"},
+		{"a signal of its own", []string{"/app"}, facts{signal: "SIGQUIT"}, "app", Unknown, No, "SIGQUIT"},
+		{"behind env", []string{"env", "-i", "A=b", "node", "x.js"}, term, "node", Unknown, No, "what it runs"},
+		{"a list", []string{"sh", "-c", "prepare && app; cleanup"}, term, "sh or cleanup", Unknown, Unknown, "dash (Debian, Ubuntu) stays"},
+		{"a loop", []string{"sh", "-c", "while true; do app; done"}, term, "sh, a shell", No, Yes, "nothing passes it on"},
+		{"a pipe", []string{"/bin/bash", "-ec", "app | tee log"}, term, "bash, a shell", No, Yes, "nothing passes it on"},
+		{"in the background", []string{"bash", "-c", "app & wait"}, term, "bash, a shell", No, Yes, "nothing passes it on"},
+		{"a redirection to a descriptor", []string{"bash", "-c", "nginx 2>&1"}, term, "nginx", Yes, No, "handles"},
+		{"exec", []string{"sh", "-c", "cd /srv && exec nginx"}, term, "nginx, by exec", Yes, No, "exec puts"},
+		{"exec of what is quoted", []string{"sh", "-c", "exec nginx -g 'daemon off;' # here\n"}, term, "nginx, by exec", Yes, No, "handles"},
+		{"exec on its own line", []string{"sh", "-c", "set -e\nA=1 \\\n  B=2\nexec \"/bin/sleep\" 5\n"}, term, "sleep, by exec", No, No, "exec puts"},
+		{"exec, but not at last", []string{"sh", "-c", "exec 2>/dev/null; while :; do app; done"}, term, "sh, a shell", No, Yes, ""},
+		{"a comment is no command", []string{"sh", "-c", "sleep 1 # | exec nginx"}, term, "sh or sleep", No, Unknown, "neither handles it"},
+		{"bash and one command", []string{"bash", "-c", "redis-server"}, term, "redis-server: bash", Yes, No, "handles"},
+		{"a trap", []string{"sh", "-c", "trap 'kill $!' TERM; app & wait"}, term, "sh, a shell", Unknown, Yes, "trap"},
+		{"the shell's flags", []string{"bash", "-o", "pipefail", "-c", "exec nginx"}, term, "nginx, by exec", Yes, No, ""},
+		{"a script", []string{"/docker-entrypoint.sh", "postgres"}, term, "docker-entrypoint.sh, a script", Unknown, Unknown, "ends with exec"},
+		{"tini", []string{"/usr/bin/tini", "--", "sleep", "60"}, term, "tini", Yes, Yes, "not PID 1"},
+		{"tini and a shell", []string{"tini", "-v", "sh", "-c", "app | tee log"}, term, "tini", No, Yes, "to the shell alone"},
+		{"tini -g and a shell", []string{"tini", "-g", "--", "sh", "-c", "app | tee log"}, term, "tini", Yes, Yes, "group"},
+		{"dumb-init and a shell", []string{"dumb-init", "-r", "15:3", "sh", "-c", "app | tee log"}, term, "dumb-init", Yes, Yes, "group"},
+		{"dumb-init -c and a shell", []string{"dumb-init", "-c", "sh", "-c", "app | tee log"}, term, "dumb-init", No, Yes, "alone"},
+		{"systemd", []string{"/lib/systemd/systemd"}, term, "systemd", Unknown, Yes, "SIGRTMIN+3"},
+		{"s6", []string{"/init"}, term, "init", Unknown, Yes, ""},
+		{"pause, and a program", []string{"sleep", "60"}, facts{"SIGTERM", "pause"}, "pause", Yes, Yes, "not PID 1"},
+		{"pause, and a shell that stays", []string{"sh", "-c", "app | tee log"}, facts{"SIGTERM", "pause"}, "pause", No, Yes, "ends the shell"},
+		{"pause, and a script", []string{"/run.sh"}, facts{"SIGTERM", "pause"}, "pause", Unknown, Yes, ""},
+		{"nothing", nil, term, "unknown", Unknown, Unknown, ""},
+		{"env alone", []string{"env"}, term, "unknown", Unknown, Unknown, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := situationOf(test.words, test.facts)
+			if !strings.HasPrefix(s.pid1, test.pid1) || s.reaches != test.reaches || s.reaped != test.reaped || !strings.Contains(s.reachesWhy, test.says) {
+				t.Errorf("got  %q, reaches %s, reaped %s\nwant %q, reaches %s, reaped %s, and %q in\n%s", s.pid1, s.reaches, s.reaped, test.pid1, test.reaches, test.reaped, test.says, s.reachesWhy)
+			}
+			if s.reachesWhy == "" || s.reapedWhy == "" {
+				t.Error("it does not say why")
+			}
+		})
+	}
+}
