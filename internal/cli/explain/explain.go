@@ -116,6 +116,8 @@ func NewCommand(flags *genericclioptions.ConfigFlags, streams genericiooptions.I
 		Short:   "Who is PID 1, does SIGTERM reach the program, and what would the init change",
 		Long:    about,
 		Example: examples,
+
+		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	read.AddFlags(cmd)
 	plan.AddFlags(cmd)
@@ -238,7 +240,7 @@ func (e explainer) template(ctx context.Context, t manifest.Template) (Explanati
 	if plan.Reason != "" {
 		x.LeftAlone = leftAlone(plan.Reason, "")
 	}
-	images := e.images(ctx, plan)
+	images := e.images(ctx, plan, &pod, namespace)
 	for _, kind := range []struct {
 		name string
 		list []corev1.Container
@@ -265,21 +267,26 @@ func (e explainer) template(ctx context.Context, t manifest.Template) (Explanati
 	return x, nil
 }
 
-// images are what is known about the containers' images.
-func (e explainer) images(ctx context.Context, plan *inject.Plan) map[string]imageconfig.Config {
+// images are what is known about the containers' images, also of those that are left alone.
+func (e explainer) images(ctx context.Context, plan *inject.Plan, pod *corev1.Pod, namespace string) map[string]imageconfig.Config {
 	known := map[string]imageconfig.Config{}
-	for _, lookup := range plan.Lookups {
-		var found imageconfig.Found
-		if lookup.Required { // the plan has asked before, so this is remembered
-			var err error
-			if found, err = e.injector.Images.Lookup(ctx, lookup.Query); err != nil {
-				continue
-			}
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		q := imageconfig.Query{Namespace: namespace}
+		if i := slices.IndexFunc(plan.Lookups, func(l inject.Lookup) bool { return l.Container == c.Name }); i >= 0 {
+			q = plan.Lookups[i].Query
+		} else if reference, err := imageconfig.ParseReference(c.Image); err == nil {
+			q.Reference = reference
 		} else {
-			found, _ = e.injector.Images.Known(ctx, lookup.Query)
+			continue
 		}
-		if config, failure := found.Image.On(lookup.Query.Architectures); failure == nil {
-			known[lookup.Container] = config
+		var found imageconfig.Found
+		if len(c.Command) > 0 {
+			found, _ = e.injector.Images.Known(ctx, q)
+		} else if looked, err := e.injector.Images.Lookup(ctx, q); err == nil { // what the plan has asked is remembered
+			found = looked
+		}
+		if config, failure := found.Image.On(q.Architectures); failure == nil {
+			known[c.Name] = config
 		}
 	}
 	return known
