@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 
 VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo v0.0.0-$$(git describe --always --abbrev=12 --dirty 2>/dev/null || echo unknown))
 ARCH    ?= $(shell go env GOARCH)
-ARCHITECTURES := amd64 arm64 arm ppc64le s390x riscv64
+ARCHITECTURES ?= amd64 arm64 arm ppc64le s390x riscv64
 KUBECTL ?= kubectl
 
 # Where images live: make images tags them $(IMAGE_REPOSITORY)/{init,webhook}:$(IMAGE_TAG).
@@ -20,7 +20,7 @@ WEBHOOK_IMAGE    ?= $(IMAGE_REPOSITORY)/webhook:$(IMAGE_TAG)
 
 BIN         := bin
 CLUSTER_BIN := $(BIN)/cluster
-CLUSTER     := $(CLUSTER_BIN)/podinit-cluster
+TEST_CLUSTER := $(CLUSTER_BIN)/podinit-cluster
 VERSION_X   := -X github.com/podinit/podinit/internal/version.Version=$(VERSION)
 
 # Every program is static, for the oldest processor of its architecture, and the same whoever builds it where.
@@ -39,11 +39,14 @@ help: ## list the targets
 ## Build
 
 .PHONY: build
-build: ## build the init, the webhook and the CLI into bin/linux/$(ARCH), and the host's own CLI into bin
-	GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -buildmode=exe -ldflags "-s -w -E main.entry $(VERSION_X)" -o $(BIN)/linux/$(ARCH)/init ./initbin
-	GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -ldflags "-s -w $(VERSION_X)" -o $(BIN)/linux/$(ARCH)/podinit-webhook ./cmd/podinit-webhook
+build: build-images ## build the init, the webhook and the CLI into bin/linux/$(ARCH), and the host's own CLI into bin
 	GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -ldflags "-s -w $(VERSION_X)" -o $(BIN)/linux/$(ARCH)/podinit ./cmd/podinit
 	$(GO_BUILD) -ldflags "-s -w $(VERSION_X)" -o $(BIN)/podinit ./cmd/podinit
+
+.PHONY: build-images
+build-images:
+	GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -buildmode=exe -ldflags "-s -w -E main.entry $(VERSION_X)" -o $(BIN)/linux/$(ARCH)/init ./initbin
+	GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -ldflags "-s -w $(VERSION_X)" -o $(BIN)/linux/$(ARCH)/podinit-webhook ./cmd/podinit-webhook
 
 # A Docker client without an engine is no use, so the engine is asked.
 IMAGE_BUILDER = $$(if docker info >/dev/null 2>&1; then echo docker; elif command -v buildah >/dev/null; then echo buildah; \
@@ -56,18 +59,33 @@ images: build ## build the container images with docker or buildah, and archives
 		if [ $$target = init ]; then image=$(INIT_IMAGE); else image=$(WEBHOOK_IMAGE); fi; \
 		archive=$(BIN)/images/$(ARCH)/$$target.tar; rm -f $$archive; \
 		if [ $$builder = docker ]; then \
-			docker build --quiet --platform linux/$(ARCH) --build-arg TARGETARCH=$(ARCH) --target $$target --tag $$image . >/dev/null; \
+			docker build --quiet --platform linux/$(ARCH) --build-arg TARGETARCH=$(ARCH) --build-arg VERSION=$(VERSION) --target $$target --tag $$image . >/dev/null; \
 			docker save --output $$archive $$image; \
 		else \
-			buildah bud --quiet --isolation chroot --platform linux/$(ARCH) --build-arg TARGETARCH=$(ARCH) --target $$target --tag $$image . >/dev/null; \
+			buildah bud --quiet --isolation chroot --platform linux/$(ARCH) --build-arg TARGETARCH=$(ARCH) --build-arg VERSION=$(VERSION) --target $$target --tag $$image . >/dev/null; \
 			buildah push --quiet $$image docker-archive:$$archive:$$image; \
 		fi; \
 		echo "$$image ($$archive)"; \
 	done
 
+# The images for all architectures are put together without an engine (release/image), the same whoever makes them.
+# INSECURE=yes is for a registry that is reached by plain HTTP.
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
+INSECURE ?=
+RELEASE := go run ./release
+RELEASE_IMAGES = -version $(VERSION) -architectures "$(ARCHITECTURES)" -repository $(IMAGE_REPOSITORY) -tag $(IMAGE_TAG) $(if $(INSECURE),-plain-http)
+
+.PHONY: build-all
+build-all:
+	@for arch in $(ARCHITECTURES); do echo "building for $$arch ..."; $(MAKE) --silent build-images ARCH=$$arch; done
+
 .PHONY: images-all
-images-all: ## images for every Linux architecture that Kubernetes runs on
-	@for arch in $(ARCHITECTURES); do $(MAKE) images ARCH=$$arch IMAGE_TAG=$(IMAGE_TAG)-$$arch; done
+images-all: build-all ## archives of both images in bin/images, each for all $(ARCHITECTURES) in one index
+	@$(RELEASE) images $(RELEASE_IMAGES) -output $(BIN)/images
+
+.PHONY: push
+push: build-all ## push both images, for all $(ARCHITECTURES), to IMAGE_REPOSITORY with your "docker login"
+	@$(RELEASE) push $(RELEASE_IMAGES)
 
 .PHONY: clean
 clean: ## remove bin/, the programs of the test cluster too
@@ -131,7 +149,7 @@ comma := ,
 .PHONY: cluster-programs
 cluster-programs: $(CLUSTER_PROGRAMS) ## build what the test cluster runs (5 to 15 minutes the first time)
 	@$(GO_BUILD) -ldflags "-s -w" -o $(CLUSTER_BIN)/pause ./test/cluster/pause
-	@$(GO_BUILD) -o $(CLUSTER) ./test/cluster/cmd/podinit-cluster
+	@$(GO_BUILD) -o $(TEST_CLUSTER) ./test/cluster/cmd/podinit-cluster
 
 ## Helm, both of its versions that are in use, from Go modules (test/chart)
 
@@ -174,29 +192,42 @@ deps: ## install what the tests need from the distribution (Debian and Ubuntu, a
 
 .PHONY: cluster-up
 cluster-up: cluster-deps cluster-programs ## start the test cluster (root)
-	@$(CLUSTER) up $(CLUSTER_BIN)
+	@$(TEST_CLUSTER) up $(CLUSTER_BIN)
 
 .PHONY: cluster-down
 cluster-down: ## stop the test cluster and remove what it left
-	@if [ -x $(CLUSTER) ]; then $(CLUSTER) down; else echo "the test cluster was never built here"; fi
+	@if [ -x $(TEST_CLUSTER) ]; then $(TEST_CLUSTER) down; else echo "the test cluster was never built here"; fi
 
 # What "make deploy" is for the test cluster: images through its registry, by digest.
 .PHONY: cluster-deploy
 cluster-deploy: images
-	@init=$$($(CLUSTER) push $(BIN)/images/$(ARCH)/init.tar podinit/init); webhook=$$($(CLUSTER) push $(BIN)/images/$(ARCH)/webhook.tar podinit/webhook); \
-	KUBECONFIG=$$($(CLUSTER) kubeconfig) $(MAKE) deploy KUBECTL=$(abspath $(CLUSTER_BIN)/kubectl) INIT_IMAGE=$$init WEBHOOK_IMAGE=$$webhook
+	@init=$$($(TEST_CLUSTER) push $(BIN)/images/$(ARCH)/init.tar podinit/init); webhook=$$($(TEST_CLUSTER) push $(BIN)/images/$(ARCH)/webhook.tar podinit/webhook); \
+	KUBECONFIG=$$($(TEST_CLUSTER) kubeconfig) $(MAKE) deploy KUBECTL=$(abspath $(CLUSTER_BIN)/kubectl) INIT_IMAGE=$$init WEBHOOK_IMAGE=$$webhook
+
+# CLUSTER is the test cluster, or "current": the one that kubectl talks to. What that needs, test/demo/current.sh says.
+CLUSTER ?= test
 
 .PHONY: demo
-demo: cluster-up cluster-deploy ## the same troubled pods without and with podinit, side by side, on a real cluster
-	@go run ./test/demo -kubeconfig $$($(CLUSTER) kubeconfig) -registry $$($(CLUSTER) registry)
-	@echo; echo "The cluster is still up. 'make cluster-down' stops it; to look around first:"; $(CLUSTER) status
+ifeq ($(CLUSTER),test)
+demo: cluster-up cluster-deploy ## the same troubled pods without and with podinit, side by side, on a real cluster (CLUSTER=current: on yours)
+	@go run ./test/demo -kubeconfig $$($(TEST_CLUSTER) kubeconfig) -push $$($(TEST_CLUSTER) registry)/podinit-demo:latest -plain-http
+	@echo; echo "The cluster is still up. 'make cluster-down' stops it; to look around first:"; $(TEST_CLUSTER) status
+else ifeq ($(CLUSTER),current)
+demo:
+	@KUBECTL="$(KUBECTL)" IMAGE_REPOSITORY="$(if $(filter file,$(origin IMAGE_REPOSITORY)),,$(IMAGE_REPOSITORY))" \
+		INIT_IMAGE="$(if $(filter file,$(origin INIT_IMAGE)),,$(INIT_IMAGE))" WEBHOOK_IMAGE="$(if $(filter file,$(origin WEBHOOK_IMAGE)),,$(WEBHOOK_IMAGE))" \
+		DEMO_IMAGE="$(DEMO_IMAGE)" INSTALL="$(INSTALL)" INSECURE="$(INSECURE)" test/demo/current.sh
+else
+demo:
+	@echo "CLUSTER=$(CLUSTER): want 'test' (the default) or 'current', the cluster that kubectl talks to" >&2; exit 2
+endif
 
 ## Test
 
-GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(chart|e2e|check|cluster|image|conformance|observe|docs/run)(/.*)?)$$')
+GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(chart|check|cluster|conformance|docs/run|e2e|image|observe|operate|release)(/.*)?)$$')
 
 .PHONY: test
-test: deps lint test-race test-observe test-init test-conformance test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real thing
+test: deps lint licences test-race test-observe test-init test-conformance test-release test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real thing
 
 .PHONY: test-unit
 test-unit: ## the tests that need nothing but Go, in seconds
@@ -215,15 +246,20 @@ test-observe: deps ## the alerts with promtool, and the metrics that alerts and 
 test-init: deps ## the init's own tests, in PID namespaces of their own, on every architecture (root)
 	go test -count=1 ./initbin
 
+.PHONY: test-release
+test-release: deps ## two releases of the work tree, are they the same byte for byte, and does what is in them work (root)
+	go test -count=1 -timeout 60m ./test/release -args $(RELEASE_SIZE)
+
 # Sizes. As they stand here they are those for CI; test-long has the ones that the product promises.
 CONFORMANCE_SIZE ?=
+RELEASE_SIZE ?=
 GENERATED_PODS ?= 300
 
 .PHONY: test-long
 test-long: deps build ## the same with storms of full size and 300,000 generated pods, and the peers as they are (two hours)
 	go test -count=1 -timeout 120m ./internal/inject -run Properties -pods=300000
 	go test -count=1 -timeout 60m -tags peers -run TestPeers ./test/conformance
-	@$(MAKE) test CONFORMANCE_SIZE=-long GENERATED_PODS=3000
+	@$(MAKE) test CONFORMANCE_SIZE=-long GENERATED_PODS=3000 RELEASE_SIZE='-cold -architectures "$(ARCHITECTURES)" -platforms "$(PLATFORMS)"'
 
 .PHONY: test-conformance
 test-conformance: deps build ## the init through every behaviour, in PID namespaces of its own (root)
@@ -239,7 +275,7 @@ test-cluster: cluster-deps cluster-programs ## the test cluster itself: up, cras
 
 .PHONY: test-e2e
 test-e2e: cluster-up cluster-deploy ## the suites on the real cluster (root)
-	go run ./test/demo -kubeconfig $$($(CLUSTER) kubeconfig) -registry $$($(CLUSTER) registry)
+	go run ./test/demo -kubeconfig $$($(TEST_CLUSTER) kubeconfig) -push $$($(TEST_CLUSTER) registry)/podinit-demo:latest -plain-http
 	go test -count=1 -timeout 30m -v ./test/e2e -args -generated $(GENERATED_PODS)
 	go test -count=1 -timeout 10m -v ./test/docs/run
 	$(TEST_CHECK)
@@ -287,7 +323,39 @@ bench: deps build ## measure the init beside tini, dumb-init and catatonit, admi
 	go run ./test/bench/admission
 	go run ./test/bench/lookup
 
+.PHONY: licences
+licences: ## is all that the programs link under a licence that may be shipped?
+	@$(RELEASE) licences $(RELEASE_IMAGES) -platforms "$(PLATFORMS)"
+
+VULN_DB ?= https://vuln.go.dev
+
+.PHONY: vuln
+vuln: ## known vulnerabilities in what is linked, from the database at VULN_DB
+	@go tool -modfile=test/vuln/go.mod govulncheck -db $(VULN_DB) ./... || { code=$$?; [ $$code = 3 ] || \
+		echo "govulncheck did not get as far as an answer. It needs its database, $(VULN_DB); a copy does, too: make vuln VULN_DB=file:///path" >&2; exit $$code; }
+
+# golangci-lint is pinned in a module of its own, too: its own dependencies are many. It takes minutes to build, once.
+LINTER := $(BIN)/golangci-lint
+$(LINTER): test/lint/go.mod
+	@mkdir -p $(BIN); echo "building golangci-lint (once, 2 to 4 minutes) ..."; cd test/lint && \
+		$(GO_BUILD) -ldflags "-s -w" -o $(abspath $@) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
 .PHONY: lint
-lint: verify ## gofmt, go vet and make verify
+lint: verify $(LINTER) ## gofmt, go vet, golangci-lint and make verify
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "run gofmt -w on:"; echo "$$bad"; exit 1; }
 	go vet ./...
+	$(LINTER) run ./...
+
+## Release
+
+# What the CLI is built for.
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+.PHONY: release
+release: build-all ## make everything that is shipped, in dist/ (VERSION=v1.2.3); then "make push VERSION=v1.2.3" for the images
+	@for platform in $(PLATFORMS); do \
+		export GOOS=$${platform%/*} GOARCH=$${platform#*/}; echo "building podinit for $$platform ..."; \
+		suffix=; if [ $$GOOS = windows ]; then suffix=.exe; fi; \
+		$(GO_BUILD) -ldflags "-s -w $(VERSION_X)" -o $(BIN)/$$platform/podinit$$suffix ./cmd/podinit; \
+	done
+	@$(RELEASE) dist $(RELEASE_IMAGES) -platforms "$(PLATFORMS)" -output dist

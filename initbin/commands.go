@@ -120,6 +120,7 @@ Signals
   -r, --rewrite=TERM:QUIT        turn one signal into another, or drop it (TERM:0); may be repeated
   -p SIGNAL                      a signal for the init itself when its parent dies
 Programs
+  --platform=linux/arm64:2 a b   on that platform, the program begins with these 2 words; may be repeated, ends with --
   --procfile=FILE                start the programs of a Procfile beside the main process
 Talking
   -v                             say what happens, each signal too; -vv: also each orphan

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -45,6 +46,12 @@ func TestExitCodes(t *testing.T) {
 		"a program named check": {[]string{"check"}, 127, "podinit: cannot run \"check\": not found in PATH; check the container's command and image\n"},
 		"a program named help":  {[]string{"help", "me"}, 127, "podinit: cannot run \"help\": not found in PATH; check the container's command and image\n"},
 		"a relative message":    {[]string{"--termination-message=log", "true"}, 1, "podinit: --termination-message: \"log\" is not an absolute path\n"},
+		"a platform":            {onPlatform(2, "printf", "%s-", "--", "a", "--"), 0, "a----"},
+		"of no words":           {onPlatform(0, "--", "echo", "a"), 0, "a\n"},
+		"not enough words":      {[]string{"--platform=linux/amd64:2", "echo"}, 1, "podinit: --platform=linux/amd64:2: its words are missing: fewer follow than it says\n"},
+		"another's platform":    {[]string{"--platform=linux/sparc64:1", "echo", "--", "a"}, 127, "podinit: --platform: none is for linux/" + runtime.GOARCH + ", which this is; create the pod again, as the cluster has a new architecture, or give it a command\n"},
+		"another's stop signal": {[]string{"--platform=linux/sparc64:0:SIGQUIT", "--", "echo", "a"}, 0, "a\n"},
+		"nothing but platforms": {onPlatform(0, "--"), 1, "podinit: init: no program to run; usage: init [flags] -- program [argument...]\n"},
 		"a program named copy":  {[]string{"--", "copy"}, 127, "podinit: cannot run \"copy\": not found in PATH; check the container's command and image\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -93,6 +100,20 @@ func TestPATH(t *testing.T) {
 				t.Errorf("output (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// onPlatform is a command line with a word for another platform, and so many of these for this one.
+func onPlatform(own int, words ...string) []string {
+	return append([]string{"--platform=linux/sparc64:1", "false", "--platform=linux/" + runtime.GOARCH + ":" + strconv.Itoa(own)}, words...)
+}
+
+// The stop signal of a platform is that of its program.
+func TestPlatformStopSignal(t *testing.T) {
+	c := newContainer(t, "--stop-signal=SIGHUP", "--platform=linux/"+runtime.GOARCH+":1:SIGUSR1", "bash", "--", "-c",
+		straggler+"trap 'exit 7' USR1; "+await1+"echo up; "+forever).start().waitFor("up\n")
+	if code := c.signal(syscall.SIGUSR1).wait(); code != 7 || !strings.Contains(c.output.String(), "finished\n") {
+		t.Errorf("code %d, want 7, after the rest has finished:\n%s", code, c.output)
 	}
 }
 
@@ -335,6 +356,7 @@ func TestTerminationMessage(t *testing.T) {
 		want      string
 	}{
 		"cannot start":               {[]string{"nope"}, "", "podinit: cannot run \"nope\": not found in PATH; check the container's command and image\n"},
+		"no platform":                {[]string{"--platform=linux/sparc64:1", "x", "--"}, "", "podinit: --platform: none is for linux/" + runtime.GOARCH + ", which this is; create the pod again, as the cluster has a new architecture, or give it a command\n"},
 		"a wrong flag":               {[]string{"--nonsense"}, "", "podinit: --nonsense: no such flag; --help lists them, and a program of this name goes after --\n"},
 		"killed":                     {[]string{"sh", "-c", "kill -KILL $$"}, "", "podinit: \"sh\" was killed by SIGKILL\n"},
 		"nothing to say":             {[]string{"sh", "-c", "exit 3"}, "", ""},

@@ -587,6 +587,7 @@ func FuzzObject(f *testing.F) {
 		`{"metadata":{"annotations":{"podinit.dev/status":"x"}},"spec":{"initContainers":[{"name":"podinit-copy","command":["/init","copy","/podinit/init"],"securityContext":null,"volumeMounts":[null]}],"containers":[{"name":"a","command":["/podinit/init","--","/bin/a"],"volumeMounts":[{"name":"podinit","mountPath":"/podinit"}]}],"volumes":[{"name":"podinit","emptyDir":{}}]}}`,
 		"{ \"metadata\" : {\"annotations\":null},\r\n\t\"spec\":{\"c\\u006fntainers\":[{\"name\":\"\\ud800\xff\",\"command\":[\"\\u0024(X)\"]}]}}",
 		`{"metadata":{"annotations":{"podinit.dev/containers":"a,b,,","podinit.dev/flags.a":"-v --grace","podinit.dev/entrypoint.b":"[\"$x\"]","podinit.dev/entrypoint.":"[\"x\"]"}},"spec":{"initContainers":[{"name":"b","image":"x","restartPolicy":"Always"},null],"containers":[{"name":"a","command":["x"],"image":"y"},{"name":"c","image":"z","args":[7]}]}}`,
+		`{"metadata":{},"spec":{"containers":[{"name":"a","command":["/podinit/init","-v","--platform=linux/amd64:1:SIGINT","x","--platform=linux/arm64:0","--","--"],"args":["--platform=y:1"],"image":"z"},{"name":"b","image":"z"}]}}`,
 		`{"metadata":{"annotations":{"cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes":",podinit,"}},"spec":{"hostUsers":false,"affinity":{"nodeAffinity":null},"containers":[{"name":"a","image":"x","securityContext":{"seLinuxOptions":{"level":"s0"}}}],"volumes":[{"name":"podinit","image":{}}]}}`,
 	} {
 		f.Add([]byte(seed))
@@ -607,13 +608,23 @@ func FuzzObject(f *testing.F) {
 		},
 		known: func(imageconfig.Query) (imageconfig.Found, bool) { return runs("SIGQUIT", "$entry"), true },
 	}
+	differing := injector
+	differing.LookupTime, differing.Images = time.Minute, images{
+		lookup: func(context.Context, imageconfig.Query) (imageconfig.Found, error) {
+			found, other := runs("SIGQUIT", "$entry"), runs("SIGINT", "--", "--platform=linux/amd64:1")
+			found.Image.Configs = append(found.Image.Configs, other.Image.Configs...)
+			found.Image.Configs[0].Platform = imageconfig.Platform{OS: "linux", Architecture: "amd64"}
+			found.Image.Configs[1].Platform = imageconfig.Platform{OS: "linux", Architecture: "arm64", Variant: "v8"}
+			return found, nil
+		},
+	}
 	failing := injector
 	failing.LookupTime, failing.Images = time.Minute, images{
 		lookup: func(context.Context, imageconfig.Query) (imageconfig.Found, error) {
 			return imageconfig.Found{}, io.EOF
 		},
 	}
-	handlers = append(handlers, fuzzed(pinning, logr.Discard()), fuzzed(failing, logr.Discard()))
+	handlers = append(handlers, fuzzed(pinning, logr.Discard()), fuzzed(differing, logr.Discard()), fuzzed(failing, logr.Discard()))
 	// As it is: an apiserver's encoder need not write as ours does.
 	head, tail, _ := strings.Cut(reviewOf(`"the object"`), `"the object"`)
 	ask := func(t *testing.T, send handler, object []byte) []byte {

@@ -62,6 +62,10 @@ func lookupLines(lookups []LookedUp) []lookupLine {
 func (i Injector) lookUp(ctx context.Context, lookups []inject.Lookup) (map[string]inject.LookedUp, []LookedUp) {
 	ctx, cancel := context.WithTimeout(ctx, i.lookupTime(ctx))
 	defer cancel()
+	if len(lookups) == 1 && lookups[0].Required { // the usual Pod, which needs nobody else
+		answer, told := i.lookUpOne(ctx, lookups[0])
+		return map[string]inject.LookedUp{lookups[0].Container: answer}, []LookedUp{told}
+	}
 	soon, cancel := context.WithTimeout(ctx, knownTime)
 	defer cancel()
 	var (
@@ -89,28 +93,30 @@ func (i Injector) lookUp(ctx context.Context, lookups []inject.Lookup) (map[stri
 		slots <- struct{}{} // each is free again when ctx is done, at the latest
 		all.Go(func() {
 			defer func() { <-slots }()
-			start := time.Now()
-			found, failure := i.lookUpOne(ctx, lookup.Query)
-			outcome := string(found.From)
-			if failure != nil {
-				outcome = string(failure.Reason)
-			}
+			found, one := i.lookUpOne(ctx, lookup)
 			mu.Lock()
 			defer mu.Unlock()
-			answer(lookup.Container, inject.LookedUp{Image: found.Image, Failure: failure})
-			line := LookedUp{Container: lookup.Container, Outcome: outcome, Took: time.Since(start), Ignored: found.Ignored}
-			if failure != nil { // a nil *Failure in an error is not nil
-				line.Failure = failure
-			}
-			told = append(told, line)
+			answer(lookup.Container, found)
+			told = append(told, one)
 		})
 	}
 	all.Wait()
 	return answers, told
 }
 
-// lookUpOne survives a panic, which in a goroutine would end the webhook.
-func (i Injector) lookUpOne(ctx context.Context, q imageconfig.Query) (found imageconfig.Found, failure *imageconfig.Failure) {
+// lookUpOne finds one image, and says how it went.
+func (i Injector) lookUpOne(ctx context.Context, lookup inject.Lookup) (answer inject.LookedUp, told LookedUp) {
+	start := time.Now()
+	found, failure := i.find(ctx, lookup.Query)
+	told = LookedUp{Container: lookup.Container, Outcome: string(found.From), Took: time.Since(start), Ignored: found.Ignored}
+	if failure != nil {
+		told.Outcome, told.Failure = string(failure.Reason), failure // a nil *Failure in an error would not be nil
+	}
+	return inject.LookedUp{Image: found.Image, Failure: failure}, told
+}
+
+// find survives a panic, which in a goroutine would end the webhook.
+func (i Injector) find(ctx context.Context, q imageconfig.Query) (found imageconfig.Found, failure *imageconfig.Failure) {
 	defer func() {
 		if p := recover(); p != nil {
 			failure = &imageconfig.Failure{Reason: v1alpha1.ReasonLookupFailed, Err: fmt.Errorf("a bug in podinit, please report it: panic: %v", p)}

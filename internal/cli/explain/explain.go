@@ -267,9 +267,10 @@ func (e explainer) template(ctx context.Context, t manifest.Template) (Explanati
 	return x, nil
 }
 
-// images are what is known about the containers' images, also of those that are left alone.
-func (e explainer) images(ctx context.Context, plan *inject.Plan, pod *corev1.Pod, namespace string) map[string]imageconfig.Config {
-	known := map[string]imageconfig.Config{}
+// images are what is known about the containers' images, also of those that are left alone: one config, or one for each
+// platform if they differ.
+func (e explainer) images(ctx context.Context, plan *inject.Plan, pod *corev1.Pod, namespace string) map[string][]imageconfig.Config {
+	known := map[string][]imageconfig.Config{}
 	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
 		q := imageconfig.Query{Namespace: namespace}
 		if i := slices.IndexFunc(plan.Lookups, func(l inject.Lookup) bool { return l.Container == c.Name }); i >= 0 {
@@ -285,8 +286,8 @@ func (e explainer) images(ctx context.Context, plan *inject.Plan, pod *corev1.Po
 		} else if looked, err := e.injector.Images.Lookup(ctx, q); err == nil { // what the plan has asked is remembered
 			found = looked
 		}
-		if config, failure := found.Image.On(q.Architectures); failure == nil {
-			known[c.Name] = config
+		if configs, failure := found.Image.On(q.Architectures); failure == nil {
+			known[c.Name] = configs
 		}
 	}
 	return known
@@ -300,9 +301,17 @@ func leftAlone(r v1alpha1.Reason, detail string) *LeftAlone {
 // initPath is what a command starts with that has the init already.
 const initPath = "/podinit/init"
 
-// explain explains one container; image is empty if nothing is known about it.
-func explain(pod *corev1.Pod, c *corev1.Container, kind string, d inject.Decision, image imageconfig.Config) Container {
+// explain explains one container; images is empty if nothing is known about its image. If it runs something else on each
+// platform, the first is explained.
+func explain(pod *corev1.Pod, c *corev1.Container, kind string, d inject.Decision, images []imageconfig.Config) Container {
 	x := Container{Name: c.Name, Kind: kind, Source: d.Source, StopSignal: "SIGTERM"}
+	var image imageconfig.Config
+	if len(images) > 0 {
+		image = images[0]
+	}
+	if len(images) > 1 {
+		x.Notes = append(x.Notes, fmt.Sprintf("The image runs something else, or stops by another signal, on each of %d platforms. This is about %s.", len(images), image.Platform))
+	}
 	x.HasInit = len(c.Command) > 0 && c.Command[0] == initPath
 	x.Runs, x.Source = words(c, d, image)
 

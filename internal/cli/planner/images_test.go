@@ -45,8 +45,8 @@ func TestLayout(t *testing.T) {
 		t.Fatal(err)
 	}
 	image := given["registry.example/app:1"]
-	config, failure := image.On([]string{"arm64"})
-	if failure != nil || image.Digest != digest.String() || cmp.Diff([]string{"/arm64"}, config.Entrypoint) != "" {
+	configs, failure := image.On([]string{"arm64"})
+	if failure != nil || image.Digest != digest.String() || len(configs) != 1 || cmp.Diff([]string{"/arm64"}, configs[0].Entrypoint) != "" {
 		t.Errorf("%+v, %v, want digest %s", image, failure, digest)
 	}
 	if err := path.AppendIndex(empty.Index); err != nil {
