@@ -86,3 +86,11 @@ func reinstall(f *Facts) string {
 func kubectl(f *Facts, words ...string) string {
 	return "kubectl -n " + f.Namespace + " " + strings.Join(words, " ")
 }
+
+// deploymentOf is the webhook's Deployment as kubectl takes it.
+func deploymentOf(f *Facts) string {
+	if f.Deployment.Err == nil && f.Deployment.Value != nil {
+		return "deployment/" + f.Deployment.Value.Name
+	}
+	return "deployment/" + f.Shipped.Deployment.Name
+}

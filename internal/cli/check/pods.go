@@ -205,7 +205,7 @@ func checkDryRun(f *Facts, r *Result) {
 	}
 	by := strings.Join(slices.Sorted(maps.Keys(versions)), ", ")
 	if len(versions) > 1 {
-		r.fail(kubectl(f, "rollout status deployment"), "replicas of different versions answer: %s", by)
+		r.fail(kubectl(f, "rollout status", deploymentOf(f)), "replicas of different versions answer: %s", by)
 	}
 	if wrapped == len(d.Answers) {
 		r.say("in namespace %s, by %s", d.Namespace, by)

@@ -145,7 +145,7 @@ func checkReplicas(f *Facts, r *Result) {
 		said = append(said, fmt.Sprintf("%s by %s", image, names(pods)))
 	}
 	slices.Sort(said)
-	r.fail(kubectl(f, "rollout status deployment")+"; if it hangs, "+kubectl(f, "get pods -o wide -l", webhookSelector),
+	r.fail(kubectl(f, "rollout status", deploymentOf(f))+"; if it hangs, "+kubectl(f, "get pods -o wide -l", webhookSelector),
 		"replicas run different images, and pods are wrapped by one or the other: %s", strings.Join(said, "; "))
 }
 
@@ -157,7 +157,7 @@ func checkRegistryConfig(f *Facts, r *Result) {
 		return
 	}
 	if _, err := registry.ParseConfig([]byte(f.RegistryConfig.Value)); err != nil {
-		r.fail("Correct it: "+kubectl(f, "edit configmap podinit-registries")+"; then "+kubectl(f, "rollout restart deployment"),
+		r.fail("Correct it: "+kubectl(f, "edit configmap podinit-registries")+"; then "+kubectl(f, "rollout restart", deploymentOf(f)),
 			"the webhook will not start with it: %v", err)
 	}
 }
