@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -366,30 +367,55 @@ func explain(pod *corev1.Pod, c *corev1.Container, kind string, d inject.Decisio
 	return x
 }
 
-// words are what a container is started with, without the init.
+// words are what a container is started with, without the init; of several platforms', those of the first.
 func words(c *corev1.Container, d inject.Decision, image imageconfig.Config) ([]string, v1alpha1.Source) {
-	command, source := c.Command, v1alpha1.SourceCommand
-	if len(command) == 0 && len(d.Command) > 0 {
-		command, source = d.Command, d.Source
-	}
-	if len(command) > 0 && command[0] == initPath {
-		if i := slices.Index(command, "--"); i >= 0 {
-			command = command[i+1:]
-			source = d.Source
+	switch {
+	case len(c.Command) > 0 && c.Command[0] == initPath:
+		return slices.Concat(behindInit(c.Command), c.Args), d.Source
+	case len(c.Command) > 0:
+		return slices.Concat(c.Command, c.Args), v1alpha1.SourceCommand
+	case d.Source == v1alpha1.SourceAnnotation || d.Source == v1alpha1.SourceProfile:
+		args := c.Args
+		if d.Args != nil {
+			args = d.Args
 		}
+		return slices.Concat(behindInit(d.Command), args), d.Source
 	}
-	args := c.Args
-	if d.Args != nil {
-		args = d.Args
-	}
-	if len(command) > 0 || len(c.Command) > 0 {
-		return slices.Concat(command, args), source
-	}
-	command, imageArgs, err := image.Process(len(c.Args) > 0)
-	if err != nil || len(command)+len(imageArgs) == 0 && len(image.Entrypoint) == 0 {
+	command, args, err := image.Process(len(c.Args) > 0)
+	if err != nil || len(image.Entrypoint)+len(image.Cmd) == 0 {
 		return nil, ""
 	}
-	return slices.Concat(command, imageArgs, c.Args), v1alpha1.SourceRegistry
+	words := slices.Concat(command, args)
+	for i := range words {
+		words[i] = strings.ReplaceAll(words[i], "$$", "$") // they are escaped for a pod
+	}
+	return append(words, c.Args...), v1alpha1.SourceRegistry
+}
+
+// behindInit is the program that a command with the init starts: the words behind "--", and before them those of the
+// first platform, if there are any. Nil if it cannot be read.
+func behindInit(command []string) (program []string) {
+	i := slices.IndexFunc(command, func(word string) bool { return word == "--" || options.IsPlatform(word) })
+	if i < 0 {
+		return nil
+	}
+	words := command[i:]
+	for first := true; len(words) > 0 && options.IsPlatform(words[0]); first = false {
+		_, rest, _ := strings.Cut(words[0], ":")
+		count, _, _ := strings.Cut(rest, ":")
+		n, err := strconv.Atoi(count)
+		if err != nil || n < 0 || n >= len(words) {
+			return nil
+		}
+		if first {
+			program = words[1 : 1+n]
+		}
+		words = words[1+n:]
+	}
+	if len(words) > 0 {
+		words = words[1:] // --
+	}
+	return slices.Concat(program, words)
 }
 
 func (s situation) public() Situation {
