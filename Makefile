@@ -227,7 +227,7 @@ endif
 GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(chart|check|cluster|conformance|docs/run|e2e|image|observe|operate|release)(/.*)?)$$')
 
 .PHONY: test
-test: deps lint licences test-race test-observe test-init test-conformance test-release test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real thing
+test: deps lint licences test-race test-observe test-init test-conformance test-release test-cluster test-operate test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real thing
 
 .PHONY: test-unit
 test-unit: ## the tests that need nothing but Go, in seconds
@@ -254,12 +254,14 @@ test-release: deps ## two releases of the work tree, are they the same byte for 
 CONFORMANCE_SIZE ?=
 RELEASE_SIZE ?=
 GENERATED_PODS ?= 300
+OPERATE_SIZE ?=
 
 .PHONY: test-long
-test-long: deps build ## the same with storms of full size and 300,000 generated pods, and the peers as they are (two hours)
+test-long: deps build helm-programs ## the same with storms of full size and 300,000 generated pods, and the peers as they are (two hours)
 	go test -count=1 -timeout 120m ./internal/inject -run Properties -pods=300000
 	go test -count=1 -timeout 60m -tags peers -run TestPeers ./test/conformance
-	@$(MAKE) test CONFORMANCE_SIZE=-long GENERATED_PODS=3000 RELEASE_SIZE='-cold -architectures "$(ARCHITECTURES)" -platforms "$(PLATFORMS)"'
+	@$(MAKE) test CONFORMANCE_SIZE=-long GENERATED_PODS=3000 RELEASE_SIZE='-cold -architectures "$(ARCHITECTURES)" -platforms "$(PLATFORMS)"' \
+		OPERATE_SIZE="-rounds 10 -helm $(abspath $(BIN))/helm/helm4"
 
 .PHONY: test-conformance
 test-conformance: deps build ## the init through every behaviour, in PID namespaces of its own (root)
@@ -291,6 +293,11 @@ TEST_CHECK = go test -count=1 -timeout 10m -v ./test/check -args -deployed $(abs
 .PHONY: test-check
 test-check: cluster-up cluster-deploy ## podinit check finds what is wrong with broken installations, on the real cluster (root)
 	$(TEST_CHECK)
+
+.PHONY: test-operate
+test-operate: cluster-up images ## install, upgrade, drain, kill, renew and remove under a load of pod creations, and is each right needed (root)
+	go test -count=1 -timeout 60m -v ./test/operate -args -images $(abspath $(BIN)/images/$(ARCH)) $(OPERATE_SIZE)
+	@$(MAKE) cluster-down
 
 .PHONY: test-chart
 test-chart: helm-programs $(CLUSTER_BIN)/kubectl ## the Helm chart: does it make what config/ makes, and are its values checked
