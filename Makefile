@@ -163,6 +163,22 @@ $(HELM_PROGRAMS): $(BIN)/helm/helm%: test/chart/build/helm%/go.mod
 .PHONY: helm-programs
 helm-programs: $(HELM_PROGRAMS) ## build Helm 3 and 4 into bin/helm (2 to 6 minutes the first time)
 
+# cert-manager's controllers and cainjector, as test/chart/build/certmanager puts them together.
+$(BIN)/chart/certmanager: usual/certmanager := 2 to 4 minutes
+$(BIN)/chart/certmanager: $(wildcard test/chart/build/certmanager/*)
+	$(call build-pinned,chart/build/certmanager,.,-ldflags "-s -w")
+
+# The definitions of kinds that the chart makes and Kubernetes does not have. $(call definitions,directory below
+# test/chart/build,module,files in it)
+$(BIN)/chart/crds: test/chart/build/certmanager/go.mod test/chart/build/prometheus-operator/go.mod
+	@rm -rf $@; mkdir -p $@
+	@$(call definitions,certmanager,github.com/cert-manager/cert-manager,deploy/crds/*.yaml)
+	@$(call definitions,prometheus-operator,github.com/prometheus-operator/prometheus-operator,example/prometheus-operator-crd/*_servicemonitors.yaml example/prometheus-operator-crd/*_prometheusrules.yaml)
+definitions = output=$(abspath $@); cd test/chart/build/$(1); go mod download $(2); cd $$(go list -m -f '{{.Dir}}' $(2)); cp --no-preserve=mode $(3) $$output
+
+.PHONY: chart-programs
+chart-programs: helm-programs $(BIN)/chart/certmanager $(BIN)/chart/crds
+
 # Each folder that needs programs of the distribution lists Debian's packages; gcc is for the race detector.
 CLUSTER_PACKAGES = $(shell sed 's/\#.*//' test/cluster/packages.txt)
 TEST_PACKAGES = gcc libc6-dev $(shell sed 's/\#.*//' initbin/packages.txt test/*/packages.txt)
@@ -227,7 +243,7 @@ endif
 GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(chart|check|cluster|conformance|docs/run|e2e|image|observe|operate|release)(/.*)?)$$')
 
 .PHONY: test
-test: deps lint licences test-race test-observe test-init test-conformance test-release test-cluster test-operate test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real thing
+test: deps lint licences test-race test-observe test-init test-conformance test-release test-cluster test-operate test-e2e test-chart ## everything that CI runs: unit tests with -race, then the suites on the real thing
 
 .PHONY: test-unit
 test-unit: ## the tests that need nothing but Go, in seconds
@@ -300,8 +316,15 @@ test-operate: cluster-up images ## install, upgrade, drain, kill, renew and remo
 	@$(MAKE) cluster-down
 
 .PHONY: test-chart
-test-chart: helm-programs $(CLUSTER_BIN)/kubectl ## the Helm chart: does it make what config/ makes, and are its values checked
-	go test -count=1 ./test/chart -args -helm $(abspath $(BIN)/helm) -kubectl $(abspath $(CLUSTER_BIN)/kubectl)
+test-chart: chart-programs cluster-up images ## the Helm chart, with Helm 3 and 4 on the real cluster (root)
+	go test -count=1 -timeout 20m -v ./test/chart -args $(CHART_FLAGS) -cluster -images $(abspath $(BIN)/images/$(ARCH)) -programs $(abspath $(BIN)/chart)
+	@$(MAKE) cluster-down
+
+CHART_FLAGS = -helm $(abspath $(BIN)/helm) -kubectl $(abspath $(CLUSTER_BIN)/kubectl)
+
+.PHONY: test-chart-render
+test-chart-render: helm-programs $(CLUSTER_BIN)/kubectl ## what the chart makes of its values, without a cluster, in seconds
+	go test -count=1 ./test/chart -args $(CHART_FLAGS)
 
 # controller-gen is pinned in a module of its own. $(call generate,directory) writes what is generated below a directory.
 CONTROLLER_GEN := go tool -modfile=api/generate/go.mod controller-gen
@@ -311,7 +334,8 @@ define generate
 	go run ./internal/reason/document >$(1)/docs/reasons.md
 	go run ./internal/reference/document $(1)/docs/reference
 	mkdir -p $(1)/charts/podinit/files
-	cp $(1)/config/crd/podinit.dev_initprofiles.yaml config/webhook/mutating_webhook.yaml $(1)/charts/podinit/files
+	cp $(1)/config/crd/podinit.dev_initprofiles.yaml config/webhook/mutating_webhook.yaml \
+		config/prometheus/prometheus_rule.yaml config/prometheus/dashboard.json $(1)/charts/podinit/files
 endef
 
 .PHONY: generate

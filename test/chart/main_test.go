@@ -1,6 +1,6 @@
 // Package chart tests the Helm chart with the real Helm 3 and 4: that it makes the objects that config/ makes, that its
 // values are checked, and, with -cluster, that what it installs works, is upgraded, and goes without harm. 'make
-// test-chart' prepares all that it needs.
+// test-chart' prepares all that it needs, 'make test-chart-render' what goes without a cluster.
 package chart
 
 import (
@@ -17,8 +17,9 @@ import (
 )
 
 var (
-	helmFlag    = flag.String("helm", "", "`directory` with helm3 and helm4")
-	kubectlFlag = flag.String("kubectl", "", "`file` of kubectl, which has kustomize")
+	helmFlag     = flag.String("helm", "", "`directory` with helm3 and helm4")
+	programsFlag = flag.String("programs", "", "`directory` with cert-manager and definitions of kinds, for -cluster")
+	kubectlFlag  = flag.String("kubectl", "", "`file` of kubectl, which has kustomize")
 )
 
 const (

@@ -25,9 +25,10 @@ func TestSameAsConfig(t *testing.T) {
 		"networkpolicy": {[]string{"networkpolicy"}, []string{"--set=networkPolicy.enabled=true"}},
 		"prepull":       {[]string{"prepull"}, []string{"--set=prepull.enabled=true"}},
 		"certmanager":   {[]string{"certmanager"}, []string{"--set=certificate.mode=cert-manager"}},
+		"prometheus":    {[]string{"prometheus"}, []string{"--set=metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true"}},
 		"all": {
-			[]string{"networkpolicy", "prepull", "certmanager"},
-			[]string{"--set=networkPolicy.enabled=true", "--set=prepull.enabled=true", "--set=certificate.mode=cert-manager"},
+			[]string{"networkpolicy", "prepull", "certmanager", "prometheus"},
+			[]string{"--set=networkPolicy.enabled=true,prepull.enabled=true,certificate.mode=cert-manager,metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true"},
 		},
 	} {
 		want := kustomized(t, tt.components)
@@ -54,37 +55,42 @@ func TestSameAsConfig(t *testing.T) {
 // kustomized is what 'make deploy' applies, with some components.
 func kustomized(t *testing.T, components []string) map[string]map[string]any {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root, "config", "deploy.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	directory := t.TempDir()
-	config, err := filepath.Abs(filepath.Join(root, "config"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if config, err = filepath.Rel(directory, config); err != nil {
-		t.Fatal(err)
-	}
-	kustomization := strings.NewReplacer("../../config", config,
-		"@WEBHOOK_IMAGE@", "registry.example/podinit/webhook@"+webhookDigest,
-		"@INIT_IMAGE@", "registry.example/podinit/init@"+initDigest).Replace(string(text))
-	// config/prepull runs the image, and kustomize's word for that is this.
-	kustomization += "images:\n- {name: ghcr.io/podinit/init, newName: registry.example/podinit/init, digest: \"" + initDigest + "\"}\n"
-	if len(components) > 0 {
-		kustomization += "components:\n"
-		for _, c := range components {
-			kustomization += fmt.Sprintf("- %s/%s\n", config, c)
-		}
-	}
-	if err := os.WriteFile(filepath.Join(directory, "kustomization.yaml"), []byte(kustomization), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	out, err := run(t, *kubectlFlag, "kustomize", directory)
+	out, err := run(t, *kubectlFlag, "kustomize", kustomization(t, "registry.example/podinit/webhook@"+webhookDigest, "registry.example/podinit/init@"+initDigest, components))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return objects(t, out)
+}
+
+// kustomization makes the directory that 'make deploy' makes, with images by digest and some components.
+func kustomization(t *testing.T, webhook, init string, components []string) (directory string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "config", "deploy.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	directory = t.TempDir()
+	config, err := filepath.Abs(filepath.Join(root, "config"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config, err = filepath.Rel(directory, config); err != nil { // kustomize takes no absolute one
+		t.Fatal(err)
+	}
+	made := strings.NewReplacer("../../config", config, "@WEBHOOK_IMAGE@", webhook, "@INIT_IMAGE@", init).Replace(string(text))
+	// config/prepull runs the image, and kustomize's word for that is this.
+	name, digest, _ := strings.Cut(init, "@")
+	made += fmt.Sprintf("images:\n- {name: ghcr.io/podinit/init, newName: %q, digest: %q}\n", name, digest)
+	if len(components) > 0 {
+		made += "components:\n"
+		for _, c := range components {
+			made += fmt.Sprintf("- %s/%s\n", config, c)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(directory, "kustomization.yaml"), []byte(made), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return directory
 }
 
 // normalise takes away what the chart and config/ are allowed to differ in.

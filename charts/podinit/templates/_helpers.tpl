@@ -47,6 +47,9 @@ podinit-webhook-tls
 {{- define "podinit.registries" -}}
 {{- $registries := .Values.registries }}
 {{- $config := deepCopy $registries.config }}
+{{- if $registries.hostsVolume }}
+{{- $config = merge $config (dict "hostsDirectory" "/etc/podinit/certs.d") }}
+{{- end }}
 {{- $credentials := $config.credentials | default dict }}
 {{- if $registries.dockerConfigSecret }}
 {{- $credentials = merge $credentials (dict "dockerConfigFile" "/etc/podinit/docker/config.json") }}

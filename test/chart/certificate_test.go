@@ -1,0 +1,281 @@
+package chart
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// TestCertificates goes through the ways to a certificate with one release: each serves, and each may do no more than
+// it must. The renewal of each is served without a restart.
+func TestCertificates(t *testing.T) {
+	l := open(t)
+	l.empty(t)
+	r := release{live: l, helm: "helm4", chart: chart}
+	namespace := l.namespace(t)
+
+	t.Run("self-managed", func(t *testing.T) {
+		r.install(t)
+		l.wraps(t, namespace)
+		l.mayMakeCertificates(t, true)
+	})
+
+	t.Run("existing", func(t *testing.T) {
+		ours := newAuthority(t)
+		l.writeSecret(t, "webhook-tls", ours.issue(t, time.Now().Add(time.Hour)))
+		file := filepath.Join(t.TempDir(), "ca.crt")
+		if err := os.WriteFile(file, ours.pem, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		// With Helm 4 the caBundle that the webhook has written must be wrested from it: docs/install.md.
+		r.upgrade(t, "--force-conflicts", "--set=certificate.mode=existing,certificate.existing.secretName=webhook-tls", "--set-file=certificate.existing.caBundle="+file)
+		if got := l.caBundle(t); !bytes.Equal(got, ours.pem) {
+			t.Errorf("caBundle:\n%s\nwant:\n%s", got, ours.pem)
+		}
+		l.wraps(t, namespace)
+		l.mayMakeCertificates(t, false)
+
+		end := time.Now().Add(2 * time.Hour)
+		l.writeSecret(t, "webhook-tls", ours.issue(t, end))
+		l.serves(t, end)
+		l.wraps(t, namespace)
+	})
+
+	t.Run("cert-manager", func(t *testing.T) {
+		l.certManager(t)
+		r.upgrade(t, "--set=certificate.mode=cert-manager")
+		l.wrapsSoon(t, namespace) // cainjector is told when Helm is done
+		l.mayMakeCertificates(t, false)
+		if ca := l.secret(t, "podinit-webhook-tls").Data["ca.crt"]; len(ca) == 0 || !bytes.Equal(ca, l.caBundle(t)) {
+			t.Errorf("caBundle:\n%s\nwant what cert-manager has issued from:\n%s", l.caBundle(t), ca)
+		}
+		l.serves(t, l.notAfter(t, "podinit-webhook-tls"))
+
+		// cert-manager issues anew what has gone.
+		before := l.caBundle(t)
+		time.Sleep(1100 * time.Millisecond) // certificates end at whole seconds
+		l.kubectl(t, "-n", system, "delete", "secret", "podinit-webhook-tls")
+		eventually(t, "another certificate", func(ctx context.Context) (bool, error) {
+			secret, err := l.client.CoreV1().Secrets(system).Get(ctx, "podinit-webhook-tls", metav1.GetOptions{})
+			return err == nil && len(secret.Data["tls.crt"]) > 0, nil
+		})
+		l.serves(t, l.notAfter(t, "podinit-webhook-tls"))
+		if !bytes.Equal(before, l.caBundle(t)) {
+			t.Error("the authority has changed with the certificate")
+		}
+		l.wraps(t, namespace)
+	})
+
+	t.Run("self-managed again", func(t *testing.T) {
+		r.upgrade(t, "--set=certificate.mode=self-managed")
+		l.wraps(t, namespace)
+		l.mayMakeCertificates(t, true)
+	})
+}
+
+// mayMakeCertificates fails if the webhook has not the rights of who makes certificates, or has one of them.
+func (l *live) mayMakeCertificates(t *testing.T, want bool) {
+	t.Helper()
+	for _, right := range [][]string{ // verb, group, resource, name, namespace
+		{"update", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "zz-podinit", ""},
+		{"watch", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "", ""},
+		{"update", "", "secrets", "podinit-webhook-certificate", system},
+		{"list", "", "secrets", "", system},
+	} {
+		if got := l.may(t, right[0], right[1], right[2], right[3], right[4]); got != want {
+			t.Errorf("the webhook may %v: %v, want %v", right, got, want)
+		}
+	}
+	for _, verb := range []string{"create", "update", "patch", "delete", "list"} {
+		if l.may(t, verb, "", "secrets", "", "default") {
+			t.Errorf("the webhook may %s Secrets of others", verb)
+		}
+	}
+}
+
+// certManager runs cert-manager's controllers and cainjector until the test ends.
+func (l *live) certManager(t *testing.T) {
+	t.Helper()
+	l.kubectl(t, "apply", "--server-side", "-f", filepath.Join(*programsFlag, "crds"))
+	var log bytes.Buffer
+	ctx, stop := context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, filepath.Join(*programsFlag, "certmanager"))
+	cmd.Stdout, cmd.Stderr = &log, &log
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stop()
+		cmd.Wait()
+		if t.Failed() {
+			t.Logf("cert-manager:\n%s", log.String())
+		}
+	})
+}
+
+func (l *live) caBundle(t *testing.T) []byte {
+	t.Helper()
+	configuration, err := l.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), "zz-podinit", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, w := range configuration.Webhooks {
+		if !bytes.Equal(w.ClientConfig.CABundle, configuration.Webhooks[0].ClientConfig.CABundle) {
+			t.Errorf("webhook %s has another caBundle than the first", w.Name)
+		}
+	}
+	return configuration.Webhooks[0].ClientConfig.CABundle
+}
+
+// wrapsSoon waits until pods are wrapped, and then wants them to be.
+func (l *live) wrapsSoon(t *testing.T, namespace string) {
+	t.Helper()
+	eventually(t, "pods to be wrapped", func(ctx context.Context) (bool, error) {
+		made, err := l.client.CoreV1().Pods(namespace).Create(ctx, pod(), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err == nil && isWrapped(made), err
+	})
+	l.wraps(t, namespace)
+}
+
+// serves waits until every webhook says that what it serves ends at a time. The kubelet writes a changed Secret to its
+// volume when it looks at the pod again, which it does at once if the pod changes.
+func (l *live) serves(t *testing.T, end time.Time) {
+	t.Helper()
+	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{"podinit.dev/test":"%d"}}}`, time.Now().UnixNano())
+	eventually(t, "every webhook to serve what ends at "+end.String(), func(ctx context.Context) (bool, error) {
+		pods, err := l.client.CoreV1().Pods(system).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=webhook"})
+		if err != nil {
+			return false, err
+		}
+		for _, pod := range pods.Items {
+			if pod.DeletionTimestamp != nil {
+				continue
+			}
+			if _, err := l.client.CoreV1().Pods(system).Patch(ctx, pod.Name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+				return false, err
+			}
+			text, err := l.client.CoreV1().Pods(system).ProxyGet("http", pod.Name, "8080", "/metrics", nil).DoRaw(ctx)
+			if err != nil {
+				return false, nil // it may be ending
+			}
+			served := 0.0
+			for line := range strings.Lines(string(text)) {
+				if value, ok := strings.CutPrefix(line, "podinit_certificate_expiry_seconds "); ok {
+					if served, err = strconv.ParseFloat(strings.TrimSpace(value), 64); err != nil {
+						return false, err
+					}
+				}
+			}
+			if int64(served) != end.Unix() {
+				return false, nil
+			}
+		}
+		return len(pods.Items) > 0, nil
+	})
+}
+
+func (l *live) secret(t *testing.T, name string) *corev1.Secret {
+	t.Helper()
+	secret, err := l.client.CoreV1().Secrets(system).Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return secret
+}
+
+// notAfter is when the certificate in a Secret ends.
+func (l *live) notAfter(t *testing.T, name string) time.Time {
+	t.Helper()
+	block, _ := pem.Decode(l.secret(t, name).Data["tls.crt"])
+	if block == nil {
+		t.Fatalf("Secret %s holds no certificate", name)
+	}
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certificate.NotAfter
+}
+
+func (l *live) writeSecret(t *testing.T, name string, data map[string][]byte) {
+	t.Helper()
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: system}, Type: corev1.SecretTypeTLS, Data: data}
+	_, err := l.client.CoreV1().Secrets(system).Update(t.Context(), secret, metav1.UpdateOptions{})
+	if err != nil {
+		_, err = l.client.CoreV1().Secrets(system).Create(t.Context(), secret, metav1.CreateOptions{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// authority issues certificates as a company's own would.
+type authority struct {
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+	pem         []byte
+}
+
+func newAuthority(t *testing.T) authority {
+	t.Helper()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ours"}, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(24 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	a := authority{certificate: template}
+	var err error
+	if a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	a.pem = a.sign(t, template, a.key)
+	return a
+}
+
+func (a authority) sign(t *testing.T, template *x509.Certificate, key *ecdsa.PrivateKey) []byte {
+	t.Helper()
+	text, err := x509.CreateCertificate(rand.Reader, template, a.certificate, key.Public(), a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: text})
+}
+
+// issue makes the data of a Secret of type kubernetes.io/tls for the webhook.
+func (a authority) issue(t *testing.T, end time.Time) map[string][]byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string][]byte{
+		"tls.crt": a.sign(t, &x509.Certificate{
+			SerialNumber: big.NewInt(end.Unix()), DNSNames: []string{"podinit-webhook." + system + ".svc"},
+			NotBefore: time.Now().Add(-time.Minute), NotAfter: end, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		}, key),
+		"tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
+	}
+}

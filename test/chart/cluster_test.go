@@ -1,0 +1,298 @@
+package chart
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/podinit/podinit/test/cluster"
+)
+
+var (
+	clusterFlag = flag.Bool("cluster", false, "test on the running test cluster, too")
+	imagesFlag  = flag.String("images", "", "`directory` with init.tar and webhook.tar, for -cluster")
+)
+
+// patience bounds every wait for a condition. A test that passes never waits that long.
+const patience = 2 * time.Minute
+
+// live is the test cluster, with podinit's images in its registry.
+type live struct {
+	*cluster.Cluster
+	client *kubernetes.Clientset
+	// The images, by digest.
+	init, webhook string
+	// values say where the images are.
+	values []string
+}
+
+var opened *live
+
+// open returns the test cluster. Without -cluster the test is one of those that were not asked for.
+func open(t *testing.T) *live {
+	t.Helper()
+	if !*clusterFlag {
+		t.Skip("this test is for -cluster")
+	}
+	if opened != nil {
+		return opened
+	}
+	running, err := cluster.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := running.RESTConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.QPS, config.Burst = 200, 400
+	l := &live{Cluster: running}
+	if l.client, err = kubernetes.NewForConfig(config); err != nil {
+		t.Fatal(err)
+	}
+	reference := map[string]string{}
+	digest := func(name string) string { _, digest, _ := strings.Cut(reference[name], "@"); return digest }
+	for _, name := range []string{"init", "webhook"} {
+		image, err := tarball.ImageFromPath(filepath.Join(*imagesFlag, name+".tar"), nil)
+		if err != nil {
+			t.Fatalf("reading the image: %v", err)
+		}
+		if reference[name], err = cluster.Push(t.Context(), "podinit/"+name, image); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.init, l.webhook = reference["init"], reference["webhook"]
+	l.values = []string{"--set=images.registry=" + cluster.Registry + "/podinit,images.init.digest=" + digest("init") + ",images.webhook.digest=" + digest("webhook")}
+	// Helm asks KUBECONFIG, and would leave its cache in the home directory.
+	for name, value := range map[string]string{"KUBECONFIG": cluster.Kubeconfig, "HELM_CACHE_HOME": "helm", "HELM_CONFIG_HOME": "helm", "HELM_DATA_HOME": "helm"} {
+		if value == "helm" {
+			value = filepath.Join(os.TempDir(), "podinit-test-helm")
+		}
+		os.Setenv(name, value)
+	}
+	opened = l
+	return l
+}
+
+func (l *live) kubectl(t *testing.T, arguments ...string) string {
+	t.Helper()
+	out, err := run(t, *kubectlFlag, arguments...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// empty removes podinit, whoever has installed it, and makes its namespace.
+func (l *live) empty(t *testing.T) {
+	t.Helper()
+	runHelm(t, "helm4", "uninstall", "podinit", "--namespace", system) // if there is a release
+	l.kubectl(t, "delete", "--ignore-not-found", "mutatingwebhookconfiguration", "zz-podinit")
+	l.kubectl(t, "delete", "--ignore-not-found", "clusterrole,clusterrolebinding", "podinit-webhook", "podinit-webhook-pull-secrets")
+	l.kubectl(t, "delete", "--ignore-not-found", "crd", "initprofiles.podinit.dev")
+	run(t, *kubectlFlag, "delete", "pods", "--all", "-n", system, "--grace-period=0", "--force") // nobody waits for their replies
+	l.kubectl(t, "delete", "--ignore-not-found", "namespace", system)
+	l.kubectl(t, "create", "namespace", system)
+	l.kubectl(t, "label", "namespace", system, "pod-security.kubernetes.io/enforce=restricted")
+}
+
+// release is podinit as one Helm has installed it.
+type release struct {
+	*live
+	helm  string
+	chart string
+}
+
+func (r release) do(t *testing.T, arguments ...string) string {
+	t.Helper()
+	out, err := runHelm(t, r.helm, append(arguments, "--namespace", system, "--wait", "--timeout=3m")...)
+	if err != nil {
+		r.describe(t)
+		t.Fatal(err)
+	}
+	return out
+}
+
+func (r release) install(t *testing.T, values ...string) string {
+	t.Helper()
+	return r.do(t, append(append([]string{"install", "podinit", r.chart}, r.values...), values...)...)
+}
+
+// upgrade changes the values that are named, and leaves the others.
+func (r release) upgrade(t *testing.T, values ...string) string {
+	t.Helper()
+	return r.do(t, append([]string{"upgrade", "podinit", r.chart, "--reset-then-reuse-values"}, values...)...)
+}
+
+// describe logs what an installation that did not become ready looks like.
+func (l *live) describe(t *testing.T) {
+	t.Helper()
+	for _, arguments := range [][]string{
+		{"get", "pods", "-n", system},
+		{"get", "events", "-n", system, "--sort-by=.lastTimestamp"},
+		{"logs", "-n", system, "-l", "app.kubernetes.io/component=webhook", "--tail=20", "--prefix"},
+	} {
+		out, _ := run(t, *kubectlFlag, arguments...)
+		t.Log(out)
+	}
+}
+
+// namespace makes a namespace that is labelled, and removes it when the test ends.
+func (l *live) namespace(t *testing.T) string {
+	t.Helper()
+	made, err := l.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		GenerateName: "chart-", Labels: map[string]string{"podinit.dev/inject": "enabled"},
+	}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		now := int64(0)
+		if err := l.client.CoreV1().Namespaces().Delete(context.Background(), made.Name, metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+			t.Error(err)
+		}
+	})
+	eventually(t, "service account of namespace "+made.Name, func(ctx context.Context) (bool, error) {
+		_, err := l.client.CoreV1().ServiceAccounts(made.Name).Get(ctx, "default", metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		return err == nil, err
+	})
+	return made.Name
+}
+
+func eventually(t *testing.T, what string, done func(context.Context) (bool, error)) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, done); err != nil {
+		t.Fatalf("waiting for %s: %v", what, err)
+	}
+}
+
+// pod is one whose program is the one that holds the cluster's sandboxes: it waits.
+func pod() *corev1.Pod {
+	now := int64(0)
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "p-"},
+		Spec: corev1.PodSpec{
+			TerminationGracePeriodSeconds: &now,
+			Containers:                    []corev1.Container{{Name: "app", Image: cluster.Registry + "/podinit-cluster/pause:latest", Command: []string{"/pause"}}},
+		},
+	}
+}
+
+func isWrapped(pod *corev1.Pod) bool {
+	return strings.HasPrefix(pod.Spec.Containers[0].Command[0], "/podinit/")
+}
+
+// wraps creates a pod, which must come back wrapped, and run.
+func (l *live) wraps(t *testing.T, namespace string) *corev1.Pod {
+	t.Helper()
+	made, err := l.client.CoreV1().Pods(namespace).Create(t.Context(), pod(), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !isWrapped(made) {
+		l.describe(t)
+		t.Fatalf("the pod is not wrapped: %v", made.Spec.Containers[0].Command)
+	}
+	if image := made.Spec.InitContainers[0].Image; image != l.init {
+		t.Errorf("the init comes from %s, want %s", image, l.init)
+	}
+	eventually(t, "pod "+made.Name+" to run", func(ctx context.Context) (_ bool, err error) {
+		made, err = l.client.CoreV1().Pods(namespace).Get(ctx, made.Name, metav1.GetOptions{})
+		return err == nil && len(made.Status.ContainerStatuses) == 1 && made.Status.ContainerStatuses[0].Ready, err
+	})
+	return made
+}
+
+// load creates pods, which are scheduled nowhere, one after the other.
+type load struct {
+	created, refused, unwrapped atomic.Int32
+	refusal                     atomic.Value
+	stop                        context.CancelFunc
+	ended                       chan struct{}
+}
+
+func (l *live) load(t *testing.T, namespace string) *load {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	load := &load{stop: cancel, ended: make(chan struct{})}
+	go func() {
+		defer close(load.ended)
+		for ; ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
+			p := pod()
+			p.Spec.NodeSelector = map[string]string{"podinit.dev/test": "nowhere"}
+			made, err := l.client.CoreV1().Pods(namespace).Create(context.Background(), p, metav1.CreateOptions{})
+			switch load.created.Add(1); {
+			case err != nil:
+				load.refused.Add(1)
+				load.refusal.Store(err.Error())
+			case !isWrapped(made):
+				load.unwrapped.Add(1)
+			}
+		}
+	}()
+	t.Cleanup(func() { load.stop(); <-load.ended })
+	return load
+}
+
+// during makes pods while something is done, and fails if one is refused, or not wrapped where all must be.
+func (l *live) during(t *testing.T, what, namespace string, wrapsAll bool, do func()) {
+	t.Helper()
+	load := l.load(t, namespace)
+	began := time.Now()
+	do()
+	load.stop()
+	<-load.ended
+	t.Logf("%s: %.1f s, %d pods created, %d refused, %d not wrapped", what, time.Since(began).Seconds(), load.created.Load(), load.refused.Load(), load.unwrapped.Load())
+	if load.refused.Load() > 0 {
+		t.Errorf("%s: %d pods were refused, one because %s", what, load.refused.Load(), load.refusal.Load())
+	}
+	if wrapsAll && load.unwrapped.Load() > 0 {
+		t.Errorf("%s: %d of %d pods were not wrapped", what, load.unwrapped.Load(), load.created.Load())
+	}
+}
+
+// may says whether the webhook has a right.
+func (l *live) may(t *testing.T, verb, group, resource, name, namespace string) bool {
+	t.Helper()
+	review, err := l.client.AuthorizationV1().SubjectAccessReviews().Create(t.Context(), &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+		User:               fmt.Sprintf("system:serviceaccount:%s:podinit-webhook", system),
+		ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: verb, Group: group, Resource: resource, Name: name, Namespace: namespace},
+	}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return review.Status.Allowed
+}
+
+// apply has the apiserver validate what the chart makes of values, strictly, and make nothing of it.
+func (l *live) apply(t *testing.T, values ...string) {
+	t.Helper()
+	text, err := runHelm(t, "helm4", append([]string{"template", "podinit", chart, "--namespace", system}, values...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "all.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l.kubectl(t, "apply", "--server-side", "--dry-run=server", "--validate=strict", "--force-conflicts", "-f", file)
+}
