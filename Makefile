@@ -263,8 +263,8 @@ test-init: deps ## the init's own tests, in PID namespaces of their own, on ever
 	go test -count=1 ./initbin
 
 .PHONY: test-release
-test-release: deps ## two releases of the work tree, are they the same byte for byte, and does what is in them work (root)
-	go test -count=1 -timeout 60m ./test/release -args $(RELEASE_SIZE)
+test-release: deps $(BIN)/helm/helm4 ## two releases of the work tree, are they the same byte for byte, and does what is in them work (root)
+	go test -count=1 -timeout 60m ./test/release -args -helm $(abspath $(BIN)/helm/helm4) $(RELEASE_SIZE)
 
 # Sizes. As they stand here they are those for CI; test-long has the ones that the product promises.
 CONFORMANCE_SIZE ?=

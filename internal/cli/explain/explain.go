@@ -434,7 +434,7 @@ func withInit(words []string, f facts) situation {
 		s.reapedWhy = "podinit is a subreaper: it reaps what its container leaves"
 	}
 	words = behindEnv(words)
-	if _, script := scriptOf(words); script || len(words) > 0 && slices.Contains(shells, words[0]) {
+	if script, ok := scriptOf(words); ok && !replaced(script) || !ok && isScript(words) {
 		s.reachesWhy = "podinit passes " + f.signal + " to the shell, and to the program that it waits for if the shell does not handle it, and waits for both"
 	}
 	return s
