@@ -84,8 +84,8 @@ func TestCertificates(t *testing.T) {
 		l.wraps(t, namespace)
 	})
 
-	t.Run("self-managed again", func(t *testing.T) {
-		r.upgrade(t, "--set=certificate.mode=self-managed")
+	t.Run("back to the first", func(t *testing.T) {
+		r.do(t, "rollback", "podinit", "1")
 		l.wraps(t, namespace)
 		l.mayMakeCertificates(t, true)
 	})
