@@ -240,10 +240,12 @@ endif
 
 ## Test
 
-GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(chart|check|cluster|conformance|e2e|image|operate|release)(/.*)?)$$')
+GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(chart|check|cluster|conformance|docs/run|e2e|image|observe|operate|release)(/.*)?)$$')
 
 .PHONY: test
-test: deps lint licences test-race test-init test-conformance test-release test-cluster test-e2e test-chart ## everything that CI runs: unit tests with -race, then the suites on the real thing
+# The suites from test-e2e on share a cluster, in this order: test-operate begins by taking podinit away.
+test: deps lint licences test-race test-observe test-init test-conformance test-release test-cluster test-e2e test-check test-docs test-operate test-chart ## everything that CI runs: unit tests with -race, then the suites on the real thing
+	@$(MAKE) cluster-down
 
 .PHONY: test-unit
 test-unit: ## the tests that need nothing but Go, in seconds
@@ -253,24 +255,31 @@ test-unit: ## the tests that need nothing but Go, in seconds
 test-race:
 	CGO_ENABLED=1 go test -race $(GO_UNIT) ./test/image
 
+.PHONY: test-observe
+test-observe: deps ## the alerts with promtool, and the metrics that alerts and dashboard name
+	go -C test/observe/promql vet .
+	go test -count=1 ./test/observe
+
 .PHONY: test-init
 test-init: deps ## the init's own tests, in PID namespaces of their own, on every architecture (root)
 	go test -count=1 ./initbin
 
 .PHONY: test-release
-test-release: deps ## two releases of the work tree, are they the same byte for byte, and does what is in them work (root)
-	go test -count=1 -timeout 60m ./test/release -args $(RELEASE_SIZE)
+test-release: deps $(BIN)/helm/helm4 ## two releases of the work tree, are they the same byte for byte, and does what is in them work (root)
+	go test -count=1 -timeout 60m ./test/release -args -helm $(abspath $(BIN)/helm/helm4) $(RELEASE_SIZE)
 
 # Sizes. As they stand here they are those for CI; test-long has the ones that the product promises.
 CONFORMANCE_SIZE ?=
 RELEASE_SIZE ?=
 GENERATED_PODS ?= 300
+OPERATE_SIZE ?=
 
 .PHONY: test-long
-test-long: deps build ## the same with storms of full size and 300,000 generated pods, and the peers as they are (two hours)
+test-long: deps build helm-programs ## the same with storms of full size and 300,000 generated pods, and the peers as they are (two hours)
 	go test -count=1 -timeout 120m ./internal/inject -run Properties -pods=300000
 	go test -count=1 -timeout 60m -tags peers -run TestPeers ./test/conformance
-	@$(MAKE) test CONFORMANCE_SIZE=-long GENERATED_PODS=3000 RELEASE_SIZE='-cold -architectures "$(ARCHITECTURES)" -platforms "$(PLATFORMS)"'
+	@$(MAKE) test CONFORMANCE_SIZE=-long GENERATED_PODS=3000 RELEASE_SIZE='-cold -architectures "$(ARCHITECTURES)" -platforms "$(PLATFORMS)"' \
+		OPERATE_SIZE="-rounds 10 -helm $(abspath $(BIN))/helm/helm4"
 
 .PHONY: test-conformance
 test-conformance: deps build ## the init through every behaviour, in PID namespaces of its own (root)
@@ -288,12 +297,23 @@ test-cluster: cluster-deps cluster-programs ## the test cluster itself: up, cras
 test-e2e: cluster-up cluster-deploy ## the suites on the real cluster (root)
 	go run ./test/demo -kubeconfig $$($(TEST_CLUSTER) kubeconfig) -push $$($(TEST_CLUSTER) registry)/podinit-demo:latest -plain-http
 	go test -count=1 -timeout 30m -v ./test/e2e -args -generated $(GENERATED_PODS)
-	@$(MAKE) cluster-down
+
+.PHONY: test-docs
+test-docs: cluster-up cluster-deploy ## every command of the documentation, on the real cluster (root)
+	go test -count=1 ./test/docs
+	go test -count=1 -timeout 10m -v ./test/docs/run
+
+.PHONY: test-check
+test-check: cluster-up cluster-deploy ## podinit check finds what is wrong with broken installations, on the real cluster (root)
+	go test -count=1 -timeout 10m -v ./test/check -args -deployed $(abspath $(BIN)/deploy)
+
+.PHONY: test-operate
+test-operate: cluster-up images ## install, upgrade, drain, kill, renew and remove under a load of pod creations, and is each right needed (root)
+	go test -count=1 -timeout 60m -v ./test/operate -args -images $(abspath $(BIN)/images/$(ARCH)) $(OPERATE_SIZE)
 
 .PHONY: test-chart
 test-chart: chart-programs cluster-up images ## the Helm chart, with Helm 3 and 4 on the real cluster (root)
 	go test -count=1 -timeout 20m -v ./test/chart -args $(CHART_FLAGS) -cluster -images $(abspath $(BIN)/images/$(ARCH)) -programs $(abspath $(BIN)/chart)
-	@$(MAKE) cluster-down
 
 CHART_FLAGS = -helm $(abspath $(BIN)/helm) -kubectl $(abspath $(CLUSTER_BIN)/kubectl)
 
@@ -304,16 +324,17 @@ test-chart-render: helm-programs $(CLUSTER_BIN)/kubectl ## what the chart makes 
 # controller-gen is pinned in a module of its own. $(call generate,directory) writes what is generated below a directory.
 CONTROLLER_GEN := go tool -modfile=api/generate/go.mod controller-gen
 define generate
-	mkdir -p $(1)/api/v1alpha1 $(1)/config/crd $(1)/docs
+	mkdir -p $(1)/api/v1alpha1 $(1)/config/crd $(1)/docs/reference
 	$(CONTROLLER_GEN) object crd paths=./api/... output:object:dir=$(1)/api/v1alpha1 output:crd:dir=$(1)/config/crd
 	go run ./internal/reason/document >$(1)/docs/reasons.md
+	go run ./internal/reference/document $(1)/docs/reference
 	mkdir -p $(1)/charts/podinit/files
 	cp $(1)/config/crd/podinit.dev_initprofiles.yaml config/webhook/mutating_webhook.yaml \
 		config/prometheus/prometheus_rule.yaml config/prometheus/dashboard.json $(1)/charts/podinit/files
 endef
 
 .PHONY: generate
-generate: ## write the CustomResourceDefinition, deep copies, docs/reasons.md and the chart's copies from the source
+generate: ## write the CustomResourceDefinition, deep copies, docs/reasons.md, docs/reference and the chart's copies from the source
 	@$(call generate,.)
 
 .PHONY: verify

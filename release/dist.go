@@ -101,27 +101,28 @@ func manifests(root string, names map[string]string, version string) ([]byte, er
 	return resources.AsYaml()
 }
 
-// chart packs the Helm chart, as "helm package" does, which takes the times of files over.
+// chart packs the Helm chart in directory for this version and image repository. "helm package" would do, but for the times
+// of the files, which it takes over.
 func (o options) chart(directory string) error {
-	if _, err := os.Stat(directory); os.IsNotExist(err) {
-		return nil
-	}
 	files, err := archive.FromDirectory(directory)
 	if err != nil {
 		return fmt.Errorf("pack the chart: %w", err)
 	}
 	for i, file := range files {
-		if file.Name == "Chart.yaml" {
-			content, err := os.ReadFile(file.Source)
-			if err != nil {
-				return err
-			}
-			if files[i].Content, err = versioned(content, o.version); err != nil {
-				return fmt.Errorf("%s: %w", file.Source, err)
-			}
-			files[i].Source = ""
+		content, err := os.ReadFile(file.Source)
+		if err != nil {
+			return err
 		}
-		files[i].Name, files[i].Executable = "podinit/"+file.Name, false
+		switch file.Name {
+		case "Chart.yaml":
+			content, err = versioned(content, o.version)
+		case "values.yaml":
+			content, err = withRepository(content, o.repository)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", file.Source, err)
+		}
+		files[i] = archive.File{Name: "podinit/" + file.Name, Content: content}
 	}
 	name := "podinit-" + strings.TrimPrefix(o.version, "v") + ".tgz"
 	return archive.Create(filepath.Join(o.output, name), func(to io.Writer) error { return archive.WriteTarGzip(to, files, o.created) })
@@ -135,6 +136,15 @@ func versioned(chart []byte, version string) ([]byte, error) {
 	}
 	fields["version"], fields["appVersion"] = strings.TrimPrefix(version, "v"), version
 	return yaml.Marshal(fields)
+}
+
+// withRepository is values.yaml, comments and all, with the repository that the images are pushed to.
+func withRepository(values []byte, repository string) ([]byte, error) {
+	const line = "\n  registry: ghcr.io/podinit\n"
+	if strings.Count(string(values), line) != 1 {
+		return nil, fmt.Errorf("want exactly one line %q, to put %s there", strings.TrimSpace(line), repository)
+	}
+	return []byte(strings.Replace(string(values), line, "\n  registry: "+repository+"\n", 1)), nil
 }
 
 // commandLine packs the CLI for each platform, under both its names, and writes krew's manifest of it.

@@ -58,3 +58,14 @@ func TestVersioned(t *testing.T) {
 		}
 	}
 }
+
+func TestWithRepository(t *testing.T) {
+	values := "# Where.\nimages:\n  # Host and path.\n  registry: ghcr.io/podinit\n  pullPolicy: Always\n"
+	got, err := withRepository([]byte(values), "registry.example/mine")
+	if want := strings.Replace(values, "ghcr.io/podinit", "registry.example/mine", 1); err != nil || string(got) != want {
+		t.Errorf("got %s, error %v; want %s", got, err, want)
+	}
+	if got, err := withRepository([]byte("images: {}\n"), "registry.example/mine"); err == nil {
+		t.Errorf("got %s for values without a registry, want an error", got)
+	}
+}

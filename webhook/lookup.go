@@ -21,13 +21,40 @@ const (
 	maxLookups = 8
 )
 
-// LookedUp is one lookup, for the metrics.
+// LookedUp is one lookup, for the metrics and the log.
 type LookedUp struct {
+	// Container that it was for; for the log alone.
+	Container string
 	// Outcome is where the image was found, or the reason why it was not.
 	Outcome string
 	Took    time.Duration
-	// Ignored is how many of the Pod's credentials could not be used.
-	Ignored int
+	// Failure says what was tried and what came of it; nil if the image was found. It holds no secret.
+	Failure error
+	// Ignored says which of the Pod's credentials could not be used, and why. They hold no secret.
+	Ignored []error
+}
+
+// lookupLine is a LookedUp in the log.
+type lookupLine struct {
+	Container string   `json:"container"`
+	Outcome   string   `json:"outcome"`
+	Seconds   float64  `json:"seconds"`
+	Failure   string   `json:"failure,omitempty"`
+	Ignored   []string `json:"ignored,omitempty"`
+}
+
+func lookupLines(lookups []LookedUp) []lookupLine {
+	lines := make([]lookupLine, len(lookups))
+	for i, l := range lookups {
+		lines[i] = lookupLine{Container: l.Container, Outcome: l.Outcome, Seconds: l.Took.Seconds()}
+		if l.Failure != nil {
+			lines[i].Failure = shorten(l.Failure.Error(), maxText)
+		}
+		for _, err := range l.Ignored {
+			lines[i].Ignored = append(lines[i].Ignored, shorten(err.Error(), maxText))
+		}
+	}
+	return lines
 }
 
 // lookUp finds the answers to a plan's questions, by the name of the container. Only what is nice to have and not known
@@ -36,7 +63,7 @@ func (i Injector) lookUp(ctx context.Context, lookups []inject.Lookup) (map[stri
 	ctx, cancel := context.WithTimeout(ctx, i.lookupTime(ctx))
 	defer cancel()
 	if len(lookups) == 1 && lookups[0].Required { // the usual Pod, which needs nobody else
-		answer, told := i.lookUpOne(ctx, lookups[0].Query)
+		answer, told := i.lookUpOne(ctx, lookups[0])
 		return map[string]inject.LookedUp{lookups[0].Container: answer}, []LookedUp{told}
 	}
 	soon, cancel := context.WithTimeout(ctx, knownTime)
@@ -66,7 +93,7 @@ func (i Injector) lookUp(ctx context.Context, lookups []inject.Lookup) (map[stri
 		slots <- struct{}{} // each is free again when ctx is done, at the latest
 		all.Go(func() {
 			defer func() { <-slots }()
-			found, one := i.lookUpOne(ctx, lookup.Query)
+			found, one := i.lookUpOne(ctx, lookup)
 			mu.Lock()
 			defer mu.Unlock()
 			answer(lookup.Container, found)
@@ -78,12 +105,12 @@ func (i Injector) lookUp(ctx context.Context, lookups []inject.Lookup) (map[stri
 }
 
 // lookUpOne finds one image, and says how it went.
-func (i Injector) lookUpOne(ctx context.Context, q imageconfig.Query) (answer inject.LookedUp, told LookedUp) {
+func (i Injector) lookUpOne(ctx context.Context, lookup inject.Lookup) (answer inject.LookedUp, told LookedUp) {
 	start := time.Now()
-	found, failure := i.find(ctx, q)
-	told = LookedUp{Outcome: string(found.From), Took: time.Since(start), Ignored: len(found.Ignored)}
+	found, failure := i.find(ctx, lookup.Query)
+	told = LookedUp{Container: lookup.Container, Outcome: string(found.From), Took: time.Since(start), Ignored: found.Ignored}
 	if failure != nil {
-		told.Outcome = string(failure.Reason)
+		told.Outcome, told.Failure = string(failure.Reason), failure // a nil *Failure in an error would not be nil
 	}
 	return inject.LookedUp{Image: found.Image, Failure: failure}, told
 }

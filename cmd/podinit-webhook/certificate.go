@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -12,18 +11,14 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
-	toolscache "k8s.io/client-go/tools/cache"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 )
 
 // servingCertificate is the certificate that is served, as of the last time it could be read. The webhook's own comes from
-// the Secret itself and not from a volume, which lags behind by up to 90 s: a new one is served the moment it is there.
-// One that somebody else renews comes from files, since its Secret is none of our business.
+// the Secret itself (see authority) and not from a volume, which lags behind by up to 90 s. One that somebody else renews
+// comes from files, since its Secret is none of our business.
 type servingCertificate struct {
-	secret  types.NamespacedName
 	log     logr.Logger
 	current atomic.Pointer[tls.Certificate]
 }
@@ -50,39 +45,6 @@ func (s *servingCertificate) expiry() float64 {
 		return float64(c.Leaf.NotAfter.Unix())
 	}
 	return 0
-}
-
-// watch follows the Secret as long as the cache runs. It does not wait for the cache.
-func (s *servingCertificate) watch(ctx context.Context, c cache.Cache) error {
-	informer, err := c.GetInformer(ctx, &corev1.Secret{}, cache.BlockUntilSynced(false))
-	if err == nil {
-		_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-			AddFunc:    func(object any) { s.update(object) },
-			UpdateFunc: func(_, object any) { s.update(object) },
-		})
-	}
-	if err != nil {
-		return fmt.Errorf("watching Secret %s: %w", s.secret, err)
-	}
-	return nil
-}
-
-// update takes over what a Secret holds. If that is no certificate, the one before stays.
-func (s *servingCertificate) update(object any) {
-	secret, ok := object.(*corev1.Secret)
-	if !ok || secret.Namespace != s.secret.Namespace || secret.Name != s.secret.Name {
-		return
-	}
-	certificate, key := secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey]
-	if len(certificate) == 0 && len(key) == 0 {
-		return // as it is shipped; the rotator fills it
-	}
-	pair, err := tls.X509KeyPair(certificate, key)
-	if err != nil {
-		s.log.Info("the Secret holds no usable certificate; the one before stays until a new one is made", "secret", s.secret.String(), "error", err.Error())
-		return
-	}
-	s.serve(pair)
 }
 
 // watchFiles follows tls.crt and tls.key in a directory; what it returns does so as long as it runs. Both must be there:

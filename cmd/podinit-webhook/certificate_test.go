@@ -16,45 +16,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr/testr"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 )
-
-func TestServingCertificate(t *testing.T) {
-	s := &servingCertificate{secret: types.NamespacedName{Namespace: "ours", Name: "certificate"}, log: testr.New(t)}
-	one, two := newPair(t, 1), newPair(t, 2)
-	for _, step := range []struct {
-		name   string
-		object any
-		serial int64 // of what is served afterwards; 0 for nothing
-	}{
-		{"shipped empty", secretOf("ours", "certificate", nil), 0},
-		{"someone else's", secretOf("ours", "other", one), 0},
-		{"another namespace's", secretOf("theirs", "certificate", one), 0},
-		{"no Secret", &corev1.ConfigMap{}, 0},
-		{"the first", secretOf("ours", "certificate", one), 1},
-		{"renewed", secretOf("ours", "certificate", two), 2},
-		{"garbage", secretOf("ours", "certificate", map[string][]byte{"tls.crt": []byte("x"), "tls.key": []byte("y")}), 2},
-		{"a key of another", secretOf("ours", "certificate", map[string][]byte{"tls.crt": one["tls.crt"], "tls.key": two["tls.key"]}), 2},
-		{"emptied", secretOf("ours", "certificate", nil), 2},
-	} {
-		s.update(step.object)
-		got, err := s.get(nil)
-		switch {
-		case step.serial == 0:
-			if err == nil || s.loaded(nil) == nil || s.expiry() != 0 {
-				t.Errorf("%s: serving %v until %v, and loaded is %v; want nothing", step.name, got, s.expiry(), s.loaded(nil))
-			}
-		case err != nil || s.loaded(nil) != nil:
-			t.Errorf("%s: error %v, loaded is %v; want serial %d", step.name, err, s.loaded(nil), step.serial)
-		case got.Leaf.SerialNumber.Int64() != step.serial:
-			t.Errorf("%s: serving serial %v, want %d", step.name, got.Leaf.SerialNumber, step.serial)
-		case s.expiry() != float64(ends(step.serial).Unix()):
-			t.Errorf("%s: ends at %v, want %v", step.name, s.expiry(), ends(step.serial).Unix())
-		}
-	}
-}
 
 // TestServingCertificateFiles renews files as the kubelet does: it writes a directory beside,
 // moves a symbolic link, and removes the directory before.
@@ -127,10 +89,6 @@ func TestMarkerDirectory(t *testing.T) {
 	}
 }
 
-func secretOf(namespace, name string, data map[string][]byte) *corev1.Secret {
-	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Data: data}
-}
-
 // ends is when the certificate of that serial number does.
 func ends(serial int64) time.Time { return time.Date(2100, 1, int(serial), 0, 0, 0, 0, time.UTC) }
 
@@ -141,7 +99,10 @@ func newPair(t *testing.T, serial int64) map[string][]byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: ends(serial)}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(serial), NotAfter: ends(serial), BasicConstraintsValid: true, IsCA: true, KeyUsage: x509.KeyUsageCertSign,
+		DNSNames: []string{"podinit-webhook.podinit-system.svc"},
+	}
 	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net/http"
 	"time"
@@ -55,7 +54,7 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 		}
 	}
 	secret := types.NamespacedName{Namespace: o.Namespace, Name: o.Secret}
-	certificate := &servingCertificate{secret: secret, log: log.WithName("certificate")}
+	certificate := &servingCertificate{log: log.WithName("certificate")}
 	wait := drainTime + finishTime
 	manager, err := ctrl.NewManager(kubeconfig, ctrl.Options{
 		Scheme:                  scheme,
@@ -72,6 +71,7 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 				&corev1.Secret{}: {Namespaces: map[string]cache.Config{
 					secret.Namespace: {FieldSelector: fields.OneTermEqualSelector("metadata.name", secret.Name)},
 				}},
+				newConfiguration():  {Field: fields.OneTermEqualSelector("metadata.name", o.WebhookConfiguration)},
 				&corev1.Namespace{}: {Transform: profile.Trim},
 				&corev1.Node{}:      {Transform: delivery.Trim},
 			},
@@ -80,11 +80,10 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 	if err != nil {
 		return nil, fmt.Errorf("setting up the manager: %w", err)
 	}
-	if err := metrics.Registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "podinit_certificate_expiry_seconds",
-		Help: "When the certificate that is served ends, in seconds since 1970; 0 while there is none.",
-	}, certificate.expiry)); err != nil {
-		return nil, fmt.Errorf("setting up metrics: %w", err)
+	for _, metric := range []prometheus.Collector{webhook.NewCertificateExpiry(certificate.expiry), webhook.NewBuildInfo(version.Version)} {
+		if err := metrics.Registry.Register(metric); err != nil {
+			return nil, fmt.Errorf("setting up metrics: %w", err)
+		}
 	}
 	checks, err := addCertificate(ctx, manager, o, certificate)
 	if err != nil {
@@ -96,7 +95,7 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 		return nil, err
 	}
 
-	images, err := newImages(o, manager.GetAPIReader())
+	images, err := newImages(o, manager.GetAPIReader(), metrics.Registry)
 	if err != nil {
 		return nil, err
 	}
@@ -171,42 +170,36 @@ func addCertificate(ctx context.Context, manager ctrl.Manager, o options, certif
 		}
 		return checks, manager.Add(files)
 	}
-	if err := certificate.watch(ctx, manager.GetCache()); err != nil {
+	secret := types.NamespacedName{Namespace: o.Namespace, Name: o.Secret}
+	authority := newAuthority(certificate, secret, o.WebhookConfiguration, manager.GetClient(), certificate.log)
+	if err := authority.watch(ctx, manager.GetCache()); err != nil {
 		return nil, err
 	}
-	injected, err := addRotator(manager, o, certificate.secret)
-	checks["ca-bundle"] = injected
-	return checks, err
+	if err := manager.Add(authority); err != nil {
+		return nil, fmt.Errorf("setting up the certificate: %w", err)
+	}
+	checks["ca-bundle"] = authority.injected
+	return checks, addRotator(manager, o, secret)
 }
 
-// addRotator has the manager make and renew the certificate in the Secret, and write its CA into the
-// MutatingWebhookConfiguration. All replicas do; where two write at once, one meets a conflict and reads again. The
-// check fails until the CA has been written once.
-func addRotator(manager ctrl.Manager, o options, secret types.NamespacedName) (injected healthz.Checker, err error) {
+// addRotator has the manager make and renew the certificate and its authority in the Secret. All replicas do; where two
+// write at once, one meets a conflict and reads again.
+func addRotator(manager ctrl.Manager, o options, secret types.NamespacedName) error {
 	directory, err := markerDirectory()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	done := make(chan struct{})
 	err = rotator.AddRotator(manager, &rotator.CertRotator{
 		SecretKey:      secret,
 		CertDir:        directory,
 		CAName:         "podinit-ca",
 		CAOrganization: "podinit",
 		DNSName:        fmt.Sprintf("%s.%s.svc", o.Service, o.Namespace),
-		IsReady:        done,
-		Webhooks:       []rotator.WebhookInfo{{Name: o.WebhookConfiguration, Type: rotator.Mutating}},
-		FieldOwner:     "podinit-webhook",
+		IsReady:        make(chan struct{}), // it closes it; the check of authority is ours
+		FieldOwner:     fieldOwner,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("setting up the renewal of certificates: %w", err)
+		return fmt.Errorf("setting up the renewal of certificates: %w", err)
 	}
-	return func(*http.Request) error {
-		select {
-		case <-done:
-			return nil
-		default:
-			return errors.New("the CA is not yet in MutatingWebhookConfiguration " + o.WebhookConfiguration)
-		}
-	}, nil
+	return nil
 }

@@ -64,6 +64,8 @@ func TestParseProblems(t *testing.T) {
 		"-init-image=i serve": `"serve" is no flag`,
 		"-port=eleven":        "invalid value",
 		"-init-image=i -namespace=n -lookup-timeout=0s": "-lookups=false",
+		"-init-image=i -namespace=n -v=7":               "Secrets",
+		"-init-image=i -namespace=n -v=-1":              "0 to 6",
 		"-there-is-no-such-thing":                       "not defined",
 	} {
 		if _, err := parse(strings.Fields(args), func(string) string { return "" }); err == nil || !strings.Contains(err.Error(), want) {

@@ -83,7 +83,7 @@ func Parse(o Options, words []string) (result Options, n int, problem Problem) {
 				if n == len(words) || words[n] == "--" {
 					return o, n, Problem{Flag: word, Want: wantValue}
 				}
-				value = words[n] //nolint:gosec // n is below len(words), as the line above has it
+				value = words[n]
 				n++
 			}
 			var want string

@@ -19,10 +19,12 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
+	"github.com/podinit/podinit/internal/cli/check"
 	"github.com/podinit/podinit/internal/cli/exit"
 	"github.com/podinit/podinit/internal/cli/explain"
 	"github.com/podinit/podinit/internal/cli/inject"
 	"github.com/podinit/podinit/internal/cli/output"
+	"github.com/podinit/podinit/internal/cli/status"
 	"github.com/podinit/podinit/internal/cli/version"
 )
 
@@ -93,6 +95,8 @@ func newCommand(name string, streams genericiooptions.IOStreams) (root *cobra.Co
 	for _, add := range []func(*genericclioptions.ConfigFlags, genericiooptions.IOStreams) *cobra.Command{
 		inject.NewCommand,
 		explain.NewCommand,
+		status.NewCommand,
+		check.NewCommand,
 		version.NewCommand,
 	} {
 		root.AddCommand(add(flags, streams))

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/podinit/podinit/api/v1alpha1"
@@ -93,6 +94,8 @@ type Cache struct {
 	flights map[string]*flight // by reference and credential
 	reads   map[string]*flight // by digest: of those, who reads it
 	slots   chan struct{}
+	// hits and misses count what was asked of the memory, by Lookup and by Known.
+	hits, misses atomic.Uint64
 }
 
 var _ Source = (*Cache)(nil)
@@ -105,18 +108,26 @@ func NewCache(registry Registry, limits Limits, now func() time.Time) *Cache {
 	}
 }
 
-// Size is about how many bytes the cache takes, and how many images it holds.
-func (c *Cache) Size() (bytes, images int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.memory.bytes, c.memory.images
-}
-
 // anybody is the Key under which it is remembered that a repository is open to all.
 const anybody = ""
 
 // Known is what is remembered, for who has shown a right to it.
 func (c *Cache) Known(ctx context.Context, q Query) (Found, bool) {
+	found, ok := c.known(ctx, q)
+	c.count(ok)
+	return found, ok
+}
+
+// count notes whether the memory could answer a question.
+func (c *Cache) count(hit bool) {
+	if hit {
+		c.hits.Add(1)
+	} else {
+		c.misses.Add(1)
+	}
+}
+
+func (c *Cache) known(ctx context.Context, q Query) (Found, bool) {
 	q.Fresh = false
 	if image, ok := c.remembered(q, anybody, false); ok {
 		return Found{Image: image, From: FromCache}, true
@@ -136,6 +147,12 @@ func (c *Cache) Known(ctx context.Context, q Query) (Found, bool) {
 
 // Lookup tries the candidates one after the other until one has an answer.
 func (c *Cache) Lookup(ctx context.Context, q Query) (Found, error) {
+	found, err := c.lookup(ctx, q)
+	c.count(found.From == FromCache)
+	return found, err
+}
+
+func (c *Cache) lookup(ctx context.Context, q Query) (Found, error) {
 	if image, ok := c.remembered(q, anybody, false); ok {
 		return Found{Image: image, From: FromCache}, nil
 	}

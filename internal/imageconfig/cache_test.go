@@ -445,7 +445,7 @@ func TestMemory(t *testing.T) {
 	before := live()
 	fill(0, 10_000)
 	took := live() - before
-	bytes, images := w.cache.Size()
+	bytes, images := w.cache.memory.bytes, w.cache.memory.images
 	t.Logf("10,000 images: %.1f MiB counted, %.1f MiB of heap", float64(bytes)/(1<<20), float64(took)/(1<<20))
 	if images != 10_000 {
 		t.Errorf("%d images are kept, want all", images)
@@ -455,7 +455,7 @@ func TestMemory(t *testing.T) {
 	}
 	fill(10_000, 100_000)
 	took = live() - before
-	bytes, images = w.cache.Size()
+	bytes, images = w.cache.memory.bytes, w.cache.memory.images
 	t.Logf("100,000 images: %d kept, %.1f MiB counted, %.1f MiB of heap", images, float64(bytes)/(1<<20), float64(took)/(1<<20))
 	if bound := DefaultLimits().Bytes; bytes > bound || took > bound*5/4 {
 		t.Errorf("counted %d, heap %d, bound %d", bytes, took, bound)

@@ -88,7 +88,7 @@ func ReadConfig(file string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("reading the registry configuration: %w", err)
 	}
-	config, err := parseConfig(text)
+	config, err := ParseConfig(text)
 	if err != nil {
 		return Config{}, fmt.Errorf("reading the registry configuration %s: %w", file, err)
 	}
@@ -115,7 +115,8 @@ func (c *Config) files() []*string {
 	return files
 }
 
-func parseConfig(text []byte) (Config, error) {
+// ParseConfig reads the text of a registry configuration. Names of files in it stay as they are.
+func ParseConfig(text []byte) (Config, error) {
 	var c Config
 	if err := yaml.UnmarshalStrict(text, &c); err != nil {
 		return Config{}, err

@@ -225,7 +225,7 @@ func TestDocumentedConfig(t *testing.T) {
 	_, rest, _ := strings.Cut(string(page), "```yaml\n")
 	documented, _, _ := strings.Cut(rest, "```")
 	for where, text := range map[string]string{"config.go": example.String(), "docs/lookup.md": documented} {
-		if config, err := parseConfig([]byte(text)); err != nil || len(config.Registries) < 3 || len(config.Credentials.Namespaces) != 1 {
+		if config, err := ParseConfig([]byte(text)); err != nil || len(config.Registries) < 3 || len(config.Credentials.Namespaces) != 1 {
 			t.Errorf("%s: %v, %v", where, config, err)
 		}
 	}
@@ -385,7 +385,7 @@ func FuzzParseIndex(f *testing.F) {
 func FuzzParseConfig(f *testing.F) {
 	f.Add([]byte("registries: [{host: a.example, mirrors: [b.example/c]}]\nprivateNetworks: [10.0.0.0/8]"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		config, err := parseConfig(text)
+		config, err := ParseConfig(text)
 		if err != nil {
 			return
 		}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	fake "github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -36,13 +37,14 @@ import (
 
 // world is a registry, the Secrets of a cluster, and a cache that asks.
 type world struct {
-	t       *testing.T
-	server  *httptest.Server
-	host    string
-	config  Config
-	secrets map[string]*corev1.Secret
-	now     time.Time
-	cache   *imageconfig.Cache
+	t        *testing.T
+	server   *httptest.Server
+	host     string
+	config   Config
+	secrets  map[string]*corev1.Secret
+	keychain authn.Keychain
+	now      time.Time
+	cache    *imageconfig.Cache
 
 	mu sync.Mutex
 	// fault answers instead of the registry where it returns true.
@@ -90,6 +92,7 @@ func (w *world) restart() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	registries.Keychain = w.keychain
 	w.cache = imageconfig.NewCache(registries, imageconfig.DefaultLimits(), func() time.Time { return w.now })
 }
 
@@ -647,6 +650,33 @@ func TestPullSecrets(t *testing.T) {
 	})
 	w.restart()
 	w.expect(w.query("team/app:1", "wrong"), "a")
+}
+
+// A keychain of one's own: docker's config, with a helper that does not work for another registry.
+func TestKeychain(t *testing.T) {
+	w := newWorld(t, httptest.NewServer)
+	w.push("team/app:1", image("linux", "amd64", "a"))
+	w.users = map[string]string{"alice": "right"}
+	w.expect(w.query("team/app:1"), "lookup-unauthorized")
+
+	dir := t.TempDir()
+	t.Setenv("DOCKER_CONFIG", dir)
+	write := func(config string) {
+		if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w.restart()
+	}
+	w.keychain = authn.DefaultKeychain
+	write(`{"auths":{"` + w.host + `":{"username":"alice","password":"right"}}}`)
+	w.expect(w.query("team/app:1"), "a")
+	write(`{"auths":{"` + w.host + `":{"username":"alice","password":"wrong"}}}`)
+	w.expect(w.query("team/app:1"), "lookup-unauthorized")
+
+	// What does not work is passed by, and is no reason not to try as nobody.
+	write(`{"credsStore":"no-such-program"}`)
+	w.users = nil
+	w.expect(w.query("team/app:1"), "a")
 }
 
 func TestMirrors(t *testing.T) {

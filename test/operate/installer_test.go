@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -43,6 +44,27 @@ func (fromConfig) install(t *testing.T, r release) {
 func (fromConfig) uninstall(t *testing.T) {
 	t.Helper()
 	run(t, "make", "-C", root, "undeploy", "KUBECTL="+filepath.Join(running.Bin, "kubectl"))
+}
+
+// fromChart installs from the directory charts, by Helm.
+type fromChart struct{ helm string }
+
+func (c fromChart) install(t *testing.T, r release) {
+	t.Helper()
+	args := []string{"upgrade", "--install", "podinit", filepath.Join(root, "charts", "podinit"), "--namespace", system, "--create-namespace",
+		"--wait", "--timeout", patience.String(), "--set", "images.registry=" + cluster.Registry + "/podinit"}
+	for name, reference := range map[string]string{"init": r.init, "webhook": r.webhook} {
+		_, digest, _ := strings.Cut(reference, "@")
+		args = append(args, "--set", "images."+name+".digest="+digest)
+	}
+	run(t, c.helm, args...)
+}
+
+func (c fromChart) uninstall(t *testing.T) {
+	t.Helper()
+	run(t, c.helm, "uninstall", "podinit", "--namespace", system, "--ignore-not-found", "--wait")
+	// Helm leaves the CustomResourceDefinition and the namespace.
+	run(t, filepath.Join(running.Bin, "kubectl"), "delete", "namespace", system, "--ignore-not-found")
 }
 
 // run runs a program with the cluster's kubeconfig. Its output is the test's.

@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/podinit/podinit/test/cluster"
@@ -34,6 +35,7 @@ const (
 
 var (
 	images = flag.String("images", "../../bin/images/amd64", "`directory` of the archives that make images writes")
+	helm   = flag.String("helm", "", "`program` with which to install from the chart, too")
 	rate   = flag.Int("rate", 25, "pods created in a second, on average")
 	rounds = flag.Int("rounds", 1, "how often each replica is killed and each certificate renewed")
 
@@ -59,7 +61,8 @@ func setUp() error {
 	if err != nil {
 		return err
 	}
-	config.QPS = -1 // no throttle on this side: the load must be what it is said to be
+	config.WarningHandler = rest.NoWarnings{} // they are about the pods, which are not what is tested here
+	config.QPS = -1                           // no throttle on this side: the load must be what it is said to be
 	client, err = kubernetes.NewForConfig(config)
 	return err
 }

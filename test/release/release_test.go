@@ -31,6 +31,7 @@ import (
 var (
 	architectures = flag.String("architectures", "amd64 arm64", "architectures of the images")
 	platforms     = flag.String("platforms", "linux/amd64 linux/arm64 windows/amd64", "platforms of the CLI")
+	helm          = flag.String("helm", "helm", "the program helm")
 	cold          = flag.Bool("cold", false, "compile everything twice, each time with an empty cache (half an hour)")
 )
 
@@ -120,6 +121,17 @@ func TestRelease(t *testing.T) {
 		}
 		if got := object.Metadata.Labels["app.kubernetes.io/version"]; got != version {
 			t.Errorf("the Deployment's label says version %q, want %s", got, version)
+		}
+	})
+
+	t.Run("chart", func(t *testing.T) {
+		chart := "podinit-" + strings.TrimPrefix(version, "v") + ".tgz"
+		runIn(t, dist, *helm, "lint", "--strict", chart)
+		rendered := runIn(t, dist, *helm, "template", "--kube-version", "1.36.0", "podinit", chart)
+		for _, name := range names {
+			if tagged, _, _ := strings.Cut(name, "@"); !strings.Contains(rendered, tagged) {
+				t.Errorf("what the chart makes does not have %s", tagged)
+			}
 		}
 	})
 

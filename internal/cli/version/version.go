@@ -132,7 +132,12 @@ func server(ctx context.Context, flags *genericclioptions.ConfigFlags) (*Server,
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the cluster: %w", err)
 	}
-	deployment, err := webhook(ctx, client, *flags.Namespace)
+	return Find(ctx, client, *flags.Namespace)
+}
+
+// Find is the webhook that is installed in a namespace; in any if that is empty. An error has its exit code.
+func Find(ctx context.Context, client kubernetes.Interface, namespace string) (*Server, error) {
+	deployment, err := webhook(ctx, client, namespace)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,310 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const (
+	// settleTime is how long the caBundle must have named an authority before a certificate of it takes the place of
+	// another: until every apiserver has heard of it.
+	settleTime = 5 * time.Second
+	// overlapTime is how long the caBundle still names the authority before, once the new one's certificate is served:
+	// until every replica serves that.
+	overlapTime = 5 * time.Minute
+	// maxAuthorities bounds the caBundle, whoever renews how often.
+	maxAuthorities = 4
+	// retryTime is when a write that failed is tried again.
+	retryTime = time.Second
+	// writeTime is how long a write may take.
+	writeTime = 10 * time.Second
+	// fieldOwner is under which name the webhook's writes are known.
+	fieldOwner = "podinit-webhook"
+	// caKey is where the Secret has the authority's certificate.
+	caKey = "ca.crt"
+)
+
+// authority keeps in step what the apiserver trusts and what is served, so that a certificate may be renewed with its
+// authority and no handshake fails: the caBundle names the new authority beside the old one, then the new certificate is
+// served, and then the old authority goes. cert-controller, which makes both, would write the caBundle anew after the
+// certificate is in the Secret, and keep no old one.
+//
+// Every replica does this. They agree, since each goes by the Secret and the MutatingWebhookConfiguration alone.
+type authority struct {
+	// certificate is what is served.
+	certificate *servingCertificate
+	// secret has the certificate, its key, and the authority; configuration is the name of the
+	// MutatingWebhookConfiguration.
+	secret        types.NamespacedName
+	configuration string
+	// write updates the MutatingWebhookConfiguration.
+	write func(context.Context, *unstructured.Unstructured) error
+	log   logr.Logger
+
+	// changed has an element when something new has been seen.
+	changed chan struct{}
+
+	mu                sync.Mutex
+	seenSecret        *corev1.Secret
+	seenConfiguration *unstructured.Unstructured
+	// current is the authority in the Secret. trusted is since when the caBundle names it, served since when a
+	// certificate of it is; both are zero if not.
+	current         []byte
+	trusted, served time.Time
+	// once is set when an authority has been trusted. What then fails leaves the certificate before to be served.
+	once bool
+}
+
+// newConfiguration is an empty MutatingWebhookConfiguration. It is not decoded into a type, which would lose the fields
+// of a newer Kubernetes when it is written.
+func newConfiguration() *unstructured.Unstructured {
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(schema.GroupVersionKind{Group: "admissionregistration.k8s.io", Version: "v1", Kind: "MutatingWebhookConfiguration"})
+	return u
+}
+
+func newAuthority(certificate *servingCertificate, secret types.NamespacedName, configuration string, c client.Client, log logr.Logger) *authority {
+	return &authority{
+		certificate: certificate, secret: secret, configuration: configuration, log: log,
+		write: func(ctx context.Context, u *unstructured.Unstructured) error {
+			return c.Update(ctx, u, client.FieldOwner(fieldOwner))
+		},
+		changed: make(chan struct{}, 1),
+	}
+}
+
+// watch follows the Secret and the MutatingWebhookConfiguration as long as the cache runs. It does not wait for it.
+func (a *authority) watch(ctx context.Context, c cache.Cache) error {
+	for _, object := range []client.Object{&corev1.Secret{}, newConfiguration()} {
+		informer, err := c.GetInformer(ctx, object, cache.BlockUntilSynced(false))
+		if err == nil {
+			_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+				AddFunc:    a.see,
+				UpdateFunc: func(_, object any) { a.see(object) },
+			})
+		}
+		if err != nil {
+			return fmt.Errorf("watching the certificate's Secret %s and MutatingWebhookConfiguration %s: %w", a.secret, a.configuration, err)
+		}
+	}
+	return nil
+}
+
+// see takes note of an object that was added or has changed.
+func (a *authority) see(object any) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch o := object.(type) {
+	case *corev1.Secret:
+		if o.Namespace == a.secret.Namespace && o.Name == a.secret.Name {
+			a.seenSecret = o
+		}
+	case *unstructured.Unstructured:
+		if o.GetName() == a.configuration {
+			a.seenConfiguration = o
+		}
+	}
+	select {
+	case a.changed <- struct{}{}:
+	default: // somebody has said so already
+	}
+}
+
+// NeedLeaderElection says that every replica does this.
+func (*authority) NeedLeaderElection() bool { return false }
+
+// Start does what is to be done until ctx is done.
+func (a *authority) Start(ctx context.Context) error {
+	for {
+		again, err := a.step(ctx, time.Now())
+		var timer <-chan time.Time
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case apierrors.IsConflict(err):
+			// Another replica was first; what it wrote is about to be seen.
+		case err != nil:
+			a.log.Error(err, "the new CA could not be written to the MutatingWebhookConfiguration; trying again", "name", a.configuration)
+		}
+		if again > 0 {
+			timer = time.After(again)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.changed:
+		case <-timer:
+		}
+	}
+}
+
+// injected is a health check: it fails until the apiserver has been told to trust the authority in the Secret.
+func (a *authority) injected(*http.Request) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.once {
+		return errors.New("the CA is not yet in MutatingWebhookConfiguration " + a.configuration)
+	}
+	return nil
+}
+
+// step does what is due now, and says in how long something will be, 0 if it is waiting for a change.
+func (a *authority) step(ctx context.Context, now time.Time) (again time.Duration, err error) {
+	ctx, cancel := context.WithTimeout(ctx, writeTime)
+	defer cancel()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.seenSecret == nil || a.seenConfiguration == nil || len(a.seenSecret.Data) == 0 {
+		return 0, nil // as it is shipped; the rotator fills it
+	}
+	pair, ca, err := readSecret(a.seenSecret)
+	if err != nil {
+		a.log.Info("the Secret holds no usable certificate; the one before stays until a new one is made", "secret", a.secret.String(), "error", err.Error())
+		return 0, nil
+	}
+	if !bytes.Equal(a.current, ca) {
+		a.current, a.trusted, a.served = ca, time.Time{}, time.Time{}
+	}
+	entries, err := readBundles(a.seenConfiguration)
+	if err != nil {
+		return 0, err
+	}
+	everywhere := true
+	for _, entry := range entries {
+		everywhere = everywhere && contains(entry, ca)
+	}
+	if !everywhere {
+		a.trusted = time.Time{}
+		bundle := [][]byte{ca}
+		for _, entry := range entries {
+			for _, other := range entry {
+				if !contains(bundle, other) && len(bundle) < maxAuthorities {
+					bundle = append(bundle, other)
+				}
+			}
+		}
+		return retryTime, a.writeBundle(ctx, bundle)
+	}
+	if a.trusted.IsZero() {
+		a.trusted, a.once = now, true
+	}
+	if settled := a.trusted.Add(settleTime); a.certificate.loaded(nil) == nil && a.served.IsZero() && now.Before(settled) {
+		return settled.Sub(now), nil
+	}
+	a.certificate.serve(pair)
+	if a.served.IsZero() {
+		a.served = now
+	}
+	for _, entry := range entries {
+		if len(entry) == 1 {
+			continue
+		}
+		if over := a.served.Add(overlapTime); now.Before(over) {
+			return over.Sub(now), nil
+		}
+		return retryTime, a.writeBundle(ctx, [][]byte{ca})
+	}
+	return 0, nil
+}
+
+// writeBundle has every entry of the MutatingWebhookConfiguration trust these authorities.
+func (a *authority) writeBundle(ctx context.Context, bundle [][]byte) error {
+	var text bytes.Buffer
+	for _, der := range bundle {
+		if err := pem.Encode(&text, &pem.Block{Type: "CERTIFICATE", Bytes: der}); err != nil {
+			return err
+		}
+	}
+	u := a.seenConfiguration.DeepCopy()
+	webhooks, _, err := unstructured.NestedSlice(u.Object, "webhooks")
+	if err != nil {
+		return err
+	}
+	for _, w := range webhooks {
+		if w, ok := w.(map[string]any); ok {
+			if err := unstructured.SetNestedField(w, base64.StdEncoding.EncodeToString(text.Bytes()), "clientConfig", "caBundle"); err != nil {
+				return err
+			}
+		}
+	}
+	if err := unstructured.SetNestedSlice(u.Object, webhooks, "webhooks"); err != nil {
+		return err
+	}
+	if err := a.write(ctx, u); err != nil {
+		return err
+	}
+	a.log.Info("the apiserver is told whom to trust", "authorities", len(bundle))
+	return nil
+}
+
+// readSecret returns the certificate with its key, and the authority that has signed it.
+func readSecret(secret *corev1.Secret) (pair tls.Certificate, ca []byte, err error) {
+	block, _ := pem.Decode(secret.Data[caKey])
+	if block == nil {
+		return pair, nil, errors.New(caKey + " is no certificate")
+	}
+	authority, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return pair, nil, fmt.Errorf("%s: %w", caKey, err)
+	}
+	if pair, err = tls.X509KeyPair(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey]); err != nil {
+		return pair, nil, err
+	}
+	if err := pair.Leaf.CheckSignatureFrom(authority); err != nil {
+		return pair, nil, fmt.Errorf("the certificate is not of the authority in %s: %w", caKey, err)
+	}
+	return pair, authority.Raw, nil
+}
+
+// readBundles returns the certificates in each entry's caBundle. What is no certificate is left out.
+func readBundles(configuration *unstructured.Unstructured) (entries [][][]byte, err error) {
+	webhooks, _, err := unstructured.NestedSlice(configuration.Object, "webhooks")
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range webhooks {
+		w, _ := w.(map[string]any)
+		encoded, _, _ := unstructured.NestedString(w, "clientConfig", "caBundle")
+		rest, _ := base64.StdEncoding.DecodeString(encoded)
+		var entry [][]byte
+		for {
+			var block *pem.Block
+			if block, rest = pem.Decode(rest); block == nil {
+				break
+			}
+			if _, err := x509.ParseCertificate(block.Bytes); err == nil {
+				entry = append(entry, block.Bytes)
+			}
+		}
+		entries = append(entries, entry)
+	}
+	return entries, nil
+}
+
+func contains(certificates [][]byte, one []byte) bool {
+	for _, c := range certificates {
+		if bytes.Equal(c, one) {
+			return true
+		}
+	}
+	return false
+}

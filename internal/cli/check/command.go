@@ -1,0 +1,169 @@
+// Package check is the command "podinit check": what a cluster needs for podinit, and what is wrong with an
+// installation of it.
+//
+// Facts are gathered first, all of them by reading but for dry runs; what they mean is decided without any I/O. What
+// podinit ships (package config) is what a cluster is compared with.
+package check
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/podinit/podinit/internal/cli/exit"
+	"github.com/podinit/podinit/internal/cli/image"
+	"github.com/podinit/podinit/internal/cli/output"
+)
+
+const (
+	// requestTime is how long the apiserver may take for one answer, unless --request-timeout says otherwise. A dry run
+	// waits for every webhook.
+	requestTime = 30 * time.Second
+	// pause is the time between two looks with --wait.
+	pause = 2 * time.Second
+)
+
+// options are the command's flags.
+type options struct {
+	// Pre asks what a cluster needs before podinit is installed.
+	Pre bool
+	// Wait is how long to look again until nothing fails.
+	Wait time.Duration
+	// InstallNamespace is where podinit is installed.
+	InstallNamespace string
+	// InitImage is the image to look for, before an installation names one.
+	InitImage string
+	// CreateNamespace has a namespace made for the dry run, and deleted.
+	CreateNamespace bool
+}
+
+// NewCommand is "podinit check".
+func NewCommand(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOStreams) *cobra.Command {
+	var o options
+	command := &cobra.Command{
+		Use:   "check",
+		Short: "Is the cluster ready for podinit, and is what is installed in order?",
+		Long: `Is the cluster ready for podinit, and is what is installed in order?
+
+Each check has a name and says what is so and what to do. Nothing is changed: the pod that is created in a namespace
+that has opted in, to see whether it comes back wrapped, is a dry run. It goes to the namespace that -n names, else to one
+that is labelled podinit.dev/inject=enabled, else, with --create-namespace, to a temporary one. What you may not read is
+not checked, and fails nothing.
+
+The exit code is 1 if a check fails, 0 if none does; warnings do not count.`,
+		Example: `  # Before podinit is installed:
+  podinit check --pre
+
+  # Right after, while it starts:
+  podinit check --wait 2m
+
+  # In a pipeline: what is wrong, one line each
+  podinit check -o json | jq -r '.results[] | select(.status == "failed") | .name + ": " + .problems[].found'`,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	format := output.AddFlag(command)
+	command.Flags().BoolVar(&o.Pre, "pre", false, "check what a cluster needs before podinit is installed")
+	command.Flags().DurationVar(&o.Wait, "wait", 0, "how long to look again until nothing fails, such as 2m")
+	command.Flags().StringVar(&o.InstallNamespace, "install-namespace", "", "namespace that podinit is installed in; else the one that its webhook configuration names")
+	command.Flags().StringVar(&o.InitImage, "init-image", "", "image of the init; else the one that the webhook gives to pods")
+	command.Flags().BoolVar(&o.CreateNamespace, "create-namespace", false, "make a temporary namespace for the dry run")
+	command.RunE = func(command *cobra.Command, _ []string) error {
+		g, err := newGatherer(flags, o)
+		if err != nil {
+			return err
+		}
+		report, err := g.report(command.Context(), o, streams)
+		if err != nil {
+			return err
+		}
+		if *format == output.Table {
+			err = report.print(streams.Out, output.StyleFor(streams.Out))
+		} else {
+			err = format.Print(streams.Out, report)
+		}
+		if err == nil && report.Failed > 0 {
+			return exit.Silently(exit.Found)
+		}
+		return err
+	}
+	return command
+}
+
+func newGatherer(flags *genericclioptions.ConfigFlags, o options) (*Gatherer, error) {
+	if o.CreateNamespace && *flags.Namespace != "" {
+		return nil, exit.With(exit.Usage, errors.New("-n names a namespace that is there, --create-namespace makes one: give one of them"))
+	}
+	config, err := flags.ToRESTConfig()
+	if err != nil {
+		return nil, fmt.Errorf("no cluster to check: %w", err)
+	}
+	config = rest.CopyConfig(config)
+	if config.Timeout == 0 {
+		config.Timeout = requestTime
+	}
+	config.QPS, config.Burst = 50, 100
+	config.WarningHandler = rest.NoWarnings{} // what a webhook says about a dry-run pod is not for the user
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the cluster: %w", err)
+	}
+	shipped, err := NewShipped()
+	if err != nil {
+		return nil, err
+	}
+	return &Gatherer{
+		Client: client, Shipped: shipped, Images: image.Platforms,
+		Namespace: o.InstallNamespace, InitImage: o.InitImage, DryRunNamespace: *flags.Namespace, Temporary: o.CreateNamespace,
+	}, nil
+}
+
+// report looks, with --wait again and again until nothing fails. That the cluster cannot be asked at all is an error.
+func (g *Gatherer) report(ctx context.Context, o options, streams genericiooptions.IOStreams) (Report, error) {
+	gather, checks := g.Installation, installation
+	if o.Pre {
+		gather, checks = g.Before, before
+	}
+	end := time.Now().Add(o.Wait)
+	for said := ""; ; {
+		facts := gather(ctx)
+		if err := ctx.Err(); err != nil {
+			return Report{}, err
+		}
+		if facts.Kubernetes.Err != nil && o.Wait == 0 {
+			return Report{}, fmt.Errorf("the cluster does not answer: %w", facts.Kubernetes.Err)
+		}
+		report := newReport(run(checks, facts))
+		if report.Failed == 0 && facts.Kubernetes.Err == nil || !time.Now().Add(pause).Before(end) {
+			return report, nil
+		}
+		if now := report.failures(); now != said {
+			fmt.Fprintf(streams.ErrOut, "waiting for: %s\n", now)
+			said = now
+		}
+		select {
+		case <-ctx.Done():
+			return Report{}, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// failures names the checks that fail.
+func (report Report) failures() string {
+	var all []string
+	for _, r := range report.Results {
+		if r.Status == Failed {
+			all = append(all, r.Name)
+		}
+	}
+	return strings.Join(all, ", ")
+}

@@ -1,0 +1,478 @@
+package check
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/yaml"
+
+	"github.com/podinit/podinit/api/v1alpha1"
+)
+
+const (
+	// pageSize is how many objects are asked for at once.
+	pageSize = 500
+	// webhookSelector is what the webhook's objects are labelled with, wherever they are installed.
+	webhookSelector = "app.kubernetes.io/name=podinit,app.kubernetes.io/component=webhook"
+	// webhookContainer is the Deployment's container.
+	webhookContainer = "webhook"
+)
+
+// Gatherer reads facts from a cluster. It changes nothing but, with Temporary, one namespace.
+type Gatherer struct {
+	Client kubernetes.Interface
+	// Shipped is what podinit installs.
+	Shipped Shipped
+	// Images asks registries.
+	Images func(ctx context.Context, image string) ([]string, error)
+	// Namespace of the installation; if it is empty, that which the webhook configuration names.
+	Namespace string
+	// InitImage is what to look for before there is an installation.
+	InitImage string
+	// DryRunNamespace is where the dry-run pod goes; if it is empty, some namespace that opted in.
+	DryRunNamespace string
+	// Temporary makes a namespace for that, and deletes it.
+	Temporary bool
+}
+
+// Cluster reads what counts before anything is installed.
+func (g *Gatherer) Cluster(ctx context.Context) *Facts {
+	f := &Facts{Now: time.Now(), Shipped: g.Shipped, Namespace: g.Namespace, InitImage: g.InitImage}
+	version, err := g.Client.Discovery().ServerVersion()
+	f.Kubernetes.Err = err
+	if err == nil {
+		f.Kubernetes.Value = version.GitVersion
+	}
+	groups, err := g.Client.Discovery().ServerGroups()
+	f.APIs.Err = err
+	if err == nil {
+		f.APIs.Value = metav1.ExtractGroupVersions(groups)
+	}
+	return f
+}
+
+// Before reads what counts before podinit is installed.
+func (g *Gatherer) Before(ctx context.Context) *Facts {
+	f := g.Cluster(ctx)
+	if f.Namespace == "" {
+		f.Namespace = g.Shipped.Deployment.Namespace
+	}
+	g.configuration(ctx, f)
+	g.definition(ctx, f)
+	g.images(ctx, f)
+	f.Mine = g.review(ctx, g.Shipped.installRights(f.Namespace), g.mine)
+	escalate := authorizationv1.ResourceAttributes{Verb: "escalate", Group: rbacv1.GroupName, Resource: "clusterroles"}
+	if may, err := g.mine(ctx, escalate); err == nil && !may {
+		granted := g.review(ctx, g.Shipped.rights(f.Namespace), g.mine)
+		for i := range granted {
+			granted[i].Granted = true
+		}
+		f.Mine = append(f.Mine, granted...)
+	}
+	return f
+}
+
+// Installation reads all there is to know about an installation.
+func (g *Gatherer) Installation(ctx context.Context) *Facts {
+	f := g.Cluster(ctx)
+	g.configuration(ctx, f)
+	if f.Namespace == "" {
+		f.Namespace = g.Shipped.Deployment.Namespace
+		if f.Configuration.Err == nil {
+			for _, w := range f.Configuration.Value.Webhooks {
+				if w.ClientConfig.Service != nil {
+					f.Namespace = w.ClientConfig.Service.Namespace
+				}
+			}
+		}
+	}
+	g.definition(ctx, f)
+	g.profiles(ctx, f)
+	g.namespaces(ctx, f)
+	g.deployment(ctx, f)
+	g.service(ctx, f)
+	g.images(ctx, f)
+	g.stuck(ctx, f)
+	account := "default"
+	if f.Deployment.Err == nil {
+		account = f.Deployment.Value.Spec.Template.Spec.ServiceAccountName
+	}
+	f.Rights = g.review(ctx, g.Shipped.rights(f.Namespace), g.others(f.Namespace, account))
+	g.reach(ctx, f)
+	g.dryRun(ctx, f)
+	return f
+}
+
+func (g *Gatherer) configuration(ctx context.Context, f *Facts) {
+	client := g.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	name := g.Shipped.Configuration.Name
+	f.Configuration = readOf(client.Get(ctx, name, metav1.GetOptions{}))
+	if !f.Configuration.missing() {
+		return
+	}
+	// Somebody may have given it another name.
+	all, err := client.List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=podinit", Limit: pageSize})
+	if err == nil && len(all.Items) > 0 {
+		f.Configuration = Read[*admissionregistrationv1.MutatingWebhookConfiguration]{Value: &all.Items[0]}
+	}
+}
+
+// definition is read without a client of its own kind, which would be as large as all others together.
+func (g *Gatherer) definition(ctx context.Context, f *Facts) {
+	raw, err := g.Client.Discovery().RESTClient().Get().
+		AbsPath("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", g.Shipped.Definition.Name).DoRaw(ctx)
+	f.Definition.Err = err
+	if err == nil {
+		f.Definition.Value = &apiextensionsv1.CustomResourceDefinition{}
+		f.Definition.Err = yaml.Unmarshal(raw, f.Definition.Value)
+	}
+}
+
+func (g *Gatherer) profiles(ctx context.Context, f *Facts) {
+	raw, err := g.Client.Discovery().RESTClient().Get().
+		AbsPath("/apis/"+v1alpha1.GroupVersion.String()+"/initprofiles").Param("limit", "500").DoRaw(ctx)
+	if err == nil {
+		var list v1alpha1.InitProfileList
+		err = yaml.Unmarshal(raw, &list)
+		f.Profiles.Value = list.Items
+	}
+	f.Profiles.Err = err
+}
+
+// namespaces leaves those out that are on their way out: no pod can be created there.
+func (g *Gatherer) namespaces(ctx context.Context, f *Facts) {
+	f.Namespaces.Err = pages(func(options metav1.ListOptions) (metav1.ListInterface, error) {
+		list, err := g.Client.CoreV1().Namespaces().List(ctx, options)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range list.Items {
+			if n.DeletionTimestamp == nil {
+				f.Namespaces.Value = append(f.Namespaces.Value, Namespace{n.Name, n.Labels, n.Annotations})
+			}
+		}
+		return list, nil
+	})
+}
+
+// pages lists everything, a page at a time.
+func pages(list func(metav1.ListOptions) (metav1.ListInterface, error)) error {
+	options := metav1.ListOptions{Limit: pageSize}
+	for {
+		page, err := list(options)
+		if err != nil {
+			return err
+		}
+		if options.Continue = page.GetContinue(); options.Continue == "" {
+			return nil
+		}
+	}
+}
+
+func (g *Gatherer) deployment(ctx context.Context, f *Facts) {
+	found, err := g.Client.AppsV1().Deployments(f.Namespace).List(ctx, metav1.ListOptions{LabelSelector: webhookSelector})
+	if err == nil && len(found.Items) == 0 {
+		err = apierrors.NewNotFound(schema.GroupResource{Group: "apps", Resource: "deployments"}, webhookSelector)
+	}
+	if f.Deployment.Err = err; err == nil {
+		f.Deployment.Value = &found.Items[0]
+	}
+	f.Pods.Err = err
+	if err == nil {
+		var selector string
+		if selector, err = selectorOf(f.Deployment.Value.Spec.Selector); err == nil {
+			f.Pods.Err = pages(func(options metav1.ListOptions) (metav1.ListInterface, error) {
+				options.LabelSelector = selector
+				list, err := g.Client.CoreV1().Pods(f.Namespace).List(ctx, options)
+				if err != nil {
+					return nil, err
+				}
+				f.Pods.Value = append(f.Pods.Value, list.Items...)
+				return list, nil
+			})
+		}
+	}
+	quotas, err := g.Client.CoreV1().ResourceQuotas(f.Namespace).List(ctx, metav1.ListOptions{Limit: pageSize})
+	if f.Quotas.Err = err; err == nil {
+		f.Quotas.Value = quotas.Items
+	}
+	budgets, err := g.Client.PolicyV1().PodDisruptionBudgets(f.Namespace).List(ctx, metav1.ListOptions{Limit: pageSize})
+	if f.Budgets.Err = err; err == nil {
+		f.Budgets.Value = budgets.Items
+	}
+	f.Certificate, f.RegistryConfig = g.certificate(ctx, f), g.registryConfig(ctx, f)
+}
+
+func selectorOf(s *metav1.LabelSelector) (string, error) {
+	selector, err := metav1.LabelSelectorAsSelector(s)
+	if err != nil {
+		return "", err
+	}
+	return selector.String(), nil
+}
+
+// certificate is in the Secret that the Deployment names. Nothing but the certificate is kept of it.
+func (g *Gatherer) certificate(ctx context.Context, f *Facts) Read[[]byte] {
+	name := "podinit-webhook-certificate"
+	if f.Deployment.Err == nil {
+		if volume, _ := volumeAt(f.Deployment.Value, flagOf(f.Deployment.Value, certificateDirectory)+"/"+corev1.TLSCertKey); volume != nil && volume.Secret != nil {
+			name = volume.Secret.SecretName
+		} else if said := flagOf(f.Deployment.Value, "secret"); said != "" {
+			name = said
+		}
+	}
+	secret, err := g.Client.CoreV1().Secrets(f.Namespace).Get(ctx, name, metav1.GetOptions{})
+	if err != nil {
+		return Read[[]byte]{Err: err}
+	}
+	return Read[[]byte]{Value: secret.Data[corev1.TLSCertKey]}
+}
+
+// certificateDirectory is the webhook's flag for a certificate that somebody else makes and renews.
+const certificateDirectory = "certificate-directory"
+
+// registryConfig is the file that the Deployment's flag -registry-config names, in the ConfigMap mounted there.
+func (g *Gatherer) registryConfig(ctx context.Context, f *Facts) Read[string] {
+	if f.Deployment.Err != nil {
+		return Read[string]{Err: f.Deployment.Err}
+	}
+	volume, key := volumeAt(f.Deployment.Value, flagOf(f.Deployment.Value, "registry-config"))
+	if volume == nil || volume.ConfigMap == nil {
+		return Read[string]{Err: apierrors.NewNotFound(schema.GroupResource{Resource: "configmaps"}, "registry configuration")}
+	}
+	configMap, err := g.Client.CoreV1().ConfigMaps(f.Namespace).Get(ctx, volume.ConfigMap.Name, metav1.GetOptions{})
+	if err != nil {
+		return Read[string]{Err: err}
+	}
+	text, ok := configMap.Data[key]
+	if !ok {
+		return Read[string]{Err: fmt.Errorf("ConfigMap %s has no key %s", configMap.Name, key)}
+	}
+	return Read[string]{Value: text}
+}
+
+// volumeAt is the volume that holds a file of the webhook's container, and the file's path in it; nil if none does.
+func volumeAt(d *appsv1.Deployment, file string) (*corev1.Volume, string) {
+	container := containerOf(d)
+	if container == nil {
+		return nil, ""
+	}
+	for _, mount := range container.VolumeMounts {
+		path, below := strings.CutPrefix(file, strings.TrimSuffix(mount.MountPath, "/")+"/")
+		volumes := d.Spec.Template.Spec.Volumes
+		if i := slices.IndexFunc(volumes, func(v corev1.Volume) bool { return v.Name == mount.Name }); below && i >= 0 {
+			return &volumes[i], path
+		}
+	}
+	return nil, ""
+}
+
+// containerOf is the webhook's container; nil if there is none.
+func containerOf(d *appsv1.Deployment) *corev1.Container {
+	containers := d.Spec.Template.Spec.Containers
+	if i := slices.IndexFunc(containers, func(c corev1.Container) bool { return c.Name == webhookContainer }); i >= 0 {
+		return &containers[i]
+	}
+	if len(containers) > 0 {
+		return &containers[0]
+	}
+	return nil
+}
+
+// flagOf is the value of a flag of the webhook; empty if it is not given.
+func flagOf(d *appsv1.Deployment, name string) string {
+	container := containerOf(d)
+	if container == nil {
+		return ""
+	}
+	args := slices.Concat(container.Command, container.Args)
+	for i, arg := range args {
+		said, isFlag := strings.CutPrefix(arg, "-")
+		said = strings.TrimPrefix(said, "-")
+		switch key, value, found := strings.Cut(said, "="); {
+		case !isFlag || key != name:
+		case found:
+			return value
+		case i+1 < len(args):
+			return args[i+1]
+		}
+	}
+	return ""
+}
+
+// initImageOf is what the webhook gives to pods; empty if the Deployment does not say it.
+func initImageOf(d *appsv1.Deployment) string {
+	if image := flagOf(d, "init-image"); image != "" {
+		return image
+	}
+	if container := containerOf(d); container != nil {
+		for _, variable := range container.Env {
+			if variable.Name == "PODINIT_INIT_IMAGE" {
+				return variable.Value
+			}
+		}
+	}
+	return ""
+}
+
+func (g *Gatherer) service(ctx context.Context, f *Facts) {
+	name, _ := serviceOf(f)
+	f.Service = readOf(g.Client.CoreV1().Services(f.Namespace).Get(ctx, name, metav1.GetOptions{}))
+	slices, err := g.Client.DiscoveryV1().EndpointSlices(f.Namespace).List(ctx,
+		metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + name, Limit: pageSize})
+	if f.Endpoints.Err = err; err == nil {
+		f.Endpoints.Value = slices.Items
+	}
+}
+
+// serviceOf is the Service that the webhook configuration names, or else the one that is shipped, and its port.
+func serviceOf(f *Facts) (name string, port int32) {
+	name, port = f.Shipped.Service.Name, 443
+	if f.Configuration.Err == nil {
+		for _, w := range f.Configuration.Value.Webhooks {
+			if s := w.ClientConfig.Service; s != nil {
+				if name = s.Name; s.Port != nil {
+					port = *s.Port
+				}
+			}
+		}
+	}
+	return name, port
+}
+
+// images asks the nodes and the registry for the init image.
+func (g *Gatherer) images(ctx context.Context, f *Facts) {
+	if f.InitImage == "" && f.Deployment.Err == nil && f.Deployment.Value != nil {
+		f.InitImage = initImageOf(f.Deployment.Value)
+	}
+	f.Nodes.Err = pages(func(options metav1.ListOptions) (metav1.ListInterface, error) {
+		list, err := g.Client.CoreV1().Nodes().List(ctx, options)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range list.Items {
+			if n.Status.NodeInfo.OperatingSystem == "linux" || n.Status.NodeInfo.OperatingSystem == "" {
+				f.Nodes.Value = append(f.Nodes.Value, Node{
+					Name: n.Name, Info: n.Status.NodeInfo, HasImage: holds(n.Status.Images, f.InitImage), Listed: len(n.Status.Images),
+				})
+			}
+		}
+		return list, nil
+	})
+	if f.InitImage != "" {
+		f.Platforms = readOf(g.Images(ctx, f.InitImage))
+	}
+}
+
+// stuck looks for containers that wait for the init image, among pods that are wrapped and have not started.
+func (g *Gatherer) stuck(ctx context.Context, f *Facts) {
+	f.Stuck.Err = pages(func(options metav1.ListOptions) (metav1.ListInterface, error) {
+		options.LabelSelector, options.FieldSelector = v1alpha1.VersionLabel, "status.phase=Pending"
+		list, err := g.Client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, options)
+		if err != nil {
+			return nil, err
+		}
+		for _, pod := range list.Items {
+			if s, ok := stuckOn(&pod); ok && len(f.Stuck.Value) < maxNames {
+				f.Stuck.Value = append(f.Stuck.Value, s)
+			}
+		}
+		return list, nil
+	})
+}
+
+// stuckOn says whether the kubelet has failed to pull the image of the copier.
+func stuckOn(pod *corev1.Pod) (Stuck, bool) {
+	for _, c := range pod.Status.InitContainerStatuses {
+		if c.Name == copierName && c.State.Waiting != nil && slices.Contains(pullFailures, c.State.Waiting.Reason) {
+			return Stuck{Namespace: pod.Namespace, Pod: pod.Name, Node: pod.Spec.NodeName, Image: c.Image,
+				Message: c.State.Waiting.Reason + ": " + c.State.Waiting.Message}, true
+		}
+	}
+	return Stuck{}, false
+}
+
+// pullFailures are reasons for which a container waits for its image (pkg/kubelet/images, types.go).
+var pullFailures = []string{"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed"}
+
+// review asks for each right whether it is granted.
+func (g *Gatherer) review(ctx context.Context, rights []Right, ask func(context.Context, authorizationv1.ResourceAttributes) (bool, error)) []Right {
+	for i := range rights {
+		rights[i].Allowed = readOf(ask(ctx, rights[i].Attributes))
+		if apierrors.IsForbidden(rights[i].Allowed.Err) {
+			for j := i + 1; j < len(rights); j++ {
+				rights[j].Allowed.Err = rights[i].Allowed.Err
+			}
+			break
+		}
+	}
+	return rights
+}
+
+// others asks what a service account may do.
+func (g *Gatherer) others(namespace, account string) func(context.Context, authorizationv1.ResourceAttributes) (bool, error) {
+	return func(ctx context.Context, attributes authorizationv1.ResourceAttributes) (bool, error) {
+		review, err := g.Client.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
+			Spec: authorizationv1.SubjectAccessReviewSpec{
+				ResourceAttributes: &attributes,
+				User:               "system:serviceaccount:" + namespace + ":" + account,
+				Groups:             []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace, "system:authenticated"},
+			},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			return false, err
+		}
+		return review.Status.Allowed, nil
+	}
+}
+
+// mine asks what whoever asks may do.
+func (g *Gatherer) mine(ctx context.Context, attributes authorizationv1.ResourceAttributes) (bool, error) {
+	review, err := g.Client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
+		Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &attributes},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		return false, err
+	}
+	return review.Status.Allowed, nil
+}
+
+// reach sends the webhook a review of a ConfigMap, to which it answers without doing anything. The apiserver's proxy
+// takes the same way as its calls of webhooks, but looks at no certificate.
+func (g *Gatherer) reach(ctx context.Context, f *Facts) {
+	name, port := serviceOf(f)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	answer, err := g.Client.CoreV1().RESTClient().Post().Namespace(f.Namespace).Resource("services").
+		Name(fmt.Sprintf("https:%s:%d", name, port)).SubResource("proxy").Suffix("mutate").
+		SetHeader("Content-Type", "application/json").Body([]byte(emptyReview)).DoRaw(ctx)
+	f.Reached = Read[bool]{Value: strings.Contains(string(answer), `"AdmissionReview"`), Err: err}
+	// What cannot be connected to is not missing, whatever code the proxy has for it.
+	if err != nil && !apierrors.IsForbidden(err) {
+		f.Reached.Err = errors.New(err.Error())
+		var status metav1.Status
+		if json.Unmarshal(answer, &status) == nil && status.Message != "" {
+			f.Reached.Err = errors.New(status.Message) // what happened; err has only what the code means
+		}
+	}
+}
+
+const emptyReview = `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"podinit-check",` +
+	`"kind":{"group":"","version":"v1","kind":"ConfigMap"},"resource":{"group":"","version":"v1","resource":"configmaps"},` +
+	`"namespace":"default","operation":"CREATE","dryRun":true,"object":{"apiVersion":"v1","kind":"ConfigMap"}}}`

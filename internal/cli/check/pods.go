@@ -1,0 +1,241 @@
+package check
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/cli/image"
+	"github.com/podinit/podinit/internal/reason"
+)
+
+// listedImages is how many images a node lists at most, unless its kubelet's nodeStatusMaxImages says otherwise.
+const listedImages = 50
+
+func checkImage(f *Facts, r *Result) {
+	if f.InitImage != "" {
+		r.say("%s", f.InitImage)
+		return
+	}
+	if f.Deployment.usable(r, "Deployment") {
+		r.fail(reinstall(f), "Deployment %s says neither -init-image nor PODINIT_INIT_IMAGE", f.Deployment.Value.Name)
+	}
+}
+
+func checkRegistry(f *Facts, r *Result) {
+	if f.InitImage == "" {
+		r.skip("To look for one before it is installed: --init-image", "no image is named")
+		return
+	}
+	switch err := f.Platforms.Err; {
+	case errors.Is(err, image.ErrMissing):
+		r.fail("Push it, or name another: INIT_IMAGE of make deploy, PODINIT_INIT_IMAGE of the Deployment.", "the registry has no %s: no new pod that opted in can start on a node without it", f.InitImage)
+		return
+	case err != nil:
+		r.skip("Nodes may reach it where this machine does not; see the next checks.", "asking the registry for %s from here: %v", f.InitImage, err)
+		return
+	}
+	r.say("%s", strings.Join(f.Platforms.Value, ", "))
+	if f.Nodes.Err != nil {
+		return
+	}
+	for _, arch := range archs(f.Nodes.Value) {
+		if !slices.Contains(f.Platforms.Value, "linux/"+arch) {
+			r.fail("Make an index of the images that make images-all builds (docs/known-issues.md), or keep pods that opt in from these nodes.",
+				"%s is not made for linux/%s (nodes: %s)", f.InitImage, arch, names(nodesOf(f.Nodes.Value, arch)))
+		}
+	}
+}
+
+// checkImageNodes warns only where nothing says that the nodes can pull the image.
+func checkImageNodes(f *Facts, r *Result) {
+	if f.InitImage == "" {
+		r.skip("", "no image is named")
+		return
+	}
+	if !f.Nodes.usable(r, "nodes") {
+		return
+	}
+	var without, unsure []string
+	for _, n := range f.Nodes.Value {
+		switch {
+		case n.HasImage:
+		case n.Listed >= listedImages:
+			unsure = append(unsure, n.Name)
+		default:
+			without = append(without, n.Name)
+		}
+	}
+	r.say("%d of %d have it", len(f.Nodes.Value)-len(without)-len(unsure), len(f.Nodes.Value))
+	if f.Platforms.Err == nil || errors.Is(f.Platforms.Err, image.ErrMissing) {
+		return // they can pull it, or it is a problem already
+	}
+	hint := "Create a pod that opted in there, and see that it starts."
+	if len(without) > 0 {
+		r.warn(hint, "not there yet, and the registry cannot be asked from here: nodes %s", names(without))
+	}
+	if len(unsure) > 0 {
+		r.warn(hint, "not among the %d images that the node lists, and the registry cannot be asked from here: nodes %s", listedImages, names(unsure))
+	}
+}
+
+func checkStuck(f *Facts, r *Result) {
+	if !f.Stuck.usable(r, "pods in all namespaces") {
+		return
+	}
+	for _, s := range f.Stuck.Value {
+		hint := "kubectl -n " + s.Namespace + " describe pod " + s.Pod
+		if s.Image == f.InitImage || f.InitImage == "" {
+			r.fail(hint, "pod %s/%s on node %s waits for %s: %s", s.Namespace, s.Pod, s.Node, s.Image, lastLine(s.Message))
+		} else {
+			r.warn("Delete it, so that it is made anew with the present image: kubectl -n "+s.Namespace+" delete pod "+s.Pod,
+				"pod %s/%s on node %s waits for an earlier init image, %s: %s", s.Namespace, s.Pod, s.Node, s.Image, lastLine(s.Message))
+		}
+	}
+}
+
+func checkLabelled(f *Facts, r *Result) {
+	if !f.Namespaces.usable(r, "namespaces") {
+		return
+	}
+	all := optedIn(f)
+	if len(all) == 0 {
+		r.warn("kubectl label namespace NAME "+v1alpha1.Inject+"="+v1alpha1.InjectEnabled, "no namespace is labelled %s=%s: only pods that opt in themselves are wrapped", v1alpha1.Inject, v1alpha1.InjectEnabled)
+		return
+	}
+	r.say("%d: %s", len(all), names(all))
+}
+
+func checkLabels(f *Facts, r *Result) {
+	if !f.Namespaces.usable(r, "namespaces") {
+		return
+	}
+	for _, n := range f.Namespaces.Value {
+		label := "kubectl label namespace " + n.Name + " "
+		value, labelled := n.Labels[v1alpha1.Inject]
+		switch {
+		case !labelled:
+		case value != v1alpha1.InjectEnabled && value != v1alpha1.InjectDisabled:
+			r.warn(label+"--overwrite "+v1alpha1.Inject+"="+v1alpha1.InjectEnabled+" (or "+v1alpha1.InjectDisabled+")",
+				"namespace %s is labelled %s=%q, which means nothing: its pods are not wrapped", n.Name, v1alpha1.Inject, value)
+		case value == v1alpha1.InjectEnabled && excluded(f, n.Name):
+			r.warn(label+v1alpha1.Inject+"-", "namespace %s is labelled %s=%s, but podinit never touches it", n.Name, v1alpha1.Inject, value)
+		}
+		for _, key := range misspelt(n.Labels, v1alpha1.Inject) {
+			r.warn(label+key+"- "+v1alpha1.Inject+"="+v1alpha1.InjectEnabled, "namespace %s has the label %s; it is %s that counts", n.Name, key, v1alpha1.Inject)
+		}
+		if value, ok := n.Annotations[v1alpha1.Inject]; ok && !labelled {
+			r.warn(label+v1alpha1.Inject+"="+value, "namespace %s has the annotation %s; on a namespace it must be a label", n.Name, v1alpha1.Inject)
+		}
+		if value, ok := n.Labels[v1alpha1.ProfileAnnotation]; ok {
+			r.warn("kubectl annotate namespace "+n.Name+" "+v1alpha1.ProfileAnnotation+"="+value, "namespace %s has the label %s; it must be an annotation", n.Name, v1alpha1.ProfileAnnotation)
+		}
+		for _, key := range misspelt(n.Annotations, v1alpha1.ProfileAnnotation, v1alpha1.Inject) {
+			r.warn("kubectl annotate namespace "+n.Name+" "+key+"-", "namespace %s has the annotation %s; %s is the one that counts", n.Name, key, v1alpha1.ProfileAnnotation)
+		}
+	}
+}
+
+// misspelt are the keys that look like ours and are none of them, sorted. Kubernetes' own prefixes are never ours.
+func misspelt(keys map[string]string, ours ...string) []string {
+	var all []string
+	for key := range keys {
+		prefix, _, _ := strings.Cut(key, "/")
+		if strings.Contains(strings.ReplaceAll(strings.ToLower(prefix), "-", ""), "podinit") && !slices.Contains(ours, key) && key != v1alpha1.ProfileAnnotation {
+			all = append(all, key)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+func checkProfileNames(f *Facts, r *Result) {
+	if !f.Namespaces.usable(r, "namespaces") {
+		return
+	}
+	var naming []Namespace
+	for _, n := range f.Namespaces.Value {
+		if n.Annotations[v1alpha1.ProfileAnnotation] != "" {
+			naming = append(naming, n)
+		}
+	}
+	if len(naming) == 0 || !f.Profiles.missing() && !f.Profiles.usable(r, "InitProfiles") {
+		return
+	}
+	for _, n := range naming {
+		name := n.Annotations[v1alpha1.ProfileAnnotation]
+		if !slices.ContainsFunc(f.Profiles.Value, func(p v1alpha1.InitProfile) bool { return p.Name == name }) {
+			r.warn("See what there is: kubectl get initprofiles", "namespace %s names InitProfile %s, which does not exist: defaults hold", n.Name, name)
+		}
+	}
+}
+
+func checkDryRun(f *Facts, r *Result) {
+	d := f.DryRun
+	elsewhere := "Name another namespace with -n, or have a temporary one made: --create-namespace"
+	switch {
+	case d.Namespace == "" && d.Err != nil:
+		r.skip("", "%v", d.Err)
+		return
+	case d.Namespace == "":
+		r.skip("Label a namespace, or have a temporary one made: --create-namespace", "no namespace has opted in")
+		return
+	case apierrors.IsForbidden(d.Err) && strings.Contains(d.Err.Error(), "cannot create resource"):
+		r.skip(elsewhere, "forbidden: you may not create pods in namespace %s", d.Namespace)
+		return
+	case apierrors.IsNotFound(d.Err):
+		r.fail(elsewhere, "there is no namespace %s", d.Namespace)
+		return
+	case d.Err != nil:
+		r.skip(elsewhere, "a pod is refused in namespace %s, which says nothing about podinit: %s", d.Namespace, lastLine(d.Err.Error()))
+		return
+	}
+	wrapped, versions := 0, map[string]bool{}
+	for _, a := range d.Answers {
+		if a.Wrapped {
+			wrapped++
+			if a.Status != nil {
+				versions[a.Status.Version] = true
+			}
+		}
+	}
+	by := strings.Join(slices.Sorted(maps.Keys(versions)), ", ")
+	if len(versions) > 1 {
+		r.fail(kubectl(f, "rollout status", deploymentOf(f)), "replicas of different versions answer: %s", by)
+	}
+	if wrapped == len(d.Answers) {
+		r.say("in namespace %s, by %s", d.Namespace, by)
+		return
+	}
+	for _, a := range d.Answers {
+		if a.Wrapped || a.Status == nil {
+			continue
+		}
+		why := a.Status.Reason
+		if c, ok := a.Status.Containers["app"]; ok {
+			why = c.Reason
+		}
+		r.fail(reason.Of(why).Remedy, "the pod came back unwrapped, because %s", reason.Of(why).Because)
+		return
+	}
+	if label := labelOf(f, d.Namespace); label != v1alpha1.InjectEnabled {
+		r.skip(elsewhere, "namespace %s has not opted in (%s is %q)", d.Namespace, v1alpha1.Inject, label)
+		return
+	}
+	r.fail("The failures above say why. If there is none: "+kubectl(f, "logs -l", webhookSelector)+", and the apiserver's log.",
+		"%d of %d pods came back unwrapped in namespace %s, as if podinit were not there", len(d.Answers)-wrapped, len(d.Answers), d.Namespace)
+}
+
+// labelOf is what a namespace says; what it must say for a dry run is assumed where it may not be read.
+func labelOf(f *Facts, namespace string) string {
+	for _, n := range f.Namespaces.Value {
+		if n.Name == namespace {
+			return n.Labels[v1alpha1.Inject]
+		}
+	}
+	return v1alpha1.InjectEnabled
+}

@@ -1,0 +1,166 @@
+// Package image asks registries about images, from where the command line runs: with the credentials of the user's
+// docker config, and nothing of the cluster's.
+package image
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+const (
+	// registryTime is how long a registry may take, in all.
+	registryTime = 10 * time.Second
+	// maxPlatforms bounds how many manifests of an index are read.
+	maxPlatforms = 32
+)
+
+// ErrMissing is what a registry says that does not have the image.
+var ErrMissing = errors.New("the registry does not have it")
+
+// ErrUnauthorized is what it says to who may not read it.
+var ErrUnauthorized = errors.New("the registry wants other credentials than this machine has")
+
+// Platforms are those that an image is made for, as os/architecture, sorted.
+func Platforms(ctx context.Context, reference string) ([]string, error) {
+	return ask(ctx, reference, func(ref name.Reference, options []remote.Option) ([]string, error) {
+		descriptor, err := remote.Get(ref, options...)
+		if err != nil {
+			return nil, err
+		}
+		if !descriptor.MediaType.IsIndex() {
+			config, err := configOf(descriptor)
+			if err != nil {
+				return nil, err
+			}
+			return []string{config.OS + "/" + config.Architecture}, nil
+		}
+		manifests, err := linux(descriptor)
+		if err != nil {
+			return nil, err
+		}
+		var all []string
+		for _, m := range manifests {
+			all = append(all, m.Platform.OS+"/"+m.Platform.Architecture)
+		}
+		slices.Sort(all)
+		return slices.Compact(all), nil
+	})
+}
+
+// Digests are all by which a container runtime may name the image that a reference stands for: that of its index, of
+// each platform's manifest, and of each one's config.
+func Digests(ctx context.Context, reference string) ([]string, error) {
+	return ask(ctx, reference, func(ref name.Reference, options []remote.Option) ([]string, error) {
+		descriptor, err := remote.Get(ref, options...)
+		if err != nil {
+			return nil, err
+		}
+		all := []string{descriptor.Digest.String()}
+		if !descriptor.MediaType.IsIndex() {
+			single, err := descriptor.Image()
+			if err != nil {
+				return nil, err
+			}
+			config, err := single.ConfigName()
+			return append(all, config.String()), err
+		}
+		manifests, err := linux(descriptor)
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range manifests {
+			all = append(all, m.Digest.String())
+			single, err := remote.Image(ref.Context().Digest(m.Digest.String()), options...)
+			if err != nil {
+				return nil, err
+			}
+			config, err := single.ConfigName()
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, config.String())
+		}
+		return all, nil
+	})
+}
+
+// ask does so by TLS with the user's credentials. A registry that speaks HTTP without TLS is asked so, but told no
+// credentials.
+func ask(ctx context.Context, reference string, do func(name.Reference, []remote.Option) ([]string, error)) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, registryTime)
+	defer cancel()
+	try := func(options []remote.Option, how ...name.Option) ([]string, error) {
+		ref, err := name.ParseReference(reference, how...)
+		if err != nil {
+			return nil, err
+		}
+		return do(ref, append(options, remote.WithContext(ctx)))
+	}
+	answer, err := try([]remote.Option{remote.WithAuthFromKeychain(authn.DefaultKeychain)})
+	if isPlainHTTP(err) {
+		answer, err = try(nil, name.Insecure)
+	}
+	return answer, meaning(err)
+}
+
+func configOf(descriptor *remote.Descriptor) (*v1.ConfigFile, error) {
+	single, err := descriptor.Image()
+	if err != nil {
+		return nil, err
+	}
+	return single.ConfigFile()
+}
+
+// linux are the manifests of an index that containers on Linux are made of.
+func linux(descriptor *remote.Descriptor) ([]v1.Descriptor, error) {
+	index, err := descriptor.ImageIndex()
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	var all []v1.Descriptor
+	for _, m := range manifest.Manifests {
+		if m.Platform != nil && m.Platform.OS == "linux" {
+			all = append(all, m)
+		}
+	}
+	if len(all) > maxPlatforms {
+		return nil, fmt.Errorf("its index has more than %d manifests", maxPlatforms)
+	}
+	return all, nil
+}
+
+// isPlainHTTP says that a registry answered a TLS handshake with HTTP.
+func isPlainHTTP(err error) bool {
+	var record tls.RecordHeaderError
+	return errors.As(err, &record) || err != nil && strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
+}
+
+// meaning keeps of an answer what it means, and nothing that the registry has written.
+func meaning(err error) error {
+	var answer *transport.Error
+	switch {
+	case err == nil || !errors.As(err, &answer):
+		return err
+	case answer.StatusCode == http.StatusNotFound:
+		return ErrMissing
+	case answer.StatusCode == http.StatusUnauthorized, answer.StatusCode == http.StatusForbidden:
+		return ErrUnauthorized
+	}
+	return fmt.Errorf("the registry answers %d %s", answer.StatusCode, http.StatusText(answer.StatusCode))
+}

@@ -1,0 +1,203 @@
+// Package status is the command "podinit status": which pods are wrapped, which are not and why, which have an old
+// version of the init, and which run another image than the one whose command they were given.
+package status
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/cli/image"
+	"github.com/podinit/podinit/internal/cli/output"
+	"github.com/podinit/podinit/internal/cli/version"
+)
+
+const (
+	// pageSize is how many objects are asked for at once, and held in memory.
+	pageSize = 500
+	// requestTime is how long the apiserver may take for a page, unless --request-timeout says otherwise.
+	requestTime = time.Minute
+)
+
+// NewCommand is "podinit status".
+func NewCommand(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOStreams) *cobra.Command {
+	var all, wide, offline bool
+	var installed string
+	command := &cobra.Command{
+		Use:   "status",
+		Short: "Which pods are wrapped, which are not and why, what is outdated or has drifted",
+		Long: `Which pods are wrapped, which are not and why, what is outdated or has drifted.
+
+Pods that have ended are not counted, nor those that have nothing to do with podinit. A pod is outdated if its init has
+another version than the webhook; a container has drifted if it runs another image than the one that the registry named
+when its command was looked up. Two digests may be names of one image, so the registry is asked where they differ, with
+your own credentials; where it cannot be, nothing is claimed.
+
+For a single pod, and for why a container is as it is: podinit explain pod/NAME.`,
+		Example: `  # In the namespace of the current context:
+  podinit status
+
+  # Everywhere, with the names of pods:
+  podinit status -A --wide
+
+  # Namespaces with pods that were made while the webhook was away:
+  podinit status -A -o json | jq -r '.namespaces[] | select(.withoutStatus > 0) | .name'`,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	format := output.AddFlag(command)
+	command.Flags().BoolVarP(&all, "all-namespaces", "A", false, "look into all namespaces")
+	command.Flags().BoolVar(&wide, "wide", false, "name pods")
+	command.Flags().BoolVar(&offline, "offline", false, "ask no registry")
+	command.Flags().StringVar(&installed, "installed-version", "", "version that counts as up to date; else that of the webhook")
+	command.RunE = func(command *cobra.Command, _ []string) error {
+		namespace, _, err := flags.ToRawKubeConfigLoader().Namespace()
+		if err != nil {
+			return fmt.Errorf("no cluster to ask: %w", err)
+		}
+		if all {
+			namespace = metav1.NamespaceAll
+		}
+		config, err := flags.ToRESTConfig()
+		if err != nil {
+			return fmt.Errorf("no cluster to ask: %w", err)
+		}
+		config = rest.CopyConfig(config)
+		if config.Timeout == 0 {
+			config.Timeout = requestTime
+		}
+		client, err := kubernetes.NewForConfig(config)
+		if err != nil {
+			return fmt.Errorf("connecting to the cluster: %w", err)
+		}
+		digests := Digests(image.Digests)
+		if offline {
+			digests = func(context.Context, string) ([]string, error) { return nil, errors.New("no registry is asked") }
+		}
+		report, err := collect(command.Context(), client, namespace, installed, digests)
+		if err != nil {
+			return err
+		}
+		if *format != output.Table {
+			return format.Print(streams.Out, report)
+		}
+		return report.print(streams.Out, output.StyleFor(streams.Out), wide)
+	}
+	return command
+}
+
+// collect reads a namespace, or all of them if that is empty, a page at a time.
+func collect(ctx context.Context, client kubernetes.Interface, namespace, installed string, digests Digests) (Report, error) {
+	var notRead []string
+	untouched := neverTouched
+	server, err := version.Find(ctx, client, metav1.NamespaceAll)
+	switch {
+	case err == nil:
+		untouched = append(slices.Clone(untouched), server.Namespace)
+		installed = cmp.Or(installed, server.Version)
+	case installed == "" && apierrors.IsForbidden(err):
+		notRead = append(notRead, "The webhook's version, for which one must be allowed to list Deployments in all namespaces. No pod counts as outdated, unless --installed-version says it.")
+	case installed == "":
+		notRead = append(notRead, fmt.Sprintf("The webhook's version, so that no pod counts as outdated, unless --installed-version says it: %v", err))
+	}
+	labels, err := namespaces(ctx, client, namespace)
+	switch {
+	case apierrors.IsForbidden(err):
+		notRead = append(notRead, fmt.Sprintf("Namespaces, so that it is not known which have opted in, and pods without a status are not counted: %v", err))
+	case err != nil:
+		return Report{}, fmt.Errorf("reading namespaces: %w", err)
+	}
+	b := NewBuilder(installed)
+	err = pages(func(options metav1.ListOptions) (metav1.ListInterface, error) {
+		list, err := client.CoreV1().Pods(namespace).List(ctx, options)
+		if err != nil {
+			return nil, err
+		}
+		for i := range list.Items {
+			b.Pod(&list.Items[i], optInOf(labels, list.Items[i].Namespace, untouched))
+		}
+		return list, nil
+	})
+	if err != nil {
+		return Report{}, fmt.Errorf("reading pods: %w", err)
+	}
+	for _, name := range sorted(labels) {
+		if !slices.Contains(untouched, name) {
+			b.Namespace(name, labels[name])
+		}
+	}
+	report := b.Report(ctx, digests)
+	report.NotRead = notRead
+	return report, ctx.Err()
+}
+
+// neverTouched are namespaces in which podinit does nothing, whatever their labels say; its own is another.
+var neverTouched = []string{metav1.NamespaceSystem, metav1.NamespacePublic, "kube-node-lease"}
+
+func optInOf(labels map[string]string, namespace string, untouched []string) optIn {
+	label, known := labels[namespace]
+	switch {
+	case slices.Contains(untouched, namespace):
+		return never
+	case !known:
+		return unknown
+	case label == v1alpha1.InjectDisabled:
+		return closed
+	case label == v1alpha1.InjectEnabled:
+		return yes
+	}
+	return no
+}
+
+// namespaces are the labels podinit.dev/inject, by namespace; empty where there is none.
+func namespaces(ctx context.Context, client kubernetes.Interface, namespace string) (map[string]string, error) {
+	labels := map[string]string{}
+	if namespace != metav1.NamespaceAll {
+		n, err := client.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
+		if err != nil {
+			return nil, err
+		}
+		labels[n.Name] = n.Labels[v1alpha1.Inject]
+		return labels, nil
+	}
+	err := pages(func(options metav1.ListOptions) (metav1.ListInterface, error) {
+		list, err := client.CoreV1().Namespaces().List(ctx, options)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range list.Items {
+			labels[n.Name] = n.Labels[v1alpha1.Inject]
+		}
+		return list, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return labels, nil
+}
+
+// pages lists everything, a page at a time.
+func pages(list func(metav1.ListOptions) (metav1.ListInterface, error)) error {
+	options := metav1.ListOptions{Limit: pageSize}
+	for {
+		page, err := list(options)
+		if err != nil {
+			return err
+		}
+		if options.Continue = page.GetContinue(); options.Continue == "" {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,285 @@
+package status
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/podinit/podinit/api/v1alpha1"
+)
+
+// maxNames bounds how many pods are named for one thing; all are counted.
+const maxNames = 10
+
+// Report is what the command prints.
+type Report struct {
+	// Version of the webhook that is installed; empty if it is not known, and then no pod counts as outdated.
+	Version string `json:"version,omitempty"`
+	// Totals of all namespaces.
+	Totals Counts `json:"totals"`
+	// Namespaces in which there is anything to say, sorted.
+	Namespaces []Namespace `json:"namespaces"`
+	// Reasons for which something is left alone or ignored, what happens most first.
+	Reasons []Reason `json:"reasons,omitempty"`
+	// Versions of the init in pods, sorted.
+	Versions []Version `json:"versions,omitempty"`
+	// WithoutStatus are pods that were made before they were opted in, or while the webhook was away.
+	WithoutStatus Pods `json:"withoutStatus"`
+	// Drifted are containers that run another image than the one whose command they were given.
+	Drifted []Drift `json:"drifted,omitempty"`
+	// Unsure is for how many containers the registry would have to be asked whether two digests are one image, and could
+	// not.
+	Unsure int `json:"unsure,omitempty"`
+	// NotRead says what could not be read, and what is not known for that.
+	NotRead []string `json:"notRead,omitempty"`
+}
+
+// Counts of pods that have not ended.
+type Counts struct {
+	// Pods that have a status, or should have one.
+	Pods int `json:"pods"`
+	// Wrapped as asked for; Partly, with a container left alone that was meant to be wrapped; LeftAlone as a whole;
+	// WithoutStatus.
+	Wrapped       int `json:"wrapped"`
+	Partly        int `json:"partly"`
+	LeftAlone     int `json:"leftAlone"`
+	WithoutStatus int `json:"withoutStatus"`
+	// Outdated have the init in another version than the webhook's.
+	Outdated int `json:"outdated"`
+	// Drifted have a container that runs another image than was looked up.
+	Drifted int `json:"drifted"`
+}
+
+// Namespace is one with its counts.
+type Namespace struct {
+	Name string `json:"name"`
+	// OptedIn is the label: enabled, disabled, or whatever it says; empty without one.
+	OptedIn string `json:"optedIn,omitempty"`
+	Counts
+}
+
+// Reason is one, and how often it counts.
+type Reason struct {
+	Reason v1alpha1.Reason `json:"reason"`
+	// Routine reasons are what is wanted or expected.
+	Routine bool `json:"routine,omitempty"`
+	// Containers for which it counts; 0 where it is for pods as a whole.
+	Containers int    `json:"containers,omitempty"`
+	Because    string `json:"because"`
+	Remedy     string `json:"remedy,omitempty"`
+	Pods
+}
+
+// Pods are some that have something in common.
+type Pods struct {
+	Count int `json:"pods"`
+	// Names of the first few, as namespace/name.
+	Names []string `json:"names,omitempty"`
+}
+
+func (p *Pods) add(name string) {
+	p.Count++
+	if len(p.Names) < maxNames {
+		p.Names = append(p.Names, name)
+	}
+}
+
+// Version is one of the init.
+type Version struct {
+	Version  string `json:"version"`
+	Outdated bool   `json:"outdated,omitempty"`
+	Pods
+}
+
+// Drift is a container that runs another image than the one whose command it was given.
+type Drift struct {
+	Pod       string `json:"pod"`
+	Container string `json:"container"`
+	// Image without its tag, the digest that was looked up, and that which runs.
+	Image    string `json:"image"`
+	LookedUp string `json:"lookedUp"`
+	Running  string `json:"running"`
+}
+
+// Builder makes a Report of pods that it is shown one after the other. What it remembers is bounded by the namespaces,
+// reasons and versions there are, and by the digests that differ.
+type Builder struct {
+	// version of the webhook as pods' labels have it.
+	version    string
+	namespaces map[string]*Namespace
+	reasons    map[v1alpha1.Reason]*Reason
+	versions   map[string]*Version
+	without    Pods
+	differ     []Drift
+	unsure     int
+}
+
+// NewBuilder makes one for the version of the webhook; empty if it is not known.
+func NewBuilder(version string) *Builder {
+	return &Builder{
+		version:    strings.ReplaceAll(version, "+", "_"),
+		namespaces: map[string]*Namespace{}, reasons: map[v1alpha1.Reason]*Reason{}, versions: map[string]*Version{},
+	}
+}
+
+// maxDiffer bounds how many containers' digests are held against their registries.
+const maxDiffer = 1000
+
+// Namespace says what a namespace's label is. Namespaces that have opted in are shown even if they are empty.
+func (b *Builder) Namespace(name, label string) {
+	if label == v1alpha1.InjectEnabled {
+		b.of(name)
+	}
+	if n, ok := b.namespaces[name]; ok {
+		n.OptedIn = label
+	}
+}
+
+func (b *Builder) of(namespace string) *Namespace {
+	n, ok := b.namespaces[namespace]
+	if !ok {
+		n = &Namespace{Name: namespace}
+		b.namespaces[namespace] = n
+	}
+	return n
+}
+
+// Pod takes a pod in.
+func (b *Builder) Pod(pod *corev1.Pod, namespace optIn) {
+	s := look(pod, namespace)
+	if s.state == none {
+		return
+	}
+	name := pod.Namespace + "/" + pod.Name
+	counts := &b.of(pod.Namespace).Counts
+	counts.Pods++
+	switch s.state {
+	case wrapped:
+		counts.Wrapped++
+	case partly:
+		counts.Partly++
+	case leftAlone:
+		counts.LeftAlone++
+	case without:
+		counts.WithoutStatus++
+		b.without.add(name)
+	}
+	b.because(s.reasons, name)
+	if s.version != "" {
+		v, ok := b.versions[s.version]
+		if !ok {
+			v = &Version{Version: s.version, Outdated: b.version != "" && s.version != b.version}
+			b.versions[s.version] = v
+		}
+		v.add(name)
+		if v.Outdated {
+			counts.Outdated++
+		}
+	}
+	for _, image := range s.images {
+		switch {
+		case image.runs == "" || image.runs == image.was:
+		case len(b.differ) == maxDiffer:
+			b.unsure++
+		default:
+			b.differ = append(b.differ, Drift{Pod: name, Container: image.container, Image: image.repository, LookedUp: image.was, Running: image.runs})
+		}
+	}
+}
+
+// because counts reasons: containers for each, pods once.
+func (b *Builder) because(all []why, pod string) {
+	counted := map[v1alpha1.Reason]bool{}
+	for _, w := range all {
+		r, ok := b.reasons[w.reason]
+		if !ok {
+			e := explain(w.reason)
+			r = &Reason{Reason: w.reason, Routine: e.Routine, Because: e.Because, Remedy: e.Remedy}
+			b.reasons[w.reason] = r
+		}
+		if w.container != "" {
+			r.Containers++
+		}
+		if !counted[w.reason] {
+			counted[w.reason] = true
+			r.add(pod)
+		}
+	}
+}
+
+// Digests are all names of one image, given one of them; an error if they cannot be known.
+type Digests func(ctx context.Context, reference string) ([]string, error)
+
+// Report asks digests where two differ that may be of one image: an index and one platform's manifest of it. Only what
+// is known to be another image has drifted.
+func (b *Builder) Report(ctx context.Context, digests Digests) Report {
+	r := Report{Version: b.version, WithoutStatus: b.without, Unsure: b.unsure, Namespaces: []Namespace{}}
+	type answer struct {
+		digests []string
+		err     error
+	}
+	asked := map[string]answer{}
+	drifted := map[string]bool{}
+	for _, d := range b.differ {
+		reference := d.Image + "@" + d.LookedUp
+		known, ok := asked[reference]
+		if !ok {
+			known.digests, known.err = digests(ctx, reference)
+			asked[reference] = known
+		}
+		switch {
+		case known.err != nil:
+			r.Unsure++
+		case slices.Contains(known.digests, d.Running):
+		default:
+			r.Drifted = append(r.Drifted, d)
+			if !drifted[d.Pod] {
+				drifted[d.Pod] = true
+				namespace, _, _ := strings.Cut(d.Pod, "/")
+				b.of(namespace).Drifted++
+			}
+		}
+	}
+	for _, name := range sorted(b.namespaces) {
+		n := *b.namespaces[name]
+		r.Namespaces = append(r.Namespaces, n)
+		r.Totals.add(n.Counts)
+	}
+	for _, reason := range b.reasons {
+		r.Reasons = append(r.Reasons, *reason)
+	}
+	slices.SortFunc(r.Reasons, func(a, b Reason) int {
+		return cmp.Or(boolCompare(a.Routine, b.Routine), -cmp.Compare(a.Count, b.Count), cmp.Compare(a.Reason, b.Reason))
+	})
+	for _, version := range sorted(b.versions) {
+		r.Versions = append(r.Versions, *b.versions[version])
+	}
+	return r
+}
+
+func (c *Counts) add(other Counts) {
+	c.Pods += other.Pods
+	c.Wrapped += other.Wrapped
+	c.Partly += other.Partly
+	c.LeftAlone += other.LeftAlone
+	c.WithoutStatus += other.WithoutStatus
+	c.Outdated += other.Outdated
+	c.Drifted += other.Drifted
+}
+
+// boolCompare puts false first.
+func boolCompare(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
+
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

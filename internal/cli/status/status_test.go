@@ -1,0 +1,238 @@
+package status
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/reason"
+)
+
+// pod has a container for each name, wrapped or not, and a status unless that is empty.
+func pod(name, status string, containers ...string) *corev1.Pod {
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Status: corev1.PodStatus{Phase: corev1.PodRunning}}
+	for _, c := range containers {
+		name, init, _ := strings.Cut(c, "=")
+		container := corev1.Container{Name: name, Image: "r.example:5000/team/app:1", Command: []string{"app"}}
+		if init != "" {
+			container.Command = []string{init, "--", "app"}
+		}
+		p.Spec.Containers = append(p.Spec.Containers, container)
+	}
+	if status != "" {
+		p.Annotations = map[string]string{v1alpha1.StatusAnnotation: status}
+	}
+	if strings.Contains(status, "wrapped") {
+		p.Labels = map[string]string{v1alpha1.VersionLabel: "v1"}
+	}
+	return p
+}
+
+const wrappedStatus = `{"v":1,"version":"v1","containers":{"app":{"action":"wrapped","source":"command"}}}`
+
+func TestLook(t *testing.T) {
+	labelled := func(p *corev1.Pod, value string) *corev1.Pod {
+		p.Labels = map[string]string{v1alpha1.Inject: value}
+		return p
+	}
+	annotated := func(p *corev1.Pod, key, value string) *corev1.Pod {
+		p.Annotations = map[string]string{key: value}
+		return p
+	}
+	ended := pod("p", wrappedStatus, "app=/podinit/init")
+	ended.Status.Phase = corev1.PodFailed
+	windows := pod("p", "", "app")
+	windows.Spec.OS = &corev1.PodOS{Name: corev1.Windows}
+	for name, test := range map[string]struct {
+		pod       *corev1.Pod
+		namespace optIn
+		want      string
+	}{
+		"wrapped":                    {pod("p", wrappedStatus, "app=/podinit/init"), yes, "wrapped v1"},
+		"wrapped, not opted in":      {pod("p", wrappedStatus, "app=/podinit/init"), no, "wrapped v1"},
+		"ended":                      {ended, yes, "none"},
+		"partly":                     {pod("p", `{"containers":{"app":{"action":"wrapped"},"b":{"action":"skipped","reason":"no-command"}}}`, "app=/podinit/init", "b"), yes, "partly v1 no-command:b"},
+		"routinely not all":          {pod("p", `{"containers":{"app":{"action":"wrapped"},"b":{"action":"skipped","reason":"sidecar"}}}`, "app=/podinit/init", "b"), yes, "wrapped v1 sidecar:b"},
+		"no container":               {pod("p", `{"containers":{"app":{"action":"skipped","reason":"no-command"}}}`, "app"), yes, "left alone no-command:app"},
+		"as a whole":                 {pod("p", `{"reason":"host-pid"}`, "app"), yes, "left alone host-pid:"},
+		"a wish ignored":             {pod("p", `{"ignored":["profile-missing"],"containers":{"app":{"action":"wrapped"}}}`, "app=/podinit/init"), yes, "wrapped v1 profile-missing:"},
+		"forged":                     {pod("p", wrappedStatus, "app"), yes, "left alone not-as-the-status-says:app"},
+		"a container less":           {pod("p", `{"containers":{"app":{"action":"wrapped"},"gone":{"action":"wrapped"}}}`, "app=/podinit/init"), yes, "wrapped v1"},
+		"made before":                {pod("p", "", "app"), yes, "without"},
+		"garbage for a status":       {pod("p", "{", "app"), yes, "without"},
+		"elsewhere":                  {pod("p", "", "app"), no, "none"},
+		"who knows":                  {pod("p", "", "app"), unknown, "none"},
+		"opts in, but nothing is":    {labelled(pod("p", "", "app"), "enabled"), no, "without"},
+		"opts out":                   {labelled(pod("p", "", "app"), "disabled"), yes, "left alone opted-out:"},
+		"opts out by annotation":     {annotated(pod("p", "", "app"), v1alpha1.Inject, "disabled"), yes, "left alone opted-out:"},
+		"opts in where it is closed": {labelled(pod("p", "", "app"), "enabled"), closed, "left alone namespace-disabled:"},
+		"in a closed namespace":      {pod("p", "", "app"), closed, "none"},
+		"in kube-system":             {labelled(pod("p", "", "app"), "enabled"), never, "none"},
+		"mirror":                     {annotated(pod("p", "", "app"), corev1.MirrorPodAnnotationKey, "x"), yes, "left alone mirror-pod:"},
+		"windows":                    {windows, yes, "left alone windows:"},
+	} {
+		s := look(test.pod, test.namespace)
+		got := []string{map[state]string{none: "none", wrapped: "wrapped", partly: "partly", leftAlone: "left alone", without: "without"}[s.state]}
+		if s.version != "" {
+			got = append(got, s.version)
+		}
+		for _, w := range s.reasons {
+			got = append(got, string(w.reason)+":"+w.container)
+		}
+		if got := strings.Join(got, " "); got != test.want {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
+	}
+}
+
+func TestDigestIn(t *testing.T) {
+	for imageID, want := range map[string]string{
+		"docker.io/library/nginx@sha256:abc":    "sha256:abc",
+		"docker-pullable://r:5000/a@sha256:abc": "sha256:abc",
+		"docker://sha256:abc":                   "sha256:abc",
+		"sha256:abc":                            "sha256:abc",
+		"":                                      "",
+		"r.example:5000/a":                      "",
+		"nginx":                                 "",
+	} {
+		if got := digestIn(imageID); got != want {
+			t.Errorf("digestIn(%q) = %q, want %q", imageID, got, want)
+		}
+	}
+	for image, want := range map[string]string{
+		"nginx": "nginx", "nginx:1": "nginx", "r:5000/a": "r:5000/a", "r:5000/a:1@sha256:abc": "r:5000/a", "r/a@sha256:abc": "r/a",
+	} {
+		if got := repositoryOf(image); got != want {
+			t.Errorf("repositoryOf(%q) = %q, want %q", image, got, want)
+		}
+	}
+}
+
+// running is a pod whose command was looked up from one digest, and that runs another.
+func running(name, was, runs string) *corev1.Pod {
+	p := pod(name, fmt.Sprintf(`{"containers":{"app":{"action":"wrapped","source":"registry","digest":%q}}}`, was), "app=/podinit/init")
+	p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", ImageID: "r.example:5000/team/app@" + runs}}
+	return p
+}
+
+// An index's digest and that of one of its platforms are one image; what cannot be asked is not claimed to differ.
+func TestDrift(t *testing.T) {
+	asked := 0
+	digests := func(_ context.Context, reference string) ([]string, error) {
+		asked++
+		switch reference {
+		case "r.example:5000/team/app@sha256:index":
+			return []string{"sha256:index", "sha256:amd64", "sha256:config"}, nil
+		}
+		return nil, errors.New("it is not there any more")
+	}
+	b := NewBuilder("v1")
+	for i, p := range []*corev1.Pod{
+		running("same", "sha256:index", "sha256:index"),
+		running("platform", "sha256:index", "sha256:amd64"),
+		running("config", "sha256:index", "sha256:config"),
+		running("other", "sha256:index", "sha256:other"),
+		running("unknown", "sha256:gone", "sha256:other"),
+		running("waiting", "sha256:gone", ""),
+	} {
+		if i == 5 {
+			p.Status.ContainerStatuses[0].ImageID = ""
+		}
+		b.Pod(p, yes)
+	}
+	r := b.Report(t.Context(), digests)
+	want := []Drift{{Pod: "shop/other", Container: "app", Image: "r.example:5000/team/app", LookedUp: "sha256:index", Running: "sha256:other"}}
+	if diff := cmp.Diff(want, r.Drifted); diff != "" || r.Unsure != 1 || r.Totals.Drifted != 1 || asked != 2 {
+		t.Errorf("%d not known, %d drifted, %d questions; (-want +got):\n%s", r.Unsure, r.Totals.Drifted, asked, diff)
+	}
+}
+
+func TestReport(t *testing.T) {
+	b := NewBuilder("v2+x")
+	for i := range 12 {
+		b.Pod(pod(fmt.Sprintf("old-%d", i), wrappedStatus, "app=/podinit/init"), yes)
+	}
+	current := pod("current", wrappedStatus, "app=/podinit/init")
+	current.Labels[v1alpha1.VersionLabel] = "v2_x"
+	b.Pod(current, yes)
+	b.Pod(pod("two", `{"containers":{"a":{"action":"skipped","reason":"no-command"},"b":{"action":"skipped","reason":"no-command"}}}`, "a", "b"), yes)
+	b.Pod(pod("before", "", "app"), yes)
+	elsewhere := pod("other", "", "app")
+	elsewhere.Namespace, elsewhere.Labels = "team", map[string]string{v1alpha1.Inject: "enabled"}
+	b.Pod(elsewhere, no)
+	b.Namespace("shop", "enabled")
+	b.Namespace("empty", "enabled")
+	b.Namespace("team", "")
+	b.Namespace("not-shown", "")
+	r := b.Report(t.Context(), func(context.Context, string) ([]string, error) { return nil, errors.New("nobody asks") })
+	r.NotRead = []string{"Something."}
+	noCommand := reason.Of(v1alpha1.ReasonNoCommand)
+	want := `NAMESPACE   INJECT    PODS   WRAPPED   PARTLY   LEFT ALONE   NO STATUS   OUTDATED   DRIFTED
+empty       enabled   0      0         0        0            0           0          0
+shop        enabled   15     13        0        1            1           12         0
+team        -         1      0         0        0            1           0          0
+TOTAL       -         16     13        0        1            2           12         0
+
+Left alone or ignored, and why
+  no-command (2 containers in 1 pod): ` + noCommand.Because + `
+    → ` + noCommand.Remedy + `
+    shop/two
+
+Without a status
+  2 pods: made before they were opted in, or while the webhook was away
+    → Make them anew, such as with kubectl rollout restart; if new ones have none either: podinit check.
+    shop/before, team/other
+
+Versions of the init
+  v1: 12 pods, outdated: the webhook has v2_x
+    shop/old-0, shop/old-1, shop/old-2, shop/old-3, shop/old-4, shop/old-5, shop/old-6, shop/old-7, shop/old-8, shop/old-9 and 2 more
+  v2_x: 1 pod
+    shop/current
+    → They get the new one when they are made anew, such as with kubectl rollout restart.
+
+Not read
+  Something.
+`
+	var out bytes.Buffer
+	if err := r.print(&out, false, true); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	out.Reset()
+	if err := (Report{}).print(&out, false, false); err != nil || !strings.HasPrefix(out.String(), "Nothing here has opted in.") {
+		t.Errorf("of nothing: %q, %v", out.String(), err)
+	}
+}
+
+// TestCollect: namespaces of podinit and of the cluster itself do not count, whatever their labels say.
+func TestCollect(t *testing.T) {
+	namespace := func(name, label string) *corev1.Namespace {
+		return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{v1alpha1.Inject: label}}}
+	}
+	system := pod("system", "", "app")
+	system.Namespace = "kube-system"
+	client := fake.NewClientset(namespace("shop", "enabled"), namespace("kube-system", "enabled"), pod("a", "", "app"), pod("b", wrappedStatus, "app=/podinit/init"), system)
+	r, err := collect(t.Context(), client, "", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Namespace{{Name: "shop", OptedIn: "enabled", Counts: Counts{Pods: 2, Wrapped: 1, WithoutStatus: 1}}}
+	if diff := cmp.Diff(want, r.Namespaces); diff != "" || len(r.NotRead) != 1 {
+		t.Errorf("not read: %v; (-want +got):\n%s", r.NotRead, diff)
+	}
+	r, err = collect(t.Context(), client, "shop", "v2", nil)
+	if diff := cmp.Diff(1, r.Totals.Outdated); err != nil || diff != "" || len(r.NotRead) != 0 {
+		t.Errorf("error %v, not read: %v; outdated (-want +got):\n%s", err, r.NotRead, diff)
+	}
+}
