@@ -96,7 +96,7 @@ func (l *live) mayMakeCertificates(t *testing.T, want bool) {
 	t.Helper()
 	for _, right := range [][]string{ // verb, group, resource, name, namespace
 		{"update", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "zz-podinit", ""},
-		{"watch", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "", ""},
+		{"watch", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "zz-podinit", ""},
 		{"update", "", "secrets", "podinit-webhook-certificate", system},
 		{"list", "", "secrets", "", system},
 	} {
