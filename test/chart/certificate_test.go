@@ -84,8 +84,8 @@ func TestCertificates(t *testing.T) {
 		l.wraps(t, namespace)
 	})
 
-	t.Run("self-managed again", func(t *testing.T) {
-		r.upgrade(t, "--set=certificate.mode=self-managed")
+	t.Run("back to the first", func(t *testing.T) {
+		r.do(t, "rollback", "podinit", "1")
 		l.wraps(t, namespace)
 		l.mayMakeCertificates(t, true)
 	})
@@ -96,7 +96,7 @@ func (l *live) mayMakeCertificates(t *testing.T, want bool) {
 	t.Helper()
 	for _, right := range [][]string{ // verb, group, resource, name, namespace
 		{"update", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "zz-podinit", ""},
-		{"watch", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "", ""},
+		{"watch", "admissionregistration.k8s.io", "mutatingwebhookconfigurations", "zz-podinit", ""},
 		{"update", "", "secrets", "podinit-webhook-certificate", system},
 		{"list", "", "secrets", "", system},
 	} {

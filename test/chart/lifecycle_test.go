@@ -12,8 +12,8 @@ import (
 )
 
 // TestLifecycle is what a platform team goes through with each Helm: it takes over what kubectl has installed from
-// config/, upgrades it with another CustomResourceDefinition, rolls back, uninstalls, and installs again, with pods being
-// created all the time.
+// config/, upgrades it with another CustomResourceDefinition and other values, uninstalls, and installs again, with pods
+// being created meanwhile.
 func TestLifecycle(t *testing.T) {
 	l := open(t)
 	for _, helm := range helms {
@@ -29,17 +29,17 @@ func TestLifecycle(t *testing.T) {
 			if out, err := runHelm(t, helm, append([]string{"install", "podinit", chart, "--namespace", system}, l.values...)...); err == nil || !strings.Contains(out, "cannot be imported") {
 				t.Fatalf("without --take-ownership: error %v: %s", err, out)
 			}
-			var force []string
-			if helm == "helm4" { // which applies on the server: kubectl has a say in these objects, too
-				force = []string{"--force-conflicts"}
+			takeOver := []string{"--take-ownership"}
+			if helm == "helm4" { // docs/install.md
+				takeOver = append(takeOver, "--server-side=false")
 			}
-			l.during(t, "take-over", namespace, true, func() { r.install(t, append(force, "--take-ownership")...) })
+			l.during(t, "take-over", namespace, true, func() { r.install(t, takeOver...) })
 			l.wraps(t, namespace)
 
 			later := r
 			later.chart = withAnotherColumn(t)
 			l.during(t, "upgrade", namespace, true, func() {
-				later.upgrade(t, append(force, "--set=verbosity=1,prepull.enabled=true,webhook.timeoutSeconds=7")...)
+				later.upgrade(t, "--set=metrics.port=9080,prepull.enabled=true,webhook.timeoutSeconds=7,webhook.failurePolicy=Fail,webhook.excludedNamespaces={default}")
 			})
 			if got := l.kubectl(t, "get", "initprofiles"); !strings.Contains(got, "COLUMN OF THE TEST") || !strings.Contains(got, "jvm") {
 				t.Errorf("after the upgrade the CustomResourceDefinition is the one before, or profiles are lost:\n%s", got)
@@ -52,14 +52,6 @@ func TestLifecycle(t *testing.T) {
 			}
 			l.wraps(t, namespace)
 
-			l.during(t, "rollback", namespace, true, func() { r.do(t, append([]string{"rollback", "podinit", "1"}, force...)...) })
-			if _, err := l.client.AppsV1().DaemonSets(system).Get(t.Context(), "podinit-prepull", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-				t.Errorf("prepull after the rollback: error %v, want none to be found", err)
-			}
-			l.wraps(t, namespace)
-
-			r.upgrade(t, append(force, "--set=webhook.failurePolicy=Fail,webhook.excludedNamespaces={default}")...)
-			l.wraps(t, namespace)
 			if helm == "helm4" { // one is enough: both make the same
 				l.failsClosed(t, namespace)
 			}

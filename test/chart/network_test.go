@@ -34,7 +34,7 @@ func TestHostNetwork(t *testing.T) {
 // TestValidated has the apiserver look at what every variant of values makes, without making it.
 func TestValidated(t *testing.T) {
 	l := open(t)
-	l.kubectl(t, "apply", "--server-side", "-f", filepath.Join(root, "config/manager/namespace.yaml"))
+	l.empty(t)
 	l.kubectl(t, "apply", "--server-side", "-f", *programsFlag+"/crds")
 	for name, v := range variants() {
 		t.Run(name, func(t *testing.T) {
