@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 
 VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo v0.0.0-$$(git describe --always --abbrev=12 --dirty 2>/dev/null || echo unknown))
 ARCH    ?= $(shell go env GOARCH)
-ARCHITECTURES := amd64 arm64 arm ppc64le s390x riscv64
+ARCHITECTURES ?= amd64 arm64 arm ppc64le s390x riscv64
 KUBECTL ?= kubectl
 
 # Where images live: make images tags them $(IMAGE_REPOSITORY)/{init,webhook}:$(IMAGE_TAG).
@@ -20,7 +20,7 @@ WEBHOOK_IMAGE    ?= $(IMAGE_REPOSITORY)/webhook:$(IMAGE_TAG)
 
 BIN         := bin
 CLUSTER_BIN := $(BIN)/cluster
-CLUSTER     := $(CLUSTER_BIN)/podinit-cluster
+TEST_CLUSTER := $(CLUSTER_BIN)/podinit-cluster
 VERSION_X   := -X github.com/podinit/podinit/internal/version.Version=$(VERSION)
 
 # Every program is static, for the oldest processor of its architecture, and the same whoever builds it where.
@@ -39,11 +39,14 @@ help: ## list the targets
 ## Build
 
 .PHONY: build
-build: ## build the init, the webhook and the CLI into bin/linux/$(ARCH), and the host's own CLI into bin
-	GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -buildmode=exe -ldflags "-s -w -E main.entry $(VERSION_X)" -o $(BIN)/linux/$(ARCH)/init ./initbin
-	GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -ldflags "-s -w $(VERSION_X)" -o $(BIN)/linux/$(ARCH)/podinit-webhook ./cmd/podinit-webhook
+build: build-images ## build the init, the webhook and the CLI into bin/linux/$(ARCH), and the host's own CLI into bin
 	GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -ldflags "-s -w $(VERSION_X)" -o $(BIN)/linux/$(ARCH)/podinit ./cmd/podinit
 	$(GO_BUILD) -ldflags "-s -w $(VERSION_X)" -o $(BIN)/podinit ./cmd/podinit
+
+.PHONY: build-images
+build-images:
+	GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -buildmode=exe -ldflags "-s -w -E main.entry $(VERSION_X)" -o $(BIN)/linux/$(ARCH)/init ./initbin
+	GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -ldflags "-s -w $(VERSION_X)" -o $(BIN)/linux/$(ARCH)/podinit-webhook ./cmd/podinit-webhook
 
 # A Docker client without an engine is no use, so the engine is asked.
 IMAGE_BUILDER = $$(if docker info >/dev/null 2>&1; then echo docker; elif command -v buildah >/dev/null; then echo buildah; \
@@ -56,18 +59,33 @@ images: build ## build the container images with docker or buildah, and archives
 		if [ $$target = init ]; then image=$(INIT_IMAGE); else image=$(WEBHOOK_IMAGE); fi; \
 		archive=$(BIN)/images/$(ARCH)/$$target.tar; rm -f $$archive; \
 		if [ $$builder = docker ]; then \
-			docker build --quiet --platform linux/$(ARCH) --build-arg TARGETARCH=$(ARCH) --target $$target --tag $$image . >/dev/null; \
+			docker build --quiet --platform linux/$(ARCH) --build-arg TARGETARCH=$(ARCH) --build-arg VERSION=$(VERSION) --target $$target --tag $$image . >/dev/null; \
 			docker save --output $$archive $$image; \
 		else \
-			buildah bud --quiet --isolation chroot --platform linux/$(ARCH) --build-arg TARGETARCH=$(ARCH) --target $$target --tag $$image . >/dev/null; \
+			buildah bud --quiet --isolation chroot --platform linux/$(ARCH) --build-arg TARGETARCH=$(ARCH) --build-arg VERSION=$(VERSION) --target $$target --tag $$image . >/dev/null; \
 			buildah push --quiet $$image docker-archive:$$archive:$$image; \
 		fi; \
 		echo "$$image ($$archive)"; \
 	done
 
+# The images for all architectures are put together without an engine (release/image), the same whoever makes them.
+# INSECURE=yes is for a registry that is reached by plain HTTP.
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
+INSECURE ?=
+RELEASE := go run ./release
+RELEASE_IMAGES = -version $(VERSION) -architectures "$(ARCHITECTURES)" -repository $(IMAGE_REPOSITORY) -tag $(IMAGE_TAG) $(if $(INSECURE),-plain-http)
+
+.PHONY: build-all
+build-all:
+	@for arch in $(ARCHITECTURES); do echo "building for $$arch ..."; $(MAKE) --silent build-images ARCH=$$arch; done
+
 .PHONY: images-all
-images-all: ## images for every Linux architecture that Kubernetes runs on
-	@for arch in $(ARCHITECTURES); do $(MAKE) images ARCH=$$arch IMAGE_TAG=$(IMAGE_TAG)-$$arch; done
+images-all: build-all ## archives of both images in bin/images, each for all $(ARCHITECTURES) in one index
+	@$(RELEASE) images $(RELEASE_IMAGES) -output $(BIN)/images
+
+.PHONY: push
+push: build-all ## push both images, for all $(ARCHITECTURES), to IMAGE_REPOSITORY with your "docker login"
+	@$(RELEASE) push $(RELEASE_IMAGES)
 
 .PHONY: clean
 clean: ## remove bin/, the programs of the test cluster too
@@ -99,6 +117,8 @@ usual/etcd                    := 1 minute
 usual/containerd              := 1 to 3 minutes
 usual/containerd-shim-runc-v2 := half a minute
 usual/registry                := 1 minute
+usual/helm3                   := 1 to 2 minutes
+usual/helm4                   := 2 to 4 minutes
 
 KUBERNETES_VERSION := $(shell awk '$$1 == "k8s.io/kubernetes" {print $$2}' test/cluster/build/kubernetes/go.mod)
 KUBERNETES_X := k8s.io/component-base/version
@@ -110,26 +130,38 @@ KUBERNETES_PROGRAMS := kube-apiserver kube-controller-manager kube-scheduler kub
 CONTAINERD_PROGRAMS := containerd containerd-shim-runc-v2
 CLUSTER_PROGRAMS := $(addprefix $(CLUSTER_BIN)/,$(KUBERNETES_PROGRAMS) etcd $(CONTAINERD_PROGRAMS) registry)
 
-# $(call build-pinned,module directory,package,flags)
+# $(call build-pinned,module directory below test,package,flags)
 define build-pinned
-	@mkdir -p $(CLUSTER_BIN); echo "building $(@F) for the test cluster (the first time $(usual/$(@F)), later seconds) ..."; began=$$SECONDS; \
-	output=$(abspath $@); cd test/cluster/build/$(1); $(GO_BUILD) -o $$output $(3) $(2); echo "  $(@F) built in $$((SECONDS-began)) s"
+	@mkdir -p $(@D); echo "building $(@F) for the tests (the first time $(usual/$(@F)), later seconds) ..."; began=$$SECONDS; \
+	output=$(abspath $@); cd test/$(1); $(GO_BUILD) -o $$output $(3) $(2); echo "  $(@F) built in $$((SECONDS-began)) s"
 endef
 
 $(addprefix $(CLUSTER_BIN)/,$(KUBERNETES_PROGRAMS)): test/cluster/build/kubernetes/go.mod
-	$(call build-pinned,kubernetes,k8s.io/kubernetes/cmd/$(@F),-ldflags "-s -w $(KUBERNETES_LDFLAGS)")
+	$(call build-pinned,cluster/build/kubernetes,k8s.io/kubernetes/cmd/$(@F),-ldflags "-s -w $(KUBERNETES_LDFLAGS)")
 $(CLUSTER_BIN)/etcd: test/cluster/build/kubernetes/go.mod
-	$(call build-pinned,kubernetes,go.etcd.io/etcd/server/v3,-ldflags "-s -w")
+	$(call build-pinned,cluster/build/kubernetes,go.etcd.io/etcd/server/v3,-ldflags "-s -w")
 $(addprefix $(CLUSTER_BIN)/,$(CONTAINERD_PROGRAMS)): test/cluster/build/containerd/go.mod
-	$(call build-pinned,containerd,github.com/containerd/containerd/v2/cmd/$(@F),-ldflags "-s -w" -tags no_btrfs$(comma)no_devmapper$(comma)no_zfs)
+	$(call build-pinned,cluster/build/containerd,github.com/containerd/containerd/v2/cmd/$(@F),-ldflags "-s -w" -tags no_btrfs$(comma)no_devmapper$(comma)no_zfs)
 $(CLUSTER_BIN)/registry: test/cluster/build/registry/go.mod
-	$(call build-pinned,registry,github.com/distribution/distribution/v3/cmd/registry,-ldflags "-s -w")
+	$(call build-pinned,cluster/build/registry,github.com/distribution/distribution/v3/cmd/registry,-ldflags "-s -w")
 comma := ,
 
 .PHONY: cluster-programs
 cluster-programs: $(CLUSTER_PROGRAMS) ## build what the test cluster runs (5 to 15 minutes the first time)
 	@$(GO_BUILD) -ldflags "-s -w" -o $(CLUSTER_BIN)/pause ./test/cluster/pause
-	@$(GO_BUILD) -o $(CLUSTER) ./test/cluster/cmd/podinit-cluster
+	@$(GO_BUILD) -o $(TEST_CLUSTER) ./test/cluster/cmd/podinit-cluster
+
+## Helm, both of its versions that are in use, from Go modules (test/chart)
+
+HELM_PROGRAMS := $(BIN)/helm/helm3 $(BIN)/helm/helm4
+# Helm 3 takes itself for one of Kubernetes 1.20 unless it is told otherwise.
+helm3_LDFLAGS := -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=$(word 2,$(subst ., ,$(KUBERNETES_VERSION)))
+
+$(HELM_PROGRAMS): $(BIN)/helm/helm%: test/chart/build/helm%/go.mod
+	$(call build-pinned,chart/build/$(@F),helm.sh/helm/v$*/cmd/helm,-ldflags "-s -w $($(@F)_LDFLAGS)")
+
+.PHONY: helm-programs
+helm-programs: $(HELM_PROGRAMS) ## build Helm 3 and 4 into bin/helm (2 to 6 minutes the first time)
 
 # Each folder that needs programs of the distribution lists Debian's packages; gcc is for the race detector.
 CLUSTER_PACKAGES = $(shell sed 's/\#.*//' test/cluster/packages.txt)
@@ -160,29 +192,42 @@ deps: ## install what the tests need from the distribution (Debian and Ubuntu, a
 
 .PHONY: cluster-up
 cluster-up: cluster-deps cluster-programs ## start the test cluster (root)
-	@$(CLUSTER) up $(CLUSTER_BIN)
+	@$(TEST_CLUSTER) up $(CLUSTER_BIN)
 
 .PHONY: cluster-down
 cluster-down: ## stop the test cluster and remove what it left
-	@if [ -x $(CLUSTER) ]; then $(CLUSTER) down; else echo "the test cluster was never built here"; fi
+	@if [ -x $(TEST_CLUSTER) ]; then $(TEST_CLUSTER) down; else echo "the test cluster was never built here"; fi
 
 # What "make deploy" is for the test cluster: images through its registry, by digest.
 .PHONY: cluster-deploy
 cluster-deploy: images
-	@init=$$($(CLUSTER) push $(BIN)/images/$(ARCH)/init.tar podinit/init); webhook=$$($(CLUSTER) push $(BIN)/images/$(ARCH)/webhook.tar podinit/webhook); \
-	KUBECONFIG=$$($(CLUSTER) kubeconfig) $(MAKE) deploy KUBECTL=$(abspath $(CLUSTER_BIN)/kubectl) INIT_IMAGE=$$init WEBHOOK_IMAGE=$$webhook
+	@init=$$($(TEST_CLUSTER) push $(BIN)/images/$(ARCH)/init.tar podinit/init); webhook=$$($(TEST_CLUSTER) push $(BIN)/images/$(ARCH)/webhook.tar podinit/webhook); \
+	KUBECONFIG=$$($(TEST_CLUSTER) kubeconfig) $(MAKE) deploy KUBECTL=$(abspath $(CLUSTER_BIN)/kubectl) INIT_IMAGE=$$init WEBHOOK_IMAGE=$$webhook
+
+# CLUSTER is the test cluster, or "current": the one that kubectl talks to. What that needs, test/demo/current.sh says.
+CLUSTER ?= test
 
 .PHONY: demo
-demo: cluster-up cluster-deploy ## the same troubled pods without and with podinit, side by side, on a real cluster
-	@go run ./test/demo -kubeconfig $$($(CLUSTER) kubeconfig) -registry $$($(CLUSTER) registry)
-	@echo; echo "The cluster is still up. 'make cluster-down' stops it; to look around first:"; $(CLUSTER) status
+ifeq ($(CLUSTER),test)
+demo: cluster-up cluster-deploy ## the same troubled pods without and with podinit, side by side, on a real cluster (CLUSTER=current: on yours)
+	@go run ./test/demo -kubeconfig $$($(TEST_CLUSTER) kubeconfig) -push $$($(TEST_CLUSTER) registry)/podinit-demo:latest -plain-http
+	@echo; echo "The cluster is still up. 'make cluster-down' stops it; to look around first:"; $(TEST_CLUSTER) status
+else ifeq ($(CLUSTER),current)
+demo:
+	@KUBECTL="$(KUBECTL)" IMAGE_REPOSITORY="$(if $(filter file,$(origin IMAGE_REPOSITORY)),,$(IMAGE_REPOSITORY))" \
+		INIT_IMAGE="$(if $(filter file,$(origin INIT_IMAGE)),,$(INIT_IMAGE))" WEBHOOK_IMAGE="$(if $(filter file,$(origin WEBHOOK_IMAGE)),,$(WEBHOOK_IMAGE))" \
+		DEMO_IMAGE="$(DEMO_IMAGE)" INSTALL="$(INSTALL)" INSECURE="$(INSECURE)" test/demo/current.sh
+else
+demo:
+	@echo "CLUSTER=$(CLUSTER): want 'test' (the default) or 'current', the cluster that kubectl talks to" >&2; exit 2
+endif
 
 ## Test
 
-GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(e2e|check|cluster|image|conformance)(/.*)?)$$')
+GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(chart|check|cluster|conformance|docs/run|e2e|image|observe|operate|release)(/.*)?)$$')
 
 .PHONY: test
-test: deps lint test-race test-init test-conformance test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real thing
+test: deps lint licences test-race test-observe test-init test-conformance test-release test-cluster test-e2e ## everything that CI runs: unit tests with -race, then the suites on the real thing
 
 .PHONY: test-unit
 test-unit: ## the tests that need nothing but Go, in seconds
@@ -192,19 +237,29 @@ test-unit: ## the tests that need nothing but Go, in seconds
 test-race:
 	CGO_ENABLED=1 go test -race $(GO_UNIT) ./test/image
 
+.PHONY: test-observe
+test-observe: deps ## the alerts with promtool, and the metrics that alerts and dashboard name
+	go -C test/observe/promql vet .
+	go test -count=1 ./test/observe
+
 .PHONY: test-init
 test-init: deps ## the init's own tests, in PID namespaces of their own, on every architecture (root)
 	go test -count=1 ./initbin
 
+.PHONY: test-release
+test-release: deps ## two releases of the work tree, are they the same byte for byte, and does what is in them work (root)
+	go test -count=1 -timeout 60m ./test/release -args $(RELEASE_SIZE)
+
 # Sizes. As they stand here they are those for CI; test-long has the ones that the product promises.
 CONFORMANCE_SIZE ?=
+RELEASE_SIZE ?=
 GENERATED_PODS ?= 300
 
 .PHONY: test-long
 test-long: deps build ## the same with storms of full size and 300,000 generated pods, and the peers as they are (two hours)
 	go test -count=1 -timeout 120m ./internal/inject -run Properties -pods=300000
 	go test -count=1 -timeout 60m -tags peers -run TestPeers ./test/conformance
-	@$(MAKE) test CONFORMANCE_SIZE=-long GENERATED_PODS=3000
+	@$(MAKE) test CONFORMANCE_SIZE=-long GENERATED_PODS=3000 RELEASE_SIZE='-cold -architectures "$(ARCHITECTURES)" -platforms "$(PLATFORMS)"'
 
 .PHONY: test-conformance
 test-conformance: deps build ## the init through every behaviour, in PID namespaces of its own (root)
@@ -220,10 +275,16 @@ test-cluster: cluster-deps cluster-programs ## the test cluster itself: up, cras
 
 .PHONY: test-e2e
 test-e2e: cluster-up cluster-deploy ## the suites on the real cluster (root)
-	go run ./test/demo -kubeconfig $$($(CLUSTER) kubeconfig) -registry $$($(CLUSTER) registry)
+	go run ./test/demo -kubeconfig $$($(TEST_CLUSTER) kubeconfig) -push $$($(TEST_CLUSTER) registry)/podinit-demo:latest -plain-http
 	go test -count=1 -timeout 30m -v ./test/e2e -args -generated $(GENERATED_PODS)
+	go test -count=1 -timeout 10m -v ./test/docs/run
 	$(TEST_CHECK)
 	@$(MAKE) cluster-down
+
+.PHONY: test-docs
+test-docs: cluster-up cluster-deploy ## every command of the documentation, on the real cluster (root)
+	go test -count=1 ./test/docs
+	go test -count=1 -timeout 10m -v ./test/docs/run
 
 TEST_CHECK = go test -count=1 -timeout 10m -v ./test/check -args -deployed $(abspath $(BIN)/deploy)
 
@@ -231,16 +292,23 @@ TEST_CHECK = go test -count=1 -timeout 10m -v ./test/check -args -deployed $(abs
 test-check: cluster-up cluster-deploy ## podinit check finds what is wrong with broken installations, on the real cluster (root)
 	$(TEST_CHECK)
 
+.PHONY: test-chart
+test-chart: helm-programs $(CLUSTER_BIN)/kubectl ## the Helm chart: does it make what config/ makes, and are its values checked
+	go test -count=1 ./test/chart -args -helm $(abspath $(BIN)/helm) -kubectl $(abspath $(CLUSTER_BIN)/kubectl)
+
 # controller-gen is pinned in a module of its own. $(call generate,directory) writes what is generated below a directory.
 CONTROLLER_GEN := go tool -modfile=api/generate/go.mod controller-gen
 define generate
-	mkdir -p $(1)/api/v1alpha1 $(1)/config/crd $(1)/docs
+	mkdir -p $(1)/api/v1alpha1 $(1)/config/crd $(1)/docs/reference
 	$(CONTROLLER_GEN) object crd paths=./api/... output:object:dir=$(1)/api/v1alpha1 output:crd:dir=$(1)/config/crd
 	go run ./internal/reason/document >$(1)/docs/reasons.md
+	go run ./internal/reference/document $(1)/docs/reference
+	mkdir -p $(1)/charts/podinit/files
+	cp $(1)/config/crd/podinit.dev_initprofiles.yaml config/webhook/mutating_webhook.yaml $(1)/charts/podinit/files
 endef
 
 .PHONY: generate
-generate: ## write the CustomResourceDefinition, deep copies and docs/reasons.md from the source
+generate: ## write the CustomResourceDefinition, deep copies, docs/reasons.md, docs/reference and the chart's copies from the source
 	@$(call generate,.)
 
 .PHONY: verify
@@ -255,7 +323,39 @@ bench: deps build ## measure the init beside tini, dumb-init and catatonit, admi
 	go run ./test/bench/admission
 	go run ./test/bench/lookup
 
+.PHONY: licences
+licences: ## is all that the programs link under a licence that may be shipped?
+	@$(RELEASE) licences $(RELEASE_IMAGES) -platforms "$(PLATFORMS)"
+
+VULN_DB ?= https://vuln.go.dev
+
+.PHONY: vuln
+vuln: ## known vulnerabilities in what is linked, from the database at VULN_DB
+	@go tool -modfile=test/vuln/go.mod govulncheck -db $(VULN_DB) ./... || { code=$$?; [ $$code = 3 ] || \
+		echo "govulncheck did not get as far as an answer. It needs its database, $(VULN_DB); a copy does, too: make vuln VULN_DB=file:///path" >&2; exit $$code; }
+
+# golangci-lint is pinned in a module of its own, too: its own dependencies are many. It takes minutes to build, once.
+LINTER := $(BIN)/golangci-lint
+$(LINTER): test/lint/go.mod
+	@mkdir -p $(BIN); echo "building golangci-lint (once, 2 to 4 minutes) ..."; cd test/lint && \
+		$(GO_BUILD) -ldflags "-s -w" -o $(abspath $@) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
 .PHONY: lint
-lint: verify ## gofmt, go vet and make verify
+lint: verify $(LINTER) ## gofmt, go vet, golangci-lint and make verify
 	@bad=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$bad" ] || { echo "run gofmt -w on:"; echo "$$bad"; exit 1; }
 	go vet ./...
+	$(LINTER) run ./...
+
+## Release
+
+# What the CLI is built for.
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+.PHONY: release
+release: build-all ## make everything that is shipped, in dist/ (VERSION=v1.2.3); then "make push VERSION=v1.2.3" for the images
+	@for platform in $(PLATFORMS); do \
+		export GOOS=$${platform%/*} GOARCH=$${platform#*/}; echo "building podinit for $$platform ..."; \
+		suffix=; if [ $$GOOS = windows ]; then suffix=.exe; fi; \
+		$(GO_BUILD) -ldflags "-s -w $(VERSION_X)" -o $(BIN)/$$platform/podinit$$suffix ./cmd/podinit; \
+	done
+	@$(RELEASE) dist $(RELEASE_IMAGES) -platforms "$(PLATFORMS)" -output dist

@@ -61,6 +61,16 @@ func TestArchitectures(t *testing.T) {
 				t.Errorf("exit code %d, want 127: %s", c.ProcessState.ExitCode(), c.output)
 			}
 
+			// Of an image's platforms it takes its own, and of 32-bit ARM the newest that it can run.
+			platforms := []string{"--platform=linux/arm/v6:2", "echo", "arm v6"}
+			for _, a := range architectures(t) {
+				name := strings.Replace(a+":2", "arm:", "arm/v7:", 1)
+				platforms = append(platforms, "--platform=linux/"+name, "echo", a)
+			}
+			if c := run(append(platforms, "--", "argument")...); c.run() != 0 || c.output.String() != arch+" argument\n" {
+				t.Errorf("of several platforms it runs %q (code %d)", c.output, c.ProcessState.ExitCode())
+			}
+
 			// The arguments, the environment, an orphan, /proc, SIGTERM through a shell, its trap, the code.
 			c := run("--grace=20s", "--", "sh", "-c", `echo "$0 $MARK"; (sh -c "echo orphan" &); `+trapper("child", "TERM", "USR1")+"; true", "zero")
 			c.Env = append(c.Env, "MARK=mark")

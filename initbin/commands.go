@@ -1,6 +1,8 @@
 package main
 
 import (
+	"syscall"
+
 	"github.com/podinit/podinit/initbin/kernel"
 	"github.com/podinit/podinit/internal/version"
 )
@@ -31,6 +33,22 @@ func runCommand(block *kernel.Block, name string) {
 	case "help":
 		write(1, help)
 		kernel.Exit(0)
+	case "pause":
+		pause()
+	}
+}
+
+// pause waits for a signal that asks it to end: the image holds no other program that could keep it on a node.
+func pause() {
+	for {
+		info, errno := kernel.NextSignal(-1)
+		switch {
+		case errno == 0 && (info.Signal == uint8(syscall.SIGTERM) || info.Signal == uint8(syscall.SIGINT)):
+			kernel.Exit(0)
+		case errno != 0 && errno != syscall.EINTR:
+			sayCannotWait(errno)
+			kernel.Exit(exitCannotRun)
+		}
 	}
 }
 
@@ -85,6 +103,7 @@ and exits as the program does.
 
 usage: init [flags] [--] program [argument...]
        init copy FILE            install this very binary as FILE, whole or not at all
+       init pause                wait for SIGTERM: keeps the image on a node
        init version | help
 
 Ending
@@ -101,6 +120,7 @@ Signals
   -r, --rewrite=TERM:QUIT        turn one signal into another, or drop it (TERM:0); may be repeated
   -p SIGNAL                      a signal for the init itself when its parent dies
 Programs
+  --platform=linux/arm64:2 a b   on that platform, the program begins with these 2 words; may be repeated, ends with --
   --procfile=FILE                start the programs of a Procfile beside the main process
 Talking
   -v                             say what happens, each signal too; -vv: also each orphan

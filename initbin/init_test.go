@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -45,6 +46,12 @@ func TestExitCodes(t *testing.T) {
 		"a program named check": {[]string{"check"}, 127, "podinit: cannot run \"check\": not found in PATH; check the container's command and image\n"},
 		"a program named help":  {[]string{"help", "me"}, 127, "podinit: cannot run \"help\": not found in PATH; check the container's command and image\n"},
 		"a relative message":    {[]string{"--termination-message=log", "true"}, 1, "podinit: --termination-message: \"log\" is not an absolute path\n"},
+		"a platform":            {onPlatform(2, "printf", "%s-", "--", "a", "--"), 0, "a----"},
+		"of no words":           {onPlatform(0, "--", "echo", "a"), 0, "a\n"},
+		"not enough words":      {[]string{"--platform=linux/amd64:2", "echo"}, 1, "podinit: --platform=linux/amd64:2: its words are missing: fewer follow than it says\n"},
+		"another's platform":    {[]string{"--platform=linux/sparc64:1", "echo", "--", "a"}, 127, "podinit: --platform: none is for linux/" + runtime.GOARCH + ", which this is; create the pod again, as the cluster has a new architecture, or give it a command\n"},
+		"another's stop signal": {[]string{"--platform=linux/sparc64:0:SIGQUIT", "--", "echo", "a"}, 0, "a\n"},
+		"nothing but platforms": {onPlatform(0, "--"), 1, "podinit: init: no program to run; usage: init [flags] -- program [argument...]\n"},
 		"a program named copy":  {[]string{"--", "copy"}, 127, "podinit: cannot run \"copy\": not found in PATH; check the container's command and image\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -96,6 +103,20 @@ func TestPATH(t *testing.T) {
 	}
 }
 
+// onPlatform is a command line with a word for another platform, and so many of these for this one.
+func onPlatform(own int, words ...string) []string {
+	return append([]string{"--platform=linux/sparc64:1", "false", "--platform=linux/" + runtime.GOARCH + ":" + strconv.Itoa(own)}, words...)
+}
+
+// The stop signal of a platform is that of its program.
+func TestPlatformStopSignal(t *testing.T) {
+	c := newContainer(t, "--stop-signal=SIGHUP", "--platform=linux/"+runtime.GOARCH+":1:SIGUSR1", "bash", "--", "-c",
+		straggler+"trap 'exit 7' USR1; "+await1+"echo up; "+forever).start().waitFor("up\n")
+	if code := c.signal(syscall.SIGUSR1).wait(); code != 7 || !strings.Contains(c.output.String(), "finished\n") {
+		t.Errorf("code %d, want 7, after the rest has finished:\n%s", code, c.output)
+	}
+}
+
 func TestForwardsSignals(t *testing.T) {
 	// Every signal a shell can trap, but KILL, STOP, CHLD and libc's 32 and 33.
 	trap := `for s in 1 2 3 6 10 12 13 14 15 16 18 20 21 22 23 24 25 26 27 28 29 30 31 34 37 63 64 4 5 7 8 11; do
@@ -130,6 +151,18 @@ func signalsAreKept(pid int) bool {
 	text := string(status)
 	return strings.HasPrefix(text, "Name:\tinit\n") &&
 		(strings.Contains(text, "State:\tS") || strings.Contains(text, "SigBlk:\tfffffffffffbfeff\n"))
+}
+
+// TestPause is what keeps the image on a node: nothing but the signals that ask for its end end it.
+func TestPause(t *testing.T) {
+	for _, end := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		c := newContainer(t, "pause").start()
+		c.eventually("the init waits", func() bool { return signalsAreKept(c.Process.Pid) })
+		c.signal(syscall.SIGUSR1).waitUntilTaken(syscall.SIGUSR1)
+		if code := c.signal(end).wait(); code != 0 || c.output.String() != "" {
+			t.Errorf("%v: exit code %d, want 0 and not a word: %s", end, code, c.output)
+		}
+	}
 }
 
 func TestReapsOrphans(t *testing.T) {
@@ -323,6 +356,7 @@ func TestTerminationMessage(t *testing.T) {
 		want      string
 	}{
 		"cannot start":               {[]string{"nope"}, "", "podinit: cannot run \"nope\": not found in PATH; check the container's command and image\n"},
+		"no platform":                {[]string{"--platform=linux/sparc64:1", "x", "--"}, "", "podinit: --platform: none is for linux/" + runtime.GOARCH + ", which this is; create the pod again, as the cluster has a new architecture, or give it a command\n"},
 		"a wrong flag":               {[]string{"--nonsense"}, "", "podinit: --nonsense: no such flag; --help lists them, and a program of this name goes after --\n"},
 		"killed":                     {[]string{"sh", "-c", "kill -KILL $$"}, "", "podinit: \"sh\" was killed by SIGKILL\n"},
 		"nothing to say":             {[]string{"sh", "-c", "exit 3"}, "", ""},

@@ -6,6 +6,7 @@
 package main
 
 import (
+	"runtime" // for its constants alone
 	"syscall"
 
 	"github.com/podinit/podinit/initbin/kernel"
@@ -118,6 +119,10 @@ func readCommandLine(block *kernel.Block, name string) (o options.Options, progr
 		kernel.Exit(exitCannotRun)
 	}
 	o, n, problem := options.Parse(options.Named(name), words)
+	var chosen options.Choice
+	if !problem.Any() {
+		chosen, problem = options.Choose(words, n, machine())
+	}
 	memory.Unmap()
 	if problem.Any() {
 		refuse(o, problem)
@@ -140,10 +145,26 @@ func readCommandLine(block *kernel.Block, name string) (o options.Options, progr
 		}
 		o = o.Environ(name, entry)
 	}
-	if program = 1 + n; program >= block.Count() && o.Procfile == "" {
+	if chosen.Lost {
+		c := container{options: o}
+		c.reportNoPlatform()
+		kernel.Exit(exitNotFound)
+	}
+	if chosen.StopSignal != 0 {
+		o.StopSignal = chosen.StopSignal
+	}
+	// The platform's own words come right before the others, in place of the "--" and of what other platforms have.
+	program = 1 + chosen.Rest - chosen.Words
+	block.MoveArgs(1+chosen.First, program, chosen.Words)
+	if program >= block.Count() && o.Procfile == "" {
 		refuse(o, options.Problem{Flag: name, Want: "no program to run; usage: init [flags] -- program [argument...]"})
 	}
 	return o, program
+}
+
+// machine is what we run on.
+func machine() options.Machine {
+	return options.Machine{Architecture: runtime.GOARCH, ARM: kernel.ARM()}
 }
 
 func refuse(o options.Options, problem options.Problem) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"runtime" // for its constants alone
 	"syscall"
 
 	"github.com/podinit/podinit/initbin/kernel"
@@ -70,6 +71,13 @@ func (c *container) reportUsage(p options.Problem) {
 		l.Text("\"").Text(p.Word).Text("\" is not ")
 	}
 	c.reportAndSay(l.Text(p.Want))
+}
+
+//go:noinline
+func (c *container) reportNoPlatform() {
+	var l line.Line
+	c.reportAndSay(l.Text("podinit: --platform: none is for linux/").Text(runtime.GOARCH).
+		Text(", which this is; create the pod again, as the cluster has a new architecture, or give it a command"))
 }
 
 //go:noinline

@@ -1,9 +1,11 @@
 package webhook_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/google/cel-go/cel"
@@ -17,9 +19,10 @@ import (
 	"github.com/podinit/podinit/internal/inject"
 )
 
-// TestConfiguration asks for every combination of labels and annotations which of the two entries of the
-// MutatingWebhookConfiguration would send the pod. It is at most one, and none exactly where the core would leave the
-// pod alone for good: what decides in the apiserver and what decides here agree.
+// TestConfiguration asks for every combination of labels and annotations which of the entries of the
+// MutatingWebhookConfiguration would send the pod. It is one and its second chance, the latter not if the pod has been
+// answered for; and none exactly where the core would leave the pod alone for good: what decides in the apiserver and
+// what decides here agree.
 func TestConfiguration(t *testing.T) {
 	in, err := os.ReadFile("../config/webhook/mutating_webhook.yaml")
 	if err != nil {
@@ -40,7 +43,7 @@ func TestConfiguration(t *testing.T) {
 		for _, namespaceLabel := range values {
 			for _, label := range values {
 				for _, annotation := range values {
-					for _, other := range []string{"", "mirror", "windows", "linux", "annotated"} {
+					for _, other := range []string{"", "mirror", "windows", "linux", "annotated", "answered"} {
 						metadata, spec := map[string]any{"name": "p"}, map[string]any{"containers": []any{map[string]any{"name": "app"}}}
 						if label != "" {
 							metadata["labels"] = map[string]any{v1alpha1.Inject: label}
@@ -54,6 +57,8 @@ func TestConfiguration(t *testing.T) {
 							annotations["kubernetes.io/config.mirror"] = "x"
 						case "annotated":
 							annotations["a"] = "b"
+						case "answered":
+							annotations[v1alpha1.StatusAnnotation] = "{}"
 						case "windows", "linux":
 							spec["os"] = map[string]any{"name": other}
 						}
@@ -71,7 +76,16 @@ func TestConfiguration(t *testing.T) {
 							}
 						}
 						reason := reasonOf(t, namespace, namespaceLabel, pod)
-						if want := reason == ""; len(by) > 1 || want != (len(by) == 1) {
+						ok := false
+						switch {
+						case reason != "":
+							ok = len(by) == 0
+						case other == "answered":
+							ok = len(by) == 1 && !strings.HasPrefix(by[0], "again.")
+						default:
+							ok = len(by) == 2 && by[1] == "again."+by[0]
+						}
+						if !ok {
 							t.Errorf("%s: sent by %v; the core says %q", name, by, reason)
 						}
 					}
@@ -79,13 +93,17 @@ func TestConfiguration(t *testing.T) {
 			}
 		}
 	}
-	// One namespace of five; label and annotation that do not opt out (3 of 4 each), three kinds of other pods. The
-	// second entry wants one of them enabled (5 of those 9), in namespaces that say neither (2 of 4).
-	if diff := cmp.Diff(map[string]int{"namespace.podinit.dev": 9 * 3, "pod.podinit.dev": 5 * 3 * 2}, sent); diff != "" {
+	// One namespace of five; label and annotation that do not opt out (3 of 4 each), four kinds of other pods, one of them
+	// answered for. The second entry wants one of them enabled (5 of those 9), in namespaces that say neither (2 of 4).
+	if diff := cmp.Diff(map[string]int{
+		"namespace.podinit.dev": 9 * 4, "again.namespace.podinit.dev": 9 * 3, "pod.podinit.dev": 5 * 4 * 2, "again.pod.podinit.dev": 5 * 3 * 2,
+	}, sent); diff != "" {
 		t.Errorf("pods sent (-want +got):\n%s", diff)
 	}
 }
 
+// reasonOf is why the core leaves a pod alone. A pod that it does not has a status afterwards, or it would be asked about
+// twice.
 func reasonOf(t *testing.T, namespace, namespaceLabel string, object map[string]any) v1alpha1.Reason {
 	t.Helper()
 	raw, err := json.Marshal(object)
@@ -97,7 +115,16 @@ func reasonOf(t *testing.T, namespace, namespaceLabel string, object map[string]
 		t.Fatal(err)
 	}
 	config := inject.Config{ExcludedNamespaces: []string{"kube-system", "kube-public", "kube-node-lease", "podinit-system"}}
-	return inject.NewPlan(config, inject.Setting{Namespace: namespace, NamespaceInject: namespaceLabel}, pod).Reason
+	plan := inject.NewPlan(config, inject.Setting{Namespace: namespace, NamespaceInject: namespaceLabel}, pod)
+	patch, err := plan.Patch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	status := strings.ReplaceAll(v1alpha1.StatusAnnotation, "/", "~1")
+	if plan.Reason == "" && !bytes.Contains(patch, []byte(status)) && !bytes.Contains(patch, []byte(`"`+v1alpha1.StatusAnnotation+`":`)) {
+		t.Errorf("the answer for %s writes no status: %s", raw, patch)
+	}
+	return plan.Reason
 }
 
 // entry is one webhook of the configuration, evaluated as the apiserver does.

@@ -71,20 +71,20 @@ type Answer struct {
 	Containers []Container
 	// Ignored are the reasons for which wishes were ignored, for the metrics.
 	Ignored []string
-	// Lookups of images, for the metrics.
+	// Lookups of images, for the metrics and the log.
 	Lookups []LookedUp
 }
 
 // Container is one decision, for the metrics and the log.
 type Container struct {
 	// Name of the container; for the log alone.
-	Name string
+	Name string `json:"name"`
 	// Action is "wrapped" or "skipped".
-	Action string
+	Action string `json:"action"`
 	// Reason of a skipped container.
-	Reason string
+	Reason string `json:"reason,omitempty"`
 	// Source of a wrapped one's command.
-	Source string
+	Source string `json:"source,omitempty"`
 }
 
 // Mutator decides about Pods. Mutate may be called from many goroutines. It waits for nothing once ctx is done; what it
@@ -99,7 +99,8 @@ type Handler struct {
 	Mutator Mutator
 	// Metrics counts; required.
 	Metrics *Metrics
-	// Log gets what went wrong, and at verbosity 1 each request. No part of a Pod but its names is written to it.
+	// Log gets what went wrong, and at verbosity 1 one line for each request: what was decided about it, and what was
+	// looked up for that. No part of a Pod but its names is written to it, and no credential.
 	Log logr.Logger
 
 	// bodies is how many bytes of MaxBodies are taken.
@@ -161,7 +162,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer = Answer{Warnings: []string{"podinit: pod left alone: " + err.Error()}}
 		h.logOf(in).Error(err, "admitted a pod as it came", "outcome", outcome)
 	} else if h.Log.V(1).Enabled() {
-		h.logOf(in).V(1).Info("answered", "outcome", outcome, "dryRun", in.DryRun, "containers", answer.Containers, "ignored", answer.Ignored)
+		h.logOf(in).V(1).Info("answered", "outcome", outcome, "dryRun", in.DryRun, "containers", answer.Containers, "ignored", answer.Ignored,
+			"lookups", lookupLines(answer.Lookups), "seconds", time.Since(start).Seconds())
 	}
 	h.Metrics.observe(outcome, answer, time.Since(start))
 

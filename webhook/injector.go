@@ -35,7 +35,7 @@ func (i Injector) Plan(ctx context.Context, request Request) (*inject.Plan, []Lo
 	var lookups []LookedUp
 	if i.Images != nil && len(plan.Lookups) > 0 {
 		if setting.Images, lookups = i.lookUp(ctx, plan.Lookups); len(setting.Images) > 0 {
-			plan = inject.NewPlan(i.Config, setting, pod)
+			plan = plan.With(setting.Images)
 		}
 	}
 	return plan, lookups, nil

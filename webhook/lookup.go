@@ -21,13 +21,40 @@ const (
 	maxLookups = 8
 )
 
-// LookedUp is one lookup, for the metrics.
+// LookedUp is one lookup, for the metrics and the log.
 type LookedUp struct {
+	// Container that it was for; for the log alone.
+	Container string
 	// Outcome is where the image was found, or the reason why it was not.
 	Outcome string
 	Took    time.Duration
-	// Ignored is how many of the Pod's credentials could not be used.
-	Ignored int
+	// Failure says what was tried and what came of it; nil if the image was found. It holds no secret.
+	Failure error
+	// Ignored says which of the Pod's credentials could not be used, and why. They hold no secret.
+	Ignored []error
+}
+
+// lookupLine is a LookedUp in the log.
+type lookupLine struct {
+	Container string   `json:"container"`
+	Outcome   string   `json:"outcome"`
+	Seconds   float64  `json:"seconds"`
+	Failure   string   `json:"failure,omitempty"`
+	Ignored   []string `json:"ignored,omitempty"`
+}
+
+func lookupLines(lookups []LookedUp) []lookupLine {
+	lines := make([]lookupLine, len(lookups))
+	for i, l := range lookups {
+		lines[i] = lookupLine{Container: l.Container, Outcome: l.Outcome, Seconds: l.Took.Seconds()}
+		if l.Failure != nil {
+			lines[i].Failure = shorten(l.Failure.Error(), maxText)
+		}
+		for _, err := range l.Ignored {
+			lines[i].Ignored = append(lines[i].Ignored, shorten(err.Error(), maxText))
+		}
+	}
+	return lines
 }
 
 // lookUp finds the answers to a plan's questions, by the name of the container. Only what is nice to have and not known
@@ -35,6 +62,10 @@ type LookedUp struct {
 func (i Injector) lookUp(ctx context.Context, lookups []inject.Lookup) (map[string]inject.LookedUp, []LookedUp) {
 	ctx, cancel := context.WithTimeout(ctx, i.lookupTime(ctx))
 	defer cancel()
+	if len(lookups) == 1 && lookups[0].Required { // the usual Pod, which needs nobody else
+		answer, told := i.lookUpOne(ctx, lookups[0])
+		return map[string]inject.LookedUp{lookups[0].Container: answer}, []LookedUp{told}
+	}
 	soon, cancel := context.WithTimeout(ctx, knownTime)
 	defer cancel()
 	var (
@@ -62,24 +93,30 @@ func (i Injector) lookUp(ctx context.Context, lookups []inject.Lookup) (map[stri
 		slots <- struct{}{} // each is free again when ctx is done, at the latest
 		all.Go(func() {
 			defer func() { <-slots }()
-			start := time.Now()
-			found, failure := i.lookUpOne(ctx, lookup.Query)
-			outcome := string(found.From)
-			if failure != nil {
-				outcome = string(failure.Reason)
-			}
+			found, one := i.lookUpOne(ctx, lookup)
 			mu.Lock()
 			defer mu.Unlock()
-			answer(lookup.Container, inject.LookedUp{Image: found.Image, Failure: failure})
-			told = append(told, LookedUp{Outcome: outcome, Took: time.Since(start), Ignored: len(found.Ignored)})
+			answer(lookup.Container, found)
+			told = append(told, one)
 		})
 	}
 	all.Wait()
 	return answers, told
 }
 
-// lookUpOne survives a panic, which in a goroutine would end the webhook.
-func (i Injector) lookUpOne(ctx context.Context, q imageconfig.Query) (found imageconfig.Found, failure *imageconfig.Failure) {
+// lookUpOne finds one image, and says how it went.
+func (i Injector) lookUpOne(ctx context.Context, lookup inject.Lookup) (answer inject.LookedUp, told LookedUp) {
+	start := time.Now()
+	found, failure := i.find(ctx, lookup.Query)
+	told = LookedUp{Container: lookup.Container, Outcome: string(found.From), Took: time.Since(start), Ignored: found.Ignored}
+	if failure != nil {
+		told.Outcome, told.Failure = string(failure.Reason), failure // a nil *Failure in an error would not be nil
+	}
+	return inject.LookedUp{Image: found.Image, Failure: failure}, told
+}
+
+// find survives a panic, which in a goroutine would end the webhook.
+func (i Injector) find(ctx context.Context, q imageconfig.Query) (found imageconfig.Found, failure *imageconfig.Failure) {
 	defer func() {
 		if p := recover(); p != nil {
 			failure = &imageconfig.Failure{Reason: v1alpha1.ReasonLookupFailed, Err: fmt.Errorf("a bug in podinit, please report it: panic: %v", p)}

@@ -1,9 +1,14 @@
 package webhook
 
 import (
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/imageconfig"
+	"github.com/podinit/podinit/internal/reason"
 )
 
 // Outcomes of a request.
@@ -19,7 +24,8 @@ const (
 	outcomePanic      = "panic"
 )
 
-// Metrics of the webhook. Names of Pods, namespaces and images are no labels: there is no end to them.
+// Metrics of admission. Names of Pods, namespaces, images and registries are no labels: there is no end to them, and who
+// may read metrics may not always read those.
 type Metrics struct {
 	requests   *prometheus.CounterVec
 	containers *prometheus.CounterVec
@@ -30,6 +36,9 @@ type Metrics struct {
 }
 
 // NewMetrics registers the metrics; it panics if they are registered already, as a program does that only once.
+//
+// Every combination of labels that there can be is there from the start, so that Prometheus sees the first increase too
+// and an alert is never about what does not exist yet.
 func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -60,7 +69,21 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		}),
 	}
 	for _, outcome := range []string{outcomePatched, outcomeUnchanged, outcomeRefused, outcomeUnreadable, outcomeBusy, outcomeNotOurs, outcomeFailed, outcomeTimeout, outcomePanic} {
-		m.requests.WithLabelValues(outcome) // so that a rate is there before the first failure
+		m.requests.WithLabelValues(outcome)
+	}
+	for _, source := range []v1alpha1.Source{v1alpha1.SourceCommand, v1alpha1.SourceAnnotation, v1alpha1.SourceProfile, v1alpha1.SourceRegistry} {
+		m.containers.WithLabelValues(string(v1alpha1.ActionWrapped), "", string(source))
+	}
+	for _, from := range []imageconfig.From{imageconfig.FromCache, imageconfig.FromRegistry, imageconfig.FromStale} {
+		m.lookups.WithLabelValues(string(from))
+	}
+	for _, r := range reason.All() {
+		switch reason.Of(r).Kind {
+		case reason.Pod, reason.Container:
+			m.containers.WithLabelValues(string(v1alpha1.ActionSkipped), string(r), "")
+		case reason.Wish:
+			m.ignored.WithLabelValues(string(r))
+		}
 	}
 	registry.MustRegister(m.requests, m.containers, m.ignored, m.duration, m.lookups, m.unusable)
 	return m
@@ -76,7 +99,26 @@ func (m *Metrics) observe(outcome string, answer Answer, took time.Duration) {
 	}
 	for _, l := range answer.Lookups {
 		m.lookups.WithLabelValues(l.Outcome).Observe(l.Took.Seconds())
-		m.unusable.Add(float64(l.Ignored))
+		m.unusable.Add(float64(len(l.Ignored)))
 	}
 	m.duration.Observe(took.Seconds())
+}
+
+// NewCertificateExpiry is a metric of when the certificate that is served ends, in seconds since 1970; 0 while there is
+// none.
+func NewCertificateExpiry(expiry func() float64) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "podinit_certificate_expiry_seconds",
+		Help: "When the certificate that is served ends, in seconds since 1970; 0 while there is none.",
+	}, expiry)
+}
+
+// NewBuildInfo is a metric that is always 1 and says in its labels what runs.
+func NewBuildInfo(version string) prometheus.Collector {
+	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "podinit_build_info",
+		Help: "Always 1. Its labels say which version of the webhook this is, and with which Go it was built.",
+	}, []string{"version", "goversion"})
+	info.WithLabelValues(version, runtime.Version()).Set(1)
+	return info
 }

@@ -15,10 +15,13 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 )
 
-// servingCertificate is the certificate in a Secret, as of the last time it could be read. It comes from the Secret
-// itself and not from a volume, which lags behind by up to 90 s: a new certificate is served the moment it is there.
+// servingCertificate is the certificate that is served, as of the last time it could be read. The webhook's own comes from
+// the Secret itself and not from a volume, which lags behind by up to 90 s: a new one is served the moment it is there.
+// One that somebody else renews comes from files, since its Secret is none of our business.
 type servingCertificate struct {
 	secret  types.NamespacedName
 	log     logr.Logger
@@ -79,6 +82,22 @@ func (s *servingCertificate) update(object any) {
 		s.log.Info("the Secret holds no usable certificate; the one before stays until a new one is made", "secret", s.secret.String(), "error", err.Error())
 		return
 	}
+	s.serve(pair)
+}
+
+// watchFiles follows tls.crt and tls.key in a directory; what it returns does so as long as it runs. Both must be there:
+// a Pod that mounts a Secret starts when it exists.
+func (s *servingCertificate) watchFiles(directory string) (manager.Runnable, error) {
+	certificate, key := filepath.Join(directory, corev1.TLSCertKey), filepath.Join(directory, corev1.TLSPrivateKeyKey)
+	watcher, err := certwatcher.New(certificate, key)
+	if err != nil {
+		return nil, fmt.Errorf("reading the certificate from %s and %s: %w", certificate, key, err)
+	}
+	watcher.RegisterCallback(s.serve) // with what is there now, too
+	return watcher, nil
+}
+
+func (s *servingCertificate) serve(pair tls.Certificate) {
 	before := s.current.Swap(&pair)
 	if before == nil || !before.Leaf.Equal(pair.Leaf) {
 		s.log.Info("serving", "notAfter", pair.Leaf.NotAfter, "serial", pair.Leaf.SerialNumber.String())

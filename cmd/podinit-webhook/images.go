@@ -2,13 +2,13 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/podinit/podinit/internal/imageconfig"
 	"github.com/podinit/podinit/internal/registry"
@@ -16,7 +16,7 @@ import (
 
 // newImages makes what finds out what images run; nil if that is turned off. It asks no registry yet. Secrets are read
 // from the apiserver one by one: a cache would list and watch those of the whole cluster.
-func newImages(o options, uncached client.Reader) (imageconfig.Source, error) {
+func newImages(o options, uncached client.Reader, metrics prometheus.Registerer) (imageconfig.Source, error) {
 	if !o.Lookups {
 		return nil, nil
 	}
@@ -39,17 +39,8 @@ func newImages(o options, uncached client.Reader) (imageconfig.Source, error) {
 		return nil, err
 	}
 	cache := imageconfig.NewCache(registries, imageconfig.DefaultLimits(), time.Now)
-	for _, gauge := range []prometheus.Collector{
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "podinit_image_cache_bytes", Help: "About how much memory the cache of what images run takes, in bytes.",
-		}, func() float64 { bytes, _ := cache.Size(); return float64(bytes) }),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "podinit_image_cache_images", Help: "Images of which it is known what they run.",
-		}, func() float64 { _, images := cache.Size(); return float64(images) }),
-	} {
-		if err := metrics.Registry.Register(gauge); err != nil {
-			return nil, err
-		}
+	if err := metrics.Register(cache); err != nil {
+		return nil, fmt.Errorf("setting up metrics: %w", err)
 	}
 	return cache, nil
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 
@@ -37,7 +38,7 @@ func run(ctx context.Context, args []string) error {
 		_, err := fmt.Println(version.Version)
 		return err
 	}
-	log := logr.FromSlogHandler(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.Level(-o.Verbosity)}))
+	log := newLogger(os.Stderr, o.Verbosity)
 	ctrl.SetLogger(log)
 	klog.SetLogger(log)
 
@@ -51,4 +52,9 @@ func run(ctx context.Context, args []string) error {
 	}
 	log.Info("starting", "version", version.Version, "initImage", o.InitImage, "port", o.Port)
 	return manager.Start(ctx)
+}
+
+// newLogger writes JSON, an object on each line.
+func newLogger(to io.Writer, verbosity int) logr.Logger {
+	return logr.FromSlogHandler(slog.NewJSONHandler(to, &slog.HandlerOptions{Level: slog.Level(-verbosity)}))
 }

@@ -24,7 +24,6 @@ import (
 	ctrlmanager "sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
-	ctrlwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/delivery"
@@ -37,8 +36,14 @@ import (
 // mutatePath is where the MutatingWebhookConfiguration sends Pods.
 const mutatePath = "/mutate"
 
-// shutdownTime is how long requests under way may take when the webhook stops; longer than the apiserver waits.
-const shutdownTime = 15 * time.Second
+const (
+	// drainTime is how long the webhook serves on when it is told to end: until every node has heard that the endpoint
+	// is gone, and the apiserver has asked something on each of its connections.
+	drainTime = 10 * time.Second
+	// finishTime is how long requests under way may then still take: longer than the apiserver waits. Both together are
+	// less than the Pod's terminationGracePeriodSeconds.
+	finishTime = 15 * time.Second
+)
 
 // newManager puts the parts together: the admission server, its certificate, health and metrics. There is no leader:
 // every replica serves, and every replica may renew the certificate.
@@ -51,16 +56,10 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 	}
 	secret := types.NamespacedName{Namespace: o.Namespace, Name: o.Secret}
 	certificate := &servingCertificate{secret: secret, log: log.WithName("certificate")}
-	server := ctrlwebhook.NewServer(ctrlwebhook.Options{Port: o.Port, TLSOpts: []func(*tls.Config){func(c *tls.Config) {
-		c.GetCertificate = certificate.get
-		c.MinVersion = tls.VersionTLS12
-		c.NextProtos = []string{"http/1.1"} // no HTTP/2, and none of its ways to exhaust a server (CVE-2023-44487)
-	}}})
-	wait := shutdownTime
+	wait := drainTime + finishTime
 	manager, err := ctrl.NewManager(kubeconfig, ctrl.Options{
 		Scheme:                  scheme,
 		Logger:                  log,
-		WebhookServer:           server,
 		Metrics:                 metricsserver.Options{BindAddress: o.MetricsAddress},
 		HealthProbeBindAddress:  o.HealthAddress,
 		GracefulShutdownTimeout: &wait,
@@ -81,16 +80,12 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 	if err != nil {
 		return nil, fmt.Errorf("setting up the manager: %w", err)
 	}
-	if err := certificate.watch(ctx, manager.GetCache()); err != nil {
-		return nil, err
+	for _, metric := range []prometheus.Collector{webhook.NewCertificateExpiry(certificate.expiry), webhook.NewBuildInfo(version.Version)} {
+		if err := metrics.Registry.Register(metric); err != nil {
+			return nil, fmt.Errorf("setting up metrics: %w", err)
+		}
 	}
-	if err := metrics.Registry.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "podinit_certificate_expiry_seconds",
-		Help: "When the certificate that is served ends, in seconds since 1970; 0 while there is none.",
-	}, certificate.expiry)); err != nil {
-		return nil, fmt.Errorf("setting up metrics: %w", err)
-	}
-	injected, err := addRotator(manager, o, secret)
+	checks, err := addCertificate(ctx, manager, o, certificate)
 	if err != nil {
 		return nil, err
 	}
@@ -100,12 +95,13 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 		return nil, err
 	}
 
-	images, err := newImages(o, manager.GetAPIReader())
+	images, err := newImages(o, manager.GetAPIReader(), metrics.Registry)
 	if err != nil {
 		return nil, err
 	}
 
-	manager.GetWebhookServer().Register(mutatePath, &webhook.Handler{
+	mux := http.NewServeMux()
+	mux.Handle(mutatePath, &webhook.Handler{
 		Mutator: webhook.Injector{
 			Config: inject.Config{Image: o.InitImage, Version: version.Version, ExcludedNamespaces: o.ExcludedNamespaces},
 			Setting: func(ctx context.Context, namespace string, pod *inject.Pod) inject.Setting {
@@ -119,13 +115,23 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 		Metrics: webhook.NewMetrics(metrics.Registry),
 		Log:     log.WithName("admission"),
 	})
+	server := &webhook.Server{
+		Address: fmt.Sprintf(":%d", o.Port),
+		TLS: &tls.Config{
+			GetCertificate: certificate.get,
+			MinVersion:     tls.VersionTLS12,
+		},
+		Handler: mux,
+		Drain:   drainTime, Finish: finishTime,
+		Log: log.WithName("server"),
+	}
+	if err := manager.Add(server); err != nil {
+		return nil, fmt.Errorf("setting up the server: %w", err)
+	}
 
-	for name, check := range map[string]healthz.Checker{
-		"certificate": certificate.loaded,
-		"listener":    server.StartedChecker(),
-		"ca-bundle":   injected,
-		"profiles":    profiles.Ready,
-	} {
+	checks["listener"] = server.Ready
+	checks["profiles"] = profiles.Ready
+	for name, check := range checks {
 		if err := manager.AddReadyzCheck(name, check); err != nil {
 			return nil, fmt.Errorf("setting up readyz: %w", err)
 		}
@@ -151,6 +157,25 @@ func addWatchers(manager ctrl.Manager, log logr.Logger) (*profile.Watcher, *deli
 		}
 	}
 	return profiles, nodes, nil
+}
+
+// addCertificate has the manager follow the certificate that is served, and renew it unless somebody else does. It
+// returns what tells whether it can be served and trusted.
+func addCertificate(ctx context.Context, manager ctrl.Manager, o options, certificate *servingCertificate) (map[string]healthz.Checker, error) {
+	checks := map[string]healthz.Checker{"certificate": certificate.loaded}
+	if o.CertificateDirectory != "" {
+		files, err := certificate.watchFiles(o.CertificateDirectory)
+		if err != nil {
+			return nil, err
+		}
+		return checks, manager.Add(files)
+	}
+	if err := certificate.watch(ctx, manager.GetCache()); err != nil {
+		return nil, err
+	}
+	injected, err := addRotator(manager, o, certificate.secret)
+	checks["ca-bundle"] = injected
+	return checks, err
 }
 
 // addRotator has the manager make and renew the certificate in the Secret, and write its CA into the

@@ -37,6 +37,11 @@ type options struct {
 	// WebhookConfiguration is the MutatingWebhookConfiguration that is given the CA.
 	WebhookConfiguration string
 
+	// CertificateDirectory has tls.crt and tls.key, which somebody else makes and renews, and who makes them also gives
+	// the CA to the MutatingWebhookConfiguration; Secret and WebhookConfiguration are then neither read nor written.
+	// Empty: the webhook does all that by itself.
+	CertificateDirectory string
+
 	// ExcludedNamespaces are never touched, whatever their labels say.
 	ExcludedNamespaces []string
 
@@ -53,12 +58,16 @@ type options struct {
 	// RegistryConfig is the file with the registry configuration; empty for none.
 	RegistryConfig string
 
-	// Verbosity of the log: 0 what is wrong and what changes, 1 every request.
+	// Verbosity of the log: 0 what is wrong and what changes, 1 every request, up to maxVerbosity what libraries say.
 	Verbosity int
 
 	// Version asks for the version instead of a server.
 	Version bool
 }
+
+// maxVerbosity bounds the log: with the logger that controller-runtime puts into contexts, client-go writes bodies at 8,
+// and Secrets are among those (k8s.io/client-go/rest, logBody).
+const maxVerbosity = 6
 
 // parse reads the command line. Where a flag is not given, the environment may say it (see the flag's text).
 func parse(args []string, getenv func(string) string) (options, error) {
@@ -74,12 +83,13 @@ func parse(args []string, getenv func(string) string) (options, error) {
 	f.StringVar(&o.Service, "service", "podinit-webhook", "`name` of the webhook's Service")
 	f.StringVar(&o.Secret, "secret", "podinit-webhook-certificate", "`name` of the Secret that holds the certificate")
 	f.StringVar(&o.WebhookConfiguration, "webhook-configuration", "zz-podinit", "`name` of the MutatingWebhookConfiguration")
+	f.StringVar(&o.CertificateDirectory, "certificate-directory", "", "`directory` with tls.crt and tls.key that somebody else makes and renews, cert-manager for one; -secret and -webhook-configuration are then left alone")
 	f.StringVar(&excluded, "exclude-namespaces", "kube-system,kube-public,kube-node-lease", "`namespaces` that are never touched, besides the webhook's own")
 	f.BoolVar(&o.Lookups, "lookups", true, "ask registries what the images of containers without a command run")
 	f.DurationVar(&o.LookupTime, "lookup-timeout", 3*time.Second, "how long the creation of a pod may wait for that")
 	f.BoolVar(&o.PullSecrets, "pull-secrets", true, "read pods' imagePullSecrets for that, one by one")
 	f.StringVar(&o.RegistryConfig, "registry-config", "", "`file` that says how registries are to be asked; it is read at the start")
-	f.IntVar(&o.Verbosity, "v", 0, "`level` of the log: 1 for every request")
+	f.IntVar(&o.Verbosity, "v", 0, "`level` of the log: 1 for a line about every request, up to 6 for what libraries say")
 	f.BoolVar(&o.Version, "version", false, "print the version and exit")
 	if err := f.Parse(args); err != nil {
 		return options{}, err
@@ -95,6 +105,9 @@ func parse(args []string, getenv func(string) string) (options, error) {
 	}
 	if o.Namespace == "" {
 		return options{}, errors.New("in which namespace is this? Say it with -namespace or POD_NAMESPACE")
+	}
+	if o.Verbosity < 0 || o.Verbosity > maxVerbosity {
+		return options{}, fmt.Errorf("-v must be 0 to %d: at higher levels the client library logs what it reads, Secrets included", maxVerbosity)
 	}
 	if o.LookupTime <= 0 {
 		return options{}, errors.New("-lookup-timeout must be longer than nothing; -lookups=false turns lookups off")

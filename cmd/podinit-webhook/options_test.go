@@ -37,6 +37,9 @@ func TestParse(t *testing.T) {
 		"its own namespace stays excluded": {args: "-exclude-namespaces=", environment: environment, want: defaults(func(o *options) {
 			o.ExcludedNamespaces = []string{"podinit-system"}
 		})},
+		"somebody else's certificate": {args: "-certificate-directory=/tls", environment: environment, want: defaults(func(o *options) {
+			o.CertificateDirectory = "/tls"
+		})},
 		"names": {args: "-service=s -secret=c -webhook-configuration=w -exclude-namespaces=a,b -v=1", environment: environment, want: defaults(func(o *options) {
 			o.Service, o.Secret, o.WebhookConfiguration, o.Verbosity = "s", "c", "w", 1
 			o.ExcludedNamespaces = []string{"podinit-system", "a", "b"}
@@ -61,6 +64,8 @@ func TestParseProblems(t *testing.T) {
 		"-init-image=i serve": `"serve" is no flag`,
 		"-port=eleven":        "invalid value",
 		"-init-image=i -namespace=n -lookup-timeout=0s": "-lookups=false",
+		"-init-image=i -namespace=n -v=7":               "Secrets",
+		"-init-image=i -namespace=n -v=-1":              "0 to 6",
 		"-there-is-no-such-thing":                       "not defined",
 	} {
 		if _, err := parse(strings.Fields(args), func(string) string { return "" }); err == nil || !strings.Contains(err.Error(), want) {

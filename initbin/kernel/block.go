@@ -33,12 +33,21 @@ func (b *Block) Env(i int) (entry string, ok bool) {
 
 func (b *Block) env(i int) **byte { return b.Argv(b.Count() + 1 + i) }
 
-// SetArg and SetEnv put a string in place of one. They write an address as a number: text must live outside the heap.
+// SetArg puts a string in place of an argument. It writes an address as a number: text must live outside the heap.
 func (b *Block) SetArg(i int, text []byte) { set(b.Argv(i), text) }
+
+// SetEnv does the same in the environment.
 func (b *Block) SetEnv(i int, text []byte) { set(b.env(i), text) }
 
 func set(place **byte, text []byte) {
 	*(*uintptr)(unsafe.Pointer(place)) = uintptr(unsafe.Pointer(unsafe.SliceData(text)))
+}
+
+// MoveArgs moves n arguments from one place to another further on; what was there is gone.
+func (b *Block) MoveArgs(from, to, n int) {
+	for i := n - 1; i >= 0; i-- {
+		*(*uintptr)(unsafe.Pointer(b.Argv(to + i))) = *(*uintptr)(unsafe.Pointer(b.Argv(from + i)))
+	}
 }
 
 // Args is the arguments from the first-th on. The slice itself is mapped: unmap it when they have been read.

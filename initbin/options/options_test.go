@@ -65,6 +65,8 @@ func TestParseProblems(t *testing.T) {
 		{[]string{"-x"}, `-x: no such flag; --help lists them, and a program of this name goes after --`},
 		{[]string{"--grace"}, `--grace: a value is missing`},
 		{[]string{"-vp"}, `-vp: a value is missing`},
+		{[]string{"--procfile", "--", "x"}, `--procfile: a value is missing`},
+		{[]string{"-p", "--", "x"}, `-p: a value is missing`},
 		{[]string{"--verbose=1"}, `--verbose=1: this flag takes no value`},
 		{[]string{"--grace=soon"}, `--grace: "soon" is not a duration such as 45s, 1m30s or a number of seconds`},
 		{[]string{"--grace=-1s"}, `--grace: "-1s" is not a duration such as 45s, 1m30s or a number of seconds`},

@@ -60,11 +60,12 @@ var letters = [...]struct {
 }
 
 // Parse reads flags from the front of words, on top of o. It stops behind "--", or before the first word that is no
-// flag, and gives back how many words it has read: the program is words[n:]. Nothing is permuted.
+// flag, and gives back how many words it has read: the program is words[n:], unless platforms come there (Choose). Nothing
+// is permuted, and "--" is never the value of a flag.
 func Parse(o Options, words []string) (result Options, n int, problem Problem) {
 	for n < len(words) {
 		word := words[n]
-		if len(word) < 2 || word[0] != '-' {
+		if len(word) < 2 || word[0] != '-' || IsPlatform(word) {
 			return o, n, Problem{}
 		}
 		n++
@@ -79,10 +80,10 @@ func Parse(o Options, words []string) (result Options, n int, problem Problem) {
 					return o, n, Problem{Flag: word, Want: wantNoValue}
 				}
 			} else if !given {
-				if n == len(words) {
+				if n == len(words) || words[n] == "--" {
 					return o, n, Problem{Flag: word, Want: wantValue}
 				}
-				value = words[n]
+				value = words[n] //nolint:gosec // n is below len(words), as the line above has it
 				n++
 			}
 			var want string
@@ -97,7 +98,7 @@ func Parse(o Options, words []string) (result Options, n int, problem Problem) {
 			flag, value := wordOf(word[i]), ""
 			if takesValue(flag) {
 				if value = word[i+1:]; value == "" {
-					if n == len(words) {
+					if n == len(words) || words[n] == "--" {
 						return o, n, Problem{Flag: word, Want: wantValue}
 					}
 					value = words[n]

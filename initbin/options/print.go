@@ -46,3 +46,12 @@ func (o Options) Args() []string {
 	}
 	return args
 }
+
+// String prints the flag of a platform; its words follow.
+func (p Platform) String() string {
+	flag := platformFlag + "=" + p.Name + ":" + strconv.Itoa(p.Words)
+	if p.StopSignal != 0 {
+		flag += ":" + p.StopSignal.String()
+	}
+	return flag
+}

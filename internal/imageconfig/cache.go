@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/podinit/podinit/api/v1alpha1"
@@ -76,6 +77,8 @@ const maxRetryAfter = 10 * time.Minute
 
 // Cache is a Source that remembers what a Registry has answered.
 //
+// A registry is asked once for all who ask with one credential, and an image is read once for all.
+//
 // It is shared by all tenants, and none learns from it what it could not read itself: an image is given only to who
 // has shown, with one of the Pod's own credentials or anonymously, that it may read its repository. An image is known
 // by repository and digest, so a digest alone opens nothing.
@@ -88,8 +91,11 @@ type Cache struct {
 
 	mu      sync.Mutex
 	memory  memory
-	flights map[string]*flight
+	flights map[string]*flight // by reference and credential
+	reads   map[string]*flight // by digest: of those, who reads it
 	slots   chan struct{}
+	// hits and misses count what was asked of the memory, by Lookup and by Known.
+	hits, misses atomic.Uint64
 }
 
 var _ Source = (*Cache)(nil)
@@ -98,15 +104,8 @@ var _ Source = (*Cache)(nil)
 func NewCache(registry Registry, limits Limits, now func() time.Time) *Cache {
 	return &Cache{
 		registry: registry, limits: limits, now: now,
-		memory: memory{bound: limits.Bytes}, flights: map[string]*flight{}, slots: make(chan struct{}, limits.Flights),
+		memory: memory{bound: limits.Bytes}, flights: map[string]*flight{}, reads: map[string]*flight{}, slots: make(chan struct{}, limits.Flights),
 	}
-}
-
-// Size is about how many bytes the cache takes, and how many images it holds.
-func (c *Cache) Size() (bytes, images int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.memory.bytes, c.memory.images
 }
 
 // anybody is the Key under which it is remembered that a repository is open to all.
@@ -114,6 +113,21 @@ const anybody = ""
 
 // Known is what is remembered, for who has shown a right to it.
 func (c *Cache) Known(ctx context.Context, q Query) (Found, bool) {
+	found, ok := c.known(ctx, q)
+	c.count(ok)
+	return found, ok
+}
+
+// count notes whether the memory could answer a question.
+func (c *Cache) count(hit bool) {
+	if hit {
+		c.hits.Add(1)
+	} else {
+		c.misses.Add(1)
+	}
+}
+
+func (c *Cache) known(ctx context.Context, q Query) (Found, bool) {
 	q.Fresh = false
 	if image, ok := c.remembered(q, anybody, false); ok {
 		return Found{Image: image, From: FromCache}, true
@@ -133,6 +147,12 @@ func (c *Cache) Known(ctx context.Context, q Query) (Found, bool) {
 
 // Lookup tries the candidates one after the other until one has an answer.
 func (c *Cache) Lookup(ctx context.Context, q Query) (Found, error) {
+	found, err := c.lookup(ctx, q)
+	c.count(found.From == FromCache)
+	return found, err
+}
+
+func (c *Cache) lookup(ctx context.Context, q Query) (Found, error) {
 	if image, ok := c.remembered(q, anybody, false); ok {
 		return Found{Image: image, From: FromCache}, nil
 	}
@@ -219,7 +239,7 @@ func (c *Cache) ask(ctx context.Context, q Query, candidate Candidate) (Image, F
 	return Image{}, "", failure
 }
 
-// flight is one errand to a registry: one reference, one credential, and everybody who waits for it.
+// flight is one errand to a registry, and everybody who waits for it.
 type flight struct {
 	done    chan struct{}
 	image   Image
@@ -255,37 +275,91 @@ func (c *Cache) fly(ctx context.Context, q Query, candidate Candidate) (image Im
 			failure = &Failure{Reason: v1alpha1.ReasonLookupFailed, Registry: candidate.Host, Err: fmt.Errorf("a bug in podinit, please report it: panic: %v", p)}
 		}
 	}()
-	fail := func(err error) (Image, *Failure) {
-		told := *FailureOf(err)
-		if told.Registry == "" {
-			told.Registry = candidate.Host
-		}
-		return Image{}, &told
-	}
+	fail := func(err error) (Image, *Failure) { return Image{}, failureAt(candidate.Host, err) }
 	select {
 	case c.slots <- struct{}{}:
 		defer func() { <-c.slots }()
 	case <-ctx.Done():
 		return fail(fmt.Errorf("too many lookups are under way: %w", ctx.Err()))
 	}
-	digest := q.Reference.Digest
-	if _, known := c.image(q); digest == "" || known {
+	// To read an image, or to be told what a reference stands for, is the proof that the credential may.
+	digest, proven := q.Reference.Digest, false
+	for {
+		if digest != "" {
+			kept, r, first := c.join(imageKey(q, digest))
+			switch {
+			case first:
+				return c.read(ctx, q, candidate, digest, r)
+			case proven && r == nil:
+				return kept, nil
+			case proven:
+				select {
+				case <-r.done:
+				case <-ctx.Done():
+					return fail(ctx.Err())
+				}
+				if r.failure == nil || !r.failure.personal() {
+					return r.image, r.failure
+				}
+				continue // with our own credential
+			}
+		}
 		var err error
 		if digest, err = candidate.Repository.Digest(ctx, q.Reference); err != nil {
 			return fail(err)
 		}
+		proven = true
 	}
+}
+
+// join is an image that is kept, or else who reads it, the caller if it is the first.
+func (c *Cache) join(key string) (kept Image, r *flight, first bool) {
 	c.mu.Lock()
-	kept, ok := c.memory.get(imageKey(q, digest))
-	c.mu.Unlock()
-	if ok {
-		return kept.value.(Image), nil
+	defer c.mu.Unlock()
+	if e, ok := c.memory.get(key); ok {
+		return e.value.(Image), nil, false
 	}
+	r, underWay := c.reads[key]
+	if !underWay {
+		r = &flight{done: make(chan struct{})}
+		c.reads[key] = r
+	}
+	return Image{}, r, !underWay
+}
+
+// read reads an image, for all who have joined.
+func (c *Cache) read(ctx context.Context, q Query, candidate Candidate, digest string, r *flight) (Image, *Failure) {
+	r.failure = &Failure{Reason: v1alpha1.ReasonLookupFailed, Registry: candidate.Host, Err: errors.New("reading it has ended in a panic")}
+	defer func() {
+		key := imageKey(q, digest)
+		c.mu.Lock()
+		if r.failure == nil {
+			c.keep(q, r.image)
+		}
+		delete(c.reads, key)
+		c.mu.Unlock()
+		close(r.done)
+	}()
 	image, err := candidate.Repository.Image(ctx, digest, q.Architectures)
-	if err != nil {
-		return fail(err)
+	r.image, r.failure = image, failureAt(candidate.Host, err)
+	return r.image, r.failure
+}
+
+// keep writes down what a digest stands for. The lock is held.
+func (c *Cache) keep(q Query, image Image) {
+	c.memory.put(entry{key: imageKey(q, image.Digest), value: image, size: image.size(), at: c.now()})
+}
+
+// failureAt is err as a Failure of a registry; nil for none.
+func failureAt(host string, err error) *Failure {
+	if err == nil {
+		return nil
 	}
-	return image, nil
+	told := *FailureOf(err)
+	if told.Registry == "" {
+		told.Registry = host
+	}
+	return &told
 }
 
 // remember writes down what came of an errand. The lock is held.
@@ -293,7 +367,6 @@ func (c *Cache) remember(q Query, candidate Candidate, f *flight) {
 	tag, proof, failed := tagKey(q), proofKey(q, candidate.Key), failedKey(q, candidate.Key)
 	now := c.now()
 	if f.failure == nil {
-		c.memory.put(entry{key: imageKey(q, f.image.Digest), value: f.image, size: f.image.size(), at: now})
 		c.memory.put(entry{key: tag, value: f.image.Digest, size: len(f.image.Digest), at: now})
 		c.memory.put(entry{key: proof, at: now})
 		if candidate.Anonymous {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -23,8 +24,11 @@ type hub struct {
 	open   map[string][]string // repository to who may read it; "anonymous" is everybody
 	broken *Failure            // every answer, if set
 	gate   chan struct{}       // every answer waits for it, if set
+	gated  string              // only of what begins so
 	asked  []string            // in order
 	panics bool
+	// refused may ask, but not read.
+	refused string
 }
 
 func (h *hub) Candidates(_ context.Context, q Query) iter.Seq2[Candidate, error] {
@@ -54,7 +58,7 @@ func (a account) enter(ctx context.Context, what string) error {
 	a.hub.asked = append(a.hub.asked, what+" as "+a.key)
 	gate := a.hub.gate
 	a.hub.mu.Unlock()
-	if gate != nil {
+	if gate != nil && strings.HasPrefix(what, a.hub.gated) {
 		select {
 		case <-gate:
 		case <-ctx.Done():
@@ -96,6 +100,9 @@ func (a account) Digest(ctx context.Context, ref Reference) (string, error) {
 func (a account) Image(ctx context.Context, digest string, _ []string) (Image, error) {
 	if err := a.enter(ctx, "GET "+a.ref.Repository+" "+digest); err != nil {
 		return Image{}, err
+	}
+	if a.key == a.hub.refused {
+		return Image{}, &Failure{Reason: v1alpha1.ReasonLookupUnauthorized, Err: errors.New("401")}
 	}
 	return Image{Digest: digest, Configs: []Config{on("linux", "amd64", "runs "+digest)}}, nil
 }
@@ -335,6 +342,60 @@ func TestOneFlight(t *testing.T) {
 	}
 }
 
+// However many credentials ask for an image at once, it is read once, and each has shown its own right to it.
+func TestOneRead(t *testing.T) {
+	down := &Failure{Reason: v1alpha1.ReasonLookupUnreachable, Err: errors.New("refused")}
+	const first, second = "HEAD other 1 as alice\nGET other sha256:c as alice\n", "HEAD other 1 as bob"
+	for name, c := range map[string]struct {
+		image   string
+		refused string
+		broken  *Failure
+		answers [2]string // alice's and bob's
+		asked   string
+	}{
+		"by tag":             {image: "other:1", answers: [2]string{"sha256:c", "sha256:c"}, asked: first + second},
+		"by digest":          {image: "other@sha256:c", answers: [2]string{"sha256:c", "sha256:c"}, asked: "GET other sha256:c as alice\nHEAD other sha256:c as bob"},
+		"who may not is not": {image: "other:1", refused: "alice", answers: [2]string{"lookup-unauthorized", "sha256:c"}, asked: first + second + "\nGET other sha256:c as bob"},
+		"nobody can":         {image: "other:1", broken: down, answers: [2]string{"lookup-unreachable", "lookup-unreachable"}, asked: first + second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.hub.refused = c.refused
+				var answers [2]string
+				var all sync.WaitGroup
+				ask := func(i int, who string) {
+					all.Go(func() {
+						found, err := w.cache.Lookup(t.Context(), query(c.image, who))
+						if answers[i] = found.Image.Digest; err != nil {
+							answers[i] = string(FailureOf(err).Reason)
+						}
+					})
+					synctest.Wait()
+				}
+				w.hub.gate, w.hub.gated = make(chan struct{}), "GET"
+				ask(0, "alice")
+				ask(1, "bob")
+				w.hub.broken = c.broken
+				close(w.hub.gate)
+				all.Wait()
+				if answers != c.answers {
+					t.Errorf("answers %q, want %q", answers, c.answers)
+				}
+				var asked []string
+				for _, a := range w.hub.asked {
+					if !strings.HasSuffix(a, "as anonymous") {
+						asked = append(asked, a)
+					}
+				}
+				if diff := cmp.Diff(c.asked, strings.Join(asked, "\n")); diff != "" {
+					t.Errorf("registry was asked (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
 func TestPanic(t *testing.T) {
 	w := newWorld(t)
 	w.hub.panics = true
@@ -371,6 +432,7 @@ func TestMemory(t *testing.T) {
 				Entrypoint: []string{strings.Clone("/usr/local/bin/docker-entrypoint.sh")}, Cmd: []string{strings.Clone("application"), strings.Clone("--config=/etc/application.yaml")},
 				StopSignal: "SIGQUIT", User: "65532", WorkingDir: "/srv", Path: strings.Clone("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
 			}}}
+			w.cache.keep(q, image)
 			w.cache.remember(q, Candidate{Key: strings.Repeat("k", 64)}, &flight{image: image})
 		}
 	}
@@ -383,7 +445,7 @@ func TestMemory(t *testing.T) {
 	before := live()
 	fill(0, 10_000)
 	took := live() - before
-	bytes, images := w.cache.Size()
+	bytes, images := w.cache.memory.bytes, w.cache.memory.images
 	t.Logf("10,000 images: %.1f MiB counted, %.1f MiB of heap", float64(bytes)/(1<<20), float64(took)/(1<<20))
 	if images != 10_000 {
 		t.Errorf("%d images are kept, want all", images)
@@ -393,7 +455,7 @@ func TestMemory(t *testing.T) {
 	}
 	fill(10_000, 100_000)
 	took = live() - before
-	bytes, images = w.cache.Size()
+	bytes, images = w.cache.memory.bytes, w.cache.memory.images
 	t.Logf("100,000 images: %d kept, %.1f MiB counted, %.1f MiB of heap", images, float64(bytes)/(1<<20), float64(took)/(1<<20))
 	if bound := DefaultLimits().Bytes; bytes > bound || took > bound*5/4 {
 		t.Errorf("counted %d, heap %d, bound %d", bytes, took, bound)

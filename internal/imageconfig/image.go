@@ -18,30 +18,54 @@ type Image struct {
 	Configs []Config
 }
 
-// On is the config that holds on whichever of these architectures the Pod is scheduled; without any, on all that the
-// image is made for. If there is none, the reason says why.
+// On are the configs that hold on these architectures, or without any on all that the image is made for: one if they run
+// the same, else one for each platform. If there is none, the reason says why. The result may be i's own.
 //
 // An image that is no index is what the reference stands for everywhere, whatever architecture it names.
-func (i Image) On(architectures []string) (Config, *Failure) {
+func (i Image) On(architectures []string) ([]Config, *Failure) {
+	if len(i.Configs) == 1 && i.Configs[0].forLinux() {
+		return i.Configs, nil
+	}
 	var fit []Config
+	size, differ := 0, false
 	for _, c := range i.Configs {
 		switch {
-		case c.Platform.OS != "linux" && c.Platform.OS != "":
-		case len(i.Configs) > 1 && len(architectures) > 0 && !slices.Contains(architectures, c.Platform.Architecture):
+		case !c.forLinux():
+		case len(i.Configs) > 1 && (!c.Platform.plain() || len(architectures) > 0 && !slices.Contains(architectures, c.Platform.Architecture)):
+		case slices.ContainsFunc(fit, func(f Config) bool { return f.Platform == c.Platform }): // the first counts, as for runtimes
 		default:
 			fit = append(fit, c)
+			size += c.size()
+			differ = differ || !c.runsAs(fit[0])
 		}
 	}
-	if len(fit) == 0 {
-		return Config{}, &Failure{Reason: v1alpha1.ReasonImageNotLinux, Err: fmt.Errorf("it is made for %s", i.platforms())}
+	switch {
+	case len(fit) == 0:
+		return nil, &Failure{Reason: v1alpha1.ReasonImageNotLinux, Err: fmt.Errorf("it is made for %s", i.platforms())}
+	case !differ:
+		return fit[:1], nil
+	case size > maxWords:
+		return nil, &Failure{Reason: v1alpha1.ReasonPlatformsDiffer, Err: fmt.Errorf("on %d platforms they have %d bytes, more than %d", len(fit), size, maxWords)}
 	}
-	for _, c := range fit[1:] {
-		if !slices.Equal(c.Entrypoint, fit[0].Entrypoint) || !slices.Equal(c.Cmd, fit[0].Cmd) || c.StopSignal != fit[0].StopSignal {
-			return Config{}, &Failure{Reason: v1alpha1.ReasonPlatformsDiffer, Err: fmt.Errorf("%s runs %q, %s runs %q",
-				fit[0].Platform, slices.Concat(fit[0].Entrypoint, fit[0].Cmd), c.Platform, slices.Concat(c.Entrypoint, c.Cmd))}
-		}
+	return fit, nil
+}
+
+// forLinux says whether c may be for Linux: of an image that is no index it need not be said.
+func (c Config) forLinux() bool { return c.Platform.OS == "linux" || c.Platform.OS == "" }
+
+// runsAs says whether c is run, and stopped, as d is.
+func (c Config) runsAs(d Config) bool {
+	return slices.Equal(c.Entrypoint, d.Entrypoint) && slices.Equal(c.Cmd, d.Cmd) && c.StopSignal == d.StopSignal
+}
+
+// plain says whether p is complete and names what can be: another cannot be run, and would have to be written into a Pod.
+func (p Platform) plain() bool {
+	plain := func(word string) bool {
+		return len(word) <= 32 && !strings.ContainsFunc(word, func(r rune) bool {
+			return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '.' && r != '_' && r != '-'
+		})
 	}
-	return fit[0], nil
+	return p.OS != "" && p.Architecture != "" && plain(p.Architecture) && plain(p.Variant)
 }
 
 func (i Image) platforms() string {

@@ -14,27 +14,33 @@ func on(os, architecture string, cmd ...string) Config {
 }
 
 func TestOn(t *testing.T) {
+	amd64, arm64 := on("linux", "amd64", "a"), on("linux", "arm64", "b")
+	long := on("linux", "arm64", strings.Repeat("x", maxWords-30))
+	quit := Config{Platform: Platform{OS: "linux", Architecture: "amd64"}, StopSignal: "SIGQUIT"}
 	for name, c := range map[string]struct {
 		configs       []Config
 		architectures []string
-		want          Config
+		want          []Config
 		reason        v1alpha1.Reason
 	}{
-		"one":                         {configs: []Config{on("linux", "amd64", "a")}, want: on("linux", "amd64", "a")},
-		"one, of unknown system":      {configs: []Config{on("", "", "a")}, want: on("", "", "a")},
-		"one, for another processor":  {configs: []Config{on("linux", "arm64", "a")}, architectures: []string{"amd64"}, want: on("linux", "arm64", "a")},
+		"one":                         {configs: []Config{amd64}, want: []Config{amd64}},
+		"one, of unknown system":      {configs: []Config{on("", "", "a")}, want: []Config{on("", "", "a")}},
+		"one, for another processor":  {configs: []Config{arm64}, architectures: []string{"amd64"}, want: []Config{arm64}},
 		"one, for Windows":            {configs: []Config{on("windows", "amd64", "a")}, reason: v1alpha1.ReasonImageNotLinux},
-		"two alike":                   {configs: []Config{on("linux", "amd64", "a"), on("linux", "arm64", "a")}, want: on("linux", "amd64", "a")},
-		"two that differ":             {configs: []Config{on("linux", "amd64", "a"), on("linux", "arm64", "b")}, reason: v1alpha1.ReasonPlatformsDiffer},
-		"two that differ, one can be": {configs: []Config{on("linux", "amd64", "a"), on("linux", "arm64", "b")}, architectures: []string{"arm64"}, want: on("linux", "arm64", "b")},
-		"Linux and Windows":           {configs: []Config{on("windows", "amd64", "b"), on("linux", "amd64", "a")}, want: on("linux", "amd64", "a")},
-		"Linux and WebAssembly":       {configs: []Config{on("wasip1", "wasm", "b"), on("linux", "amd64", "a")}, want: on("linux", "amd64", "a")},
-		"none fits":                   {configs: []Config{on("linux", "amd64", "a"), on("linux", "arm64", "a")}, architectures: []string{"s390x"}, reason: v1alpha1.ReasonImageNotLinux},
+		"two alike":                   {configs: []Config{amd64, on("linux", "arm64", "a")}, want: []Config{amd64}},
+		"two that differ":             {configs: []Config{amd64, arm64}, want: []Config{amd64, arm64}},
+		"two that differ, one can be": {configs: []Config{amd64, arm64}, architectures: []string{"arm64"}, want: []Config{arm64}},
+		"two of three":                {configs: []Config{amd64, on("linux", "s390x", "c"), arm64}, architectures: []string{"amd64", "arm64"}, want: []Config{amd64, arm64}},
+		"one platform twice":          {configs: []Config{amd64, on("linux", "amd64", "b")}, want: []Config{amd64}},
+		"Linux and Windows":           {configs: []Config{on("windows", "amd64", "b"), amd64}, want: []Config{amd64}},
+		"Linux and WebAssembly":       {configs: []Config{on("wasip1", "wasm", "b"), amd64}, want: []Config{amd64}},
+		"no architecture":             {configs: []Config{on("linux", "", "b"), on("", "", "b"), amd64}, want: []Config{amd64}},
+		"no names":                    {configs: []Config{on("linux", "a:1", "b"), on("linux", "$(X)", "b"), on("linux", strings.Repeat("a", 33), "b"), amd64}, want: []Config{amd64}},
+		"none fits":                   {configs: []Config{amd64, on("linux", "arm64", "a")}, architectures: []string{"s390x"}, reason: v1alpha1.ReasonImageNotLinux},
 		"nothing":                     {reason: v1alpha1.ReasonImageNotLinux},
-		"other stop signals": {
-			configs: []Config{{Platform: Platform{OS: "linux"}, StopSignal: "SIGQUIT"}, on("linux", "arm64")},
-			reason:  v1alpha1.ReasonPlatformsDiffer,
-		},
+		"other stop signals":          {configs: []Config{quit, on("linux", "arm64")}, want: []Config{quit, on("linux", "arm64")}},
+		"too long together":           {configs: []Config{amd64, long}, reason: v1alpha1.ReasonPlatformsDiffer},
+		"long and alone":              {configs: []Config{amd64, long}, architectures: []string{"arm64"}, want: []Config{long}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, failure := Image{Configs: c.configs}.On(c.architectures)
@@ -42,7 +48,7 @@ func TestOn(t *testing.T) {
 				failure = &Failure{}
 			}
 			if diff := cmp.Diff(c.want, got); diff != "" || failure.Reason != c.reason {
-				t.Errorf("reason %q, want %q; config (-want +got):\n%s", failure.Reason, c.reason, diff)
+				t.Errorf("reason %q, want %q; configs (-want +got):\n%s", failure.Reason, c.reason, diff)
 			}
 		})
 	}

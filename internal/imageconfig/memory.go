@@ -15,10 +15,12 @@ const (
 
 // memory is a map of bounded size that forgets what was not used for longest. Its zero value holds nothing.
 type memory struct {
-	bound   int // in bytes
-	bytes   int
-	images  int
-	entries map[string]*list.Element
+	bound  int // in bytes
+	bytes  int
+	images int
+	// forgotten counts what had to go to make room.
+	forgotten uint64
+	entries   map[string]*list.Element
 	// used has the entries, the last one used first.
 	used list.List
 }
@@ -51,6 +53,7 @@ func (m *memory) put(e entry) {
 	m.count(e, 1)
 	for m.bytes > m.bound {
 		m.drop(m.used.Back().Value.(entry).key)
+		m.forgotten++
 	}
 }
 

@@ -11,25 +11,66 @@ import (
 	"github.com/podinit/podinit/internal/imageconfig"
 )
 
-// unwrap is a command without the inits that earlier calls or the author put before it; not ok if it starts with one
-// of ours that does not say where the program begins. Flags of a newer init, which cannot be read, end at "--".
-func unwrap(command []string) (rest []string, ok bool) {
-	for len(command) > 0 && command[0] == initPath {
+// platform is what a container runs on one platform, where that is not the same on all.
+type platform struct {
+	name string
+	// words come before the rest of the command; none where only the stop signal differs.
+	words      []string
+	stopSignal options.Signal
+}
+
+// unwrap is a command without the inits that earlier calls or the author put before it, and what they were told of
+// platforms; not ok if it starts with one of ours that does not say where the program begins. Flags of a newer init, which
+// cannot be read, end at "--".
+func unwrap(command []string) (platforms []platform, rest []string, ok bool) {
+	for len(command) > 0 && command[0] == initPath && !haveWords(platforms) {
 		words := command[1:]
 		_, n, problem := options.Parse(options.Default(), words)
 		if problem.Any() {
-			if n = slices.Index(words, "--") + 1; n == 0 {
-				return nil, false
+			if n = slices.IndexFunc(words, func(word string) bool { return word == "--" || options.IsPlatform(word) }); n < 0 {
+				return nil, nil, false
+			}
+			if words[n] == "--" {
+				n++
 			}
 		}
-		command = words[n:]
+		if platforms, command, ok = readPlatforms(words, n); !ok {
+			return nil, nil, false
+		}
 	}
-	return command, true
+	return platforms, command, true
+}
+
+// readPlatforms reads what the init is told of platforms, if it is, behind the flags that n words of it are; and the rest.
+func readPlatforms(words []string, n int) (platforms []platform, rest []string, ok bool) {
+	if !options.HasPlatforms(words, n) {
+		return nil, words[n:], true
+	}
+	for {
+		p, next, problem := options.NextPlatform(words, n)
+		switch {
+		case problem.Any():
+			return nil, nil, false
+		case p.Name == "":
+			return platforms, words[next:], true
+		}
+		platforms = append(platforms, platform{name: p.Name, words: words[n+1 : next], stopSignal: p.StopSignal})
+		n = next
+	}
+}
+
+// haveWords says whether platforms have programs of their own.
+func haveWords(platforms []platform) bool {
+	return slices.ContainsFunc(platforms, func(p platform) bool { return len(p.words) > 0 })
 }
 
 // wrap is a command with the init before it.
-func wrap(o options.Options, command []string) []string {
+func wrap(o options.Options, platforms []platform, command []string) []string {
 	wrapped := imageconfig.Escape(append([]string{initPath}, o.Args()...))
+	for _, p := range platforms {
+		wrapped = append(wrapped, options.Platform{Name: p.name, Words: len(p.words), StopSignal: p.stopSignal}.String())
+		wrapped = append(wrapped, p.words...)
+	}
 	return append(append(wrapped, "--"), command...)
 }
 
@@ -48,12 +89,13 @@ func readFlags(o options.Options, words []string) (options.Options, error) {
 }
 
 // initOptions are the init's options for one container: the profile's, then what the Pod's own fields say, then the
-// Pod's annotation with flags for it, unless the profile does not let Pods choose.
+// Pod's annotation with flags for it, unless the profile does not let Pods choose. stopSignals are those of platforms, if
+// they differ.
 //
 // The grace period is the longest that the kubelet may give: the Pod's, or a probe's where that is longer
 // (terminationGracePeriodSeconds of a liveness or startup probe, KEP-2238). The apiserver's default is 30 s.
-func (p *Plan) initOptions(c *container) (options.Options, error) {
-	o := p.profile.init
+func (p *Plan) initOptions(c *container) (o options.Options, stopSignals []platform, err error) {
+	o = p.profile.init
 	if p.profile.graceFromPod {
 		grace := int64(30)
 		if g := p.pod.Spec.TerminationGracePeriodSeconds; g != nil {
@@ -66,7 +108,7 @@ func (p *Plan) initOptions(c *container) (options.Options, error) {
 		}
 		o.Grace = options.Duration(min(max(grace, 0), int64(maxGrace/options.Second))) * options.Second
 	}
-	o.StopSignal = p.stopSignal(c)
+	o.StopSignal, stopSignals = p.stopSignal(c)
 	if c.TerminationMessagePolicy != "FallbackToLogsOnError" {
 		if o.TerminationMessage = c.TerminationMessagePath; o.TerminationMessage == "" {
 			o.TerminationMessage = "/dev/termination-log"
@@ -78,11 +120,13 @@ func (p *Plan) initOptions(c *container) (options.Options, error) {
 	if flags, ok := p.pod.Metadata.Annotations[v1alpha1.FlagsAnnotation+c.Name]; ok && !p.choice.noFlags {
 		words := strings.Fields(flags)
 		if len(words) > maxWords {
-			return o, errors.New(tooManyWords)
+			return o, nil, errors.New(tooManyWords)
 		}
-		return readFlags(o, words)
+		if o, err = readFlags(o, words); o.StopSignal != 0 {
+			stopSignals = nil // a flag says it
+		}
 	}
-	return o, nil
+	return o, stopSignals, err
 }
 
 // maxWords bounds what an annotation gives to one container; tooManyWords says that it is above that.

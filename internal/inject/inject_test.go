@@ -109,7 +109,7 @@ func TestGolden(t *testing.T) {
 
 // A Pod that one replica has wrapped may be sent to another one again, which knows nothing of its images.
 func TestAnotherReplica(t *testing.T) {
-	for _, name := range []string{"image", "image-stop-signals", "image-pinned", "image-platform-chosen"} {
+	for _, name := range []string{"image", "image-stop-signals", "image-pinned", "image-platform-chosen", "image-platforms-differ"} {
 		dir := filepath.Join("testdata", name)
 		setting := readSetting(t, dir)
 		once, err := mutate(readYAML(t, filepath.Join(dir, "pod.yaml")), setting)

@@ -38,7 +38,7 @@ func (p *Plan) lookUp(c *container) {
 	if _, asked := p.askedBefore(c); asked {
 		required = true
 	}
-	reference, err := imageconfig.ParseReference(c.Image)
+	reference, err := p.reference(c)
 	if err != nil {
 		return
 	}
@@ -49,22 +49,41 @@ func (p *Plan) lookUp(c *container) {
 	p.Lookups = append(p.Lookups, Lookup{Container: c.Name, Query: q, Required: required})
 }
 
+// reference is an image's name, taken apart, or why it is none.
+type reference struct {
+	parsed imageconfig.Reference
+	err    error
+}
+
+// reference of a container's image. It is taken apart once.
+func (p *Plan) reference(c *container) (imageconfig.Reference, error) {
+	r, ok := p.references[c.Image]
+	if !ok {
+		r.parsed, r.err = imageconfig.ParseReference(c.Image)
+		if p.references == nil {
+			p.references = map[string]reference{}
+		}
+		p.references[c.Image] = r
+	}
+	return r.parsed, r.err
+}
+
 // told says whether the Pod or the profile says what the container's image runs.
 func (p *Plan) told(c *container) bool {
 	return c.Image != "" && (has(p.pod.Metadata.Annotations, v1alpha1.EntrypointAnnotation+c.Name) || p.profile.entrypoint(c.Image) != nil)
 }
 
-// lookedUp is what the container's image says according to its registry; not ok if that is not known. The failure
-// says why, if somebody has tried.
-func (p *Plan) lookedUp(c *container) (config imageconfig.Config, digest string, failure *imageconfig.Failure, ok bool) {
+// lookedUp is what the container's image says according to its registry, for each platform if that differs; not ok if it
+// is not known. The failure says why, if somebody has tried.
+func (p *Plan) lookedUp(c *container) (configs []imageconfig.Config, digest string, failure *imageconfig.Failure, ok bool) {
 	found, ok := p.setting.Images[c.Name]
 	if !ok || found.Failure != nil {
-		return imageconfig.Config{}, "", found.Failure, false
+		return nil, "", found.Failure, false
 	}
-	if config, failure = found.Image.On(p.architectures); failure != nil {
-		return imageconfig.Config{}, "", failure, false
+	if configs, failure = found.Image.On(p.architectures); failure != nil {
+		return nil, "", failure, false
 	}
-	return config, found.Image.Digest, nil, true
+	return configs, found.Image.Digest, nil, true
 }
 
 // readLists reads once what holds for all containers.
@@ -99,22 +118,62 @@ func architectures(spec *spec, all []string) []string {
 }
 
 // stopSignal is what the runtime stops the container with: what the Pod says, or else what the image does; 0 if that is
-// SIGTERM, or not known.
-func (p *Plan) stopSignal(c *container) options.Signal {
-	config, _, _, known := p.lookedUp(c)
-	for _, word := range []string{c.Lifecycle.StopSignal, config.StopSignal} {
-		if s, ok := options.ParseSignal(word); ok {
-			if s == sigterm {
-				return 0
+// SIGTERM, or not known. If the image says it differently for each platform, it is 0 and these say it.
+func (p *Plan) stopSignal(c *container) (options.Signal, []platform) {
+	if s, ok := options.ParseSignal(c.Lifecycle.StopSignal); ok {
+		return unlessSigterm(s), nil
+	}
+	var all []platform
+	if configs, _, _, known := p.lookedUp(c); known {
+		for _, config := range configs {
+			s, _ := options.ParseSignal(config.StopSignal)
+			if len(configs) == 1 {
+				return unlessSigterm(s), nil
 			}
-			return s
+			all = append(all, platform{name: config.Platform.String(), stopSignal: unlessSigterm(s)})
+		}
+	} else if wrapped(c) {
+		before, _, _ := options.Parse(options.Default(), c.Command[1:])
+		if all, _, _ = unwrap(c.Command); before.StopSignal != 0 {
+			return before.StopSignal, nil
 		}
 	}
-	if !known && wrapped(c) {
-		before, _, _ := options.Parse(options.Default(), c.Command[1:])
-		return before.StopSignal
+	for _, platform := range all {
+		if platform.stopSignal != all[0].stopSignal {
+			return 0, all
+		}
 	}
-	return 0
+	if len(all) > 0 {
+		return all[0].stopSignal, nil
+	}
+	return 0, nil
+}
+
+// unlessSigterm is s, or 0 for SIGTERM, which starts the drain anyway.
+func unlessSigterm(s options.Signal) options.Signal {
+	if s == 15 {
+		return 0
+	}
+	return s
+}
+
+// withStopSignals are a program's platforms with their stop signals; if it is the same program on all, platforms without
+// words.
+func withStopSignals(platforms, stopSignals []platform) []platform {
+	named := make([]platform, 0, max(len(platforms), len(stopSignals)))
+	for _, p := range platforms {
+		p.stopSignal = 0
+		if i := slices.IndexFunc(stopSignals, func(s platform) bool { return s.name == p.name }); i >= 0 {
+			p.stopSignal = stopSignals[i].stopSignal
+		}
+		named = append(named, p)
+	}
+	if len(platforms) == 0 {
+		for _, s := range stopSignals {
+			named = append(named, platform{name: s.name, stopSignal: s.stopSignal})
+		}
+	}
+	return named
 }
 
 // wrapped says whether an earlier call has wrapped the container.
@@ -136,13 +195,10 @@ func (p *Plan) askedBefore(c *container) (v1alpha1.ContainerStatus, bool) {
 	return s, s.Source == v1alpha1.SourceRegistry && err == nil
 }
 
-// sigterm starts the drain anyway.
-const sigterm options.Signal = 15
-
 // pin is the container's image with the digest that was looked up, so that no node runs another; "" if it is to stay as
 // it is. The tag stays, for people and policies to read.
 func (p *Plan) pin(d *Decision) string {
-	reference, err := imageconfig.ParseReference(d.container.Image)
+	reference, err := p.reference(d.container)
 	_, digest, _, known := p.lookedUp(d.container)
 	if p.profile.spec.PinDigest != v1alpha1.PinOnLookup || d.Source != v1alpha1.SourceRegistry || !known || digest == "" || err != nil || reference.Pinned() {
 		return ""

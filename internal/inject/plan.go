@@ -78,6 +78,8 @@ type Plan struct {
 	replacedInPlace bool
 	// storageLimitTooSmall is set where the volume of the init could have the Pod evicted.
 	storageLimitTooSmall bool
+	// references are the containers' images, taken apart, by their names.
+	references map[string]reference
 	// before is the status that the Pod came with, once somebody has asked for it.
 	before *v1alpha1.Status
 }
@@ -142,10 +144,23 @@ func NewPlan(config Config, setting Setting, pod *Pod) *Plan {
 	if plan.Reason == "" && plan.Delivery == v1alpha1.DeliveryInitContainer {
 		plan.storageLimitTooSmall = storageLimitTooSmall(pod.Spec)
 	}
-	plan.decideAll("initContainers", pod.Spec.InitContainers)
-	plan.decideAll("containers", pod.Spec.Containers)
-	plan.keepSELinuxLevel()
+	plan.decideContainers()
 	return plan
+}
+
+// With is the plan that NewPlan makes if the Setting has these Images.
+func (p *Plan) With(images map[string]LookedUp) *Plan {
+	next := *p
+	next.setting.Images = images
+	next.Lookups, next.Containers = nil, nil
+	next.decideContainers()
+	return &next
+}
+
+func (p *Plan) decideContainers() {
+	p.decideAll("initContainers", p.pod.Spec.InitContainers)
+	p.decideAll("containers", p.pod.Spec.Containers)
+	p.keepSELinuxLevel()
 }
 
 // Wraps says whether any container is to be wrapped.
@@ -318,11 +333,11 @@ func (p *Plan) containerNameTwice() bool {
 	seen := map[string]bool{}
 	for _, containers := range [][]container{p.pod.Spec.InitContainers, p.pod.Spec.Containers} {
 		for i := range containers {
-			if name := containers[i].Name; seen[name] {
+			name := containers[i].Name
+			if seen[name] {
 				return true
-			} else {
-				seen[name] = true
 			}
+			seen[name] = true
 		}
 	}
 	return false
@@ -449,18 +464,18 @@ func (p *Plan) decide(d *Decision) {
 	if program, d.Reason, d.Detail = p.program(c); d.Reason != "" {
 		return
 	}
-	options, err := p.initOptions(c)
+	options, stopSignals, err := p.initOptions(c)
 	switch {
 	case err != nil:
 		d.Reason, d.Detail = v1alpha1.ReasonInvalidFlags, err.Error()
 	case unfit != "":
 		d.Reason = unfit
 	default:
-		d.Reason = leaveProgramAlone(program.words(c))
+		d.Reason = program.leaveAlone(c)
 	}
 	if d.Reason == "" {
 		d.Source, d.Digest = program.source, program.digest
-		d.Command = wrap(options, program.command)
+		d.Command = wrap(options, withStopSignals(program.platforms, stopSignals), program.command)
 		d.Args = program.args
 		d.Image = p.pin(d)
 	}

@@ -12,7 +12,9 @@ import (
 
 // program is what a container runs, in the words that its command and args are to have, without the init.
 type program struct {
-	command []string
+	// platforms begin it, each its own, where that is not the same on all.
+	platforms []platform
+	command   []string
 	// args are those of the image; nil if the container's own stay.
 	args   []string
 	source v1alpha1.Source
@@ -22,9 +24,10 @@ type program struct {
 
 // image is what an image runs, and who says so.
 type image struct {
-	config imageconfig.Config
-	source v1alpha1.Source
-	digest string
+	// configs are one, or one for each platform if they differ.
+	configs []imageconfig.Config
+	source  v1alpha1.Source
+	digest  string
 }
 
 // program finds out what a container runs. With a command, what the image says does not count.
@@ -32,23 +35,24 @@ type image struct {
 // What an image runs may have been written into the command by an earlier call. A command that is the same as the
 // image's is therefore taken for it, so that the next call says what this one does.
 func (p *Plan) program(c *container) (program, v1alpha1.Reason, string) {
-	command, ok := unwrap(c.Command)
+	platforms, command, ok := unwrap(c.Command)
 	if !ok {
 		return program{}, v1alpha1.ReasonBrokenWrap, ""
 	}
-	own := program{command: command, source: v1alpha1.SourceCommand}
+	if !haveWords(platforms) {
+		platforms = nil
+	}
+	own := program{platforms: platforms, command: command, source: v1alpha1.SourceCommand}
 	image, r, detail := p.image(c)
 	if image.source == "" && r == "" {
 		image, r, detail = p.registryImage(c)
 	}
-	found := program{source: image.source, digest: image.digest}
-	var err error
-	found.command, found.args, err = image.config.Process(len(c.Args) > 0)
+	found, err := image.program(len(c.Args) > 0)
 	switch {
-	case len(command) > 0, wrapped(c) && len(c.Args) > 0:
+	case len(command) > 0, len(platforms) > 0, wrapped(c) && len(c.Args) > 0:
 		if before, ok := p.askedBefore(c); ok && image.source == "" {
 			own.source, own.digest = before.Source, before.Digest
-		} else if image.source != "" && slices.Equal(command, found.command) {
+		} else if image.source != "" && own.begins(found) {
 			own.source, own.digest = image.source, image.digest
 		}
 		return own, "", ""
@@ -62,6 +66,39 @@ func (p *Plan) program(c *container) (program, v1alpha1.Reason, string) {
 		return program{}, v1alpha1.ReasonNoProgram, ""
 	}
 	return found, "", ""
+}
+
+// program is what the image runs in a container, with args of its own or without.
+func (i image) program(ownArgs bool) (program, error) {
+	found := program{source: i.source, digest: i.digest}
+	nothing, same := imageconfig.ErrNoProgram, true
+	for n, config := range i.configs {
+		command, args, err := config.Process(ownArgs)
+		if len(i.configs) == 1 {
+			found.command, found.args = command, args
+			return found, err
+		}
+		if err == nil {
+			nothing = nil
+		}
+		if n == 0 {
+			found.command, found.args = command, args
+		}
+		same = same && slices.Equal(command, found.command) && slices.Equal(args, found.args)
+		found.platforms = append(found.platforms, platform{name: config.Platform.String(), words: slices.Concat(command, args)})
+	}
+	if same {
+		found.platforms = nil
+	} else {
+		found.command, found.args = nil, nil
+	}
+	return found, nothing
+}
+
+// begins says whether two programs are the same but for their args.
+func (pr program) begins(other program) bool {
+	return slices.Equal(pr.command, other.command) &&
+		slices.EqualFunc(pr.platforms, other.platforms, func(a, b platform) bool { return a.name == b.name && slices.Equal(a.words, b.words) })
 }
 
 // image is what the Pod's annotation says about a container's image, else the profile.
@@ -80,10 +117,10 @@ func (p *Plan) image(c *container) (image, v1alpha1.Reason, string) {
 		if len(words) > maxWords {
 			return image{}, v1alpha1.ReasonInvalidEntrypoint, tooManyWords
 		}
-		return image{config: imageconfig.Config{Entrypoint: words}, source: v1alpha1.SourceAnnotation}, "", ""
+		return image{configs: []imageconfig.Config{{Entrypoint: words}}, source: v1alpha1.SourceAnnotation}, "", ""
 	}
 	if e := p.profile.entrypoint(c.Image); e != nil {
-		return image{config: imageconfig.Config{Entrypoint: e.Entrypoint, Cmd: e.Cmd}, source: v1alpha1.SourceProfile}, "", ""
+		return image{configs: []imageconfig.Config{{Entrypoint: e.Entrypoint, Cmd: e.Cmd}}, source: v1alpha1.SourceProfile}, "", ""
 	}
 	return image{}, "", ""
 }
@@ -97,33 +134,40 @@ func (p *Plan) registryImage(c *container) (image, v1alpha1.Reason, string) {
 	if c.ImagePullPolicy == "Never" {
 		return image{}, v1alpha1.ReasonNeverPulled, ""
 	}
-	if _, err := imageconfig.ParseReference(c.Image); err != nil {
+	if _, err := p.reference(c); err != nil {
 		return image{}, v1alpha1.ReasonInvalidImage, err.Error()
 	}
-	config, digest, failure, ok := p.lookedUp(c)
+	configs, digest, failure, ok := p.lookedUp(c)
 	switch {
 	case ok:
-		return image{config: config, source: v1alpha1.SourceRegistry, digest: digest}, "", ""
+		return image{configs: configs, source: v1alpha1.SourceRegistry, digest: digest}, "", ""
 	case failure != nil:
 		return image{}, failure.Reason, failure.Error()
 	}
 	return image{}, "", ""
 }
 
-// words are what a container runs, word by word. They end at one that is no string, which no valid Pod has.
-func (pr program) words(c *container) []string {
-	words := slices.Concat(pr.command, pr.args)
-	if pr.args != nil {
-		return words
-	}
-	for _, raw := range c.Args {
-		var word string
-		if json.Unmarshal(raw, &word) != nil {
-			break
+// leaveAlone says why it is no business of ours in a container, on whichever platform, or "".
+func (pr program) leaveAlone(c *container) v1alpha1.Reason {
+	behind := slices.Concat(pr.command, pr.args)
+	if pr.args == nil {
+		for _, raw := range c.Args { // up to one that is no string, which no valid Pod has
+			var word string
+			if json.Unmarshal(raw, &word) != nil {
+				break
+			}
+			behind = append(behind, word)
 		}
-		words = append(words, word)
 	}
-	return words
+	for _, p := range pr.platforms {
+		if r := leaveProgramAlone(slices.Concat(p.words, behind)); r != "" {
+			return r
+		}
+	}
+	if len(pr.platforms) > 0 {
+		return ""
+	}
+	return leaveProgramAlone(behind)
 }
 
 // leaveProgramAlone says why a program that is started with these words is no business of ours, or "".

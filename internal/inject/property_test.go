@@ -80,6 +80,14 @@ func generateSetting(t *testing.T, r *rand.Rand) inject.Setting {
 			Entrypoint: pods.One(r, nil, []string{"/entry", "$(X)"}, []string{"app"}, []string{""}, []string{"/init"}),
 			Cmd:        pods.One(r, nil, []string{"$$", "<&>"}), StopSignal: pods.One(r, "", "SIGQUIT", "15"),
 		}}}
+		if r.IntN(3) == 0 {
+			image.Configs = append(image.Configs, imageconfig.Config{
+				Platform:   imageconfig.Platform{OS: "linux", Architecture: pods.One(r, "arm64", "arm"), Variant: pods.One(r, "", "v8", "v6")},
+				Entrypoint: pods.One(r, nil, []string{"/entry", "$(X)"}, []string{"--", "--platform=linux/amd64:1", "$$"}, []string{"/init"}),
+				Cmd:        pods.One(r, nil, []string{"$$", "<&>"}, []string{"--", ""}), StopSignal: pods.One(r, "", "SIGQUIT", "3", "SIGRTMIN+3"),
+			})
+			setting.Architectures = pods.One(r, nil, []string{"amd64", "arm64"}, []string{"amd64"})
+		}
 		setting.Images = map[string]inject.LookedUp{
 			"app0": {Image: image}, "app1": {Failure: &imageconfig.Failure{Reason: v1alpha1.ReasonLookupTimeout, Err: errors.New("none")}}, "setup0": {Image: image},
 		}

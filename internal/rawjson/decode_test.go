@@ -37,7 +37,7 @@ type every struct {
 	} `json:"inner"`
 	List []inner `json:"list"`
 
-	own int
+	own int //nolint:unused // decoding must pass it over
 }
 
 type inner struct {

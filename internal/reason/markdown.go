@@ -15,7 +15,8 @@ Whatever podinit leaves alone, ignores or chooses by itself has a reason with a 
 status annotation, in the metrics and in the webhook's log; the sentence is in the warning that whoever creates the pod
 sees. Reasons marked *routine* are what is wanted or expected, and give no warning.
 
-` + "```" + `
+<!-- not run: there is no pod NAME; getting-started.md has the same with one -->
+` + "```sh" + `
 kubectl get pod NAME -o jsonpath='{.metadata.annotations.podinit\.dev/status}'
 ` + "```" + `
 `)

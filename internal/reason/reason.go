@@ -178,7 +178,7 @@ var explanations = [...]struct {
 	}},
 	{v1alpha1.ReasonPlatformsDiffer, Explanation{
 		Kind:    Container,
-		Because: "its image runs something else on another architecture that the pod could be scheduled to",
+		Because: "its image runs something else on each architecture that the pod could be scheduled to, which is together too long for a pod",
 		Remedy:  "Choose one with nodeSelector kubernetes.io/arch. Or: " + wayOut,
 	}},
 	{v1alpha1.ReasonLookupOff, Explanation{

@@ -35,6 +35,9 @@ import (
 type Config struct {
 	// Registries that need something said about them. The first whose Host fits counts.
 	Registries []Host `json:"registries,omitempty"`
+	// HostsDirectory is a directory of containerd's, HOST/hosts.toml (certs.d): what it says about mirrors, CAs and TLS
+	// counts for hosts that Registries do not name.
+	HostsDirectory string `json:"hostsDirectory,omitempty"`
 	// PrivateNetworks, as CIDRs, in which registries may be: loopback and private addresses are not asked otherwise,
 	// because whoever may create a Pod chooses its registry. Link-local addresses, and with them the metadata services
 	// of clouds, are never asked.
@@ -52,6 +55,8 @@ type Host struct {
 	Mirrors []string `json:"mirrors,omitempty"`
 	// CAFile has the certificates, in PEM, of who signs the registry's own; the system's count besides.
 	CAFile string `json:"caFile,omitempty"`
+	// CAFiles are the same, from a hosts.toml.
+	CAFiles []string `json:"-"`
 	// SkipVerify takes any certificate.
 	SkipVerify bool `json:"skipVerify,omitempty"`
 	// PlainHTTP speaks HTTP without TLS with it. Credentials go over the network for all to see.
@@ -92,11 +97,18 @@ func ReadConfig(file string) (Config, error) {
 			*name = filepath.Join(filepath.Dir(file), *name)
 		}
 	}
+	if config.HostsDirectory != "" {
+		hosts, err := readHosts(config.HostsDirectory)
+		if err != nil {
+			return Config{}, fmt.Errorf("reading the registry configuration %s: hostsDirectory: %w", file, err)
+		}
+		config.Registries = append(config.Registries, hosts...)
+	}
 	return config, nil
 }
 
 func (c *Config) files() []*string {
-	files := []*string{&c.Credentials.DockerConfigFile, &c.Credentials.ProviderConfigFile, &c.Credentials.ProgramDirectory}
+	files := []*string{&c.HostsDirectory, &c.Credentials.DockerConfigFile, &c.Credentials.ProviderConfigFile, &c.Credentials.ProgramDirectory}
 	for i := range c.Registries {
 		files = append(files, &c.Registries[i].CAFile)
 	}
@@ -159,19 +171,24 @@ func (c Credentials) serves(namespace string) bool {
 
 // tls is how the host is to be known as the one that was meant.
 func (h Host) tls() (*tls.Config, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: h.SkipVerify}
-	if h.CAFile == "" {
-		return config, nil
+	config := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: h.SkipVerify} //nolint:gosec // only for hosts of which the configuration says so
+	files := h.CAFiles
+	if h.CAFile != "" {
+		files = append([]string{h.CAFile}, files...)
 	}
-	pem, err := readFile(h.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("reading the CA of registry %s: %w", h.Host, err)
-	}
-	if config.RootCAs, err = x509.SystemCertPool(); err != nil {
-		config.RootCAs = x509.NewCertPool()
-	}
-	if !config.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("reading the CA of registry %s: there is no certificate in %s, or not in PEM", h.Host, h.CAFile)
+	for i, file := range files {
+		pem, err := readFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("reading the CA of registry %s: %w", h.Host, err)
+		}
+		if i == 0 {
+			if config.RootCAs, err = x509.SystemCertPool(); err != nil {
+				config.RootCAs = x509.NewCertPool()
+			}
+		}
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("reading the CA of registry %s: there is no certificate in %s, or not in PEM", h.Host, file)
+		}
 	}
 	return config, nil
 }

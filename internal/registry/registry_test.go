@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	fake "github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -36,13 +37,14 @@ import (
 
 // world is a registry, the Secrets of a cluster, and a cache that asks.
 type world struct {
-	t       *testing.T
-	server  *httptest.Server
-	host    string
-	config  Config
-	secrets map[string]*corev1.Secret
-	now     time.Time
-	cache   *imageconfig.Cache
+	t        *testing.T
+	server   *httptest.Server
+	host     string
+	config   Config
+	secrets  map[string]*corev1.Secret
+	keychain authn.Keychain
+	now      time.Time
+	cache    *imageconfig.Cache
 
 	mu sync.Mutex
 	// fault answers instead of the registry where it returns true.
@@ -90,6 +92,7 @@ func (w *world) restart() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	registries.Keychain = w.keychain
 	w.cache = imageconfig.NewCache(registries, imageconfig.DefaultLimits(), func() time.Time { return w.now })
 }
 
@@ -137,7 +140,7 @@ func (w *world) query(image string, secrets ...string) imageconfig.Query {
 	return imageconfig.Query{Reference: ref, Namespace: "team", PullSecrets: secrets}
 }
 
-// look is the cmd of the image, or the reason why it was not found.
+// look is the cmd of the image, on each platform if it differs, or the reason why it was not found.
 func (w *world) look(q imageconfig.Query) (string, error) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second) // only a hang takes so long
@@ -146,11 +149,15 @@ func (w *world) look(q imageconfig.Query) (string, error) {
 	if err != nil {
 		return string(imageconfig.FailureOf(err).Reason), err
 	}
-	config, failure := found.Image.On(nil)
+	configs, failure := found.Image.On(nil)
 	if failure != nil {
 		return string(failure.Reason), failure
 	}
-	return strings.Join(append(config.Entrypoint, config.Cmd...), " "), nil
+	var each []string
+	for _, config := range configs {
+		each = append(each, strings.Join(append(config.Entrypoint, config.Cmd...), " "))
+	}
+	return strings.Join(each, " | "), nil
 }
 
 func (w *world) expect(q imageconfig.Query, want string) {
@@ -204,7 +211,7 @@ func TestFormats(t *testing.T) {
 		"oci":                   {oci(image("linux", "amd64", "a", "b")), "a b"},
 		"docker-list":           {docker, "a"},
 		"oci-index":             {index(oci(image("linux", "amd64", "a")), oci(image("linux", "arm64", "a"))), "a"},
-		"differing":             {index(image("linux", "amd64", "a"), image("linux", "arm64", "b")), "platforms-differ"},
+		"differing":             {index(image("linux", "amd64", "a"), image("linux", "arm64", "b")), "a | b"},
 		"attested":              {index(image("linux", "amd64", "a"), image("unknown", "unknown", "no")), "a"},
 		"with-windows":          {index(image("windows", "amd64", "no"), image("linux", "amd64", "a")), "a"},
 		"windows":               {image("windows", "amd64", "no"), "image-not-linux"},
@@ -643,6 +650,33 @@ func TestPullSecrets(t *testing.T) {
 	})
 	w.restart()
 	w.expect(w.query("team/app:1", "wrong"), "a")
+}
+
+// A keychain of one's own: docker's config, with a helper that does not work for another registry.
+func TestKeychain(t *testing.T) {
+	w := newWorld(t, httptest.NewServer)
+	w.push("team/app:1", image("linux", "amd64", "a"))
+	w.users = map[string]string{"alice": "right"}
+	w.expect(w.query("team/app:1"), "lookup-unauthorized")
+
+	dir := t.TempDir()
+	t.Setenv("DOCKER_CONFIG", dir)
+	write := func(config string) {
+		if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w.restart()
+	}
+	w.keychain = authn.DefaultKeychain
+	write(`{"auths":{"` + w.host + `":{"username":"alice","password":"right"}}}`)
+	w.expect(w.query("team/app:1"), "a")
+	write(`{"auths":{"` + w.host + `":{"username":"alice","password":"wrong"}}}`)
+	w.expect(w.query("team/app:1"), "lookup-unauthorized")
+
+	// What does not work is passed by, and is no reason not to try as nobody.
+	write(`{"credsStore":"no-such-program"}`)
+	w.users = nil
+	w.expect(w.query("team/app:1"), "a")
 }
 
 func TestMirrors(t *testing.T) {

@@ -104,7 +104,7 @@ func setUpNetwork() error {
 // the kernel takes its time over that.
 func removeVeth() error {
 	if _, err := net.InterfaceByName(hostVeth); err != nil {
-		return nil
+		return nil //nolint:nilerr // it is gone already
 	}
 	return run("ip", "link", "delete", hostVeth)
 }

@@ -13,7 +13,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/util/httpstream"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
@@ -23,6 +22,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/remotecommand"
 	watchtools "k8s.io/client-go/tools/watch"
+	"k8s.io/streaming/pkg/httpstream"
 )
 
 // patience is how long each thing that the cluster does may take; on a busy machine most need some seconds.
@@ -49,6 +49,9 @@ func connect(kubeconfig string) (cluster, error) {
 	return cluster{client, config}, nil
 }
 
+// ours labels the demo's namespaces: no other is ever deleted.
+const ours, demo = "app.kubernetes.io/managed-by", "podinit-demo"
+
 // createNamespace makes the namespace anew, with its service account, so that pods can be made in it.
 func (c cluster) createNamespace(ctx context.Context, name string, labels map[string]string) error {
 	// What an earlier run left is deleted first.
@@ -57,6 +60,7 @@ func (c cluster) createNamespace(ctx context.Context, name string, labels map[st
 	}
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
 		"pod-security.kubernetes.io/enforce": "restricted",
+		ours:                                 demo,
 	}}}
 	for key, value := range labels {
 		namespace.Labels[key] = value
@@ -80,7 +84,17 @@ func (c cluster) createNamespace(ctx context.Context, name string, labels map[st
 }
 
 func (c cluster) deleteNamespace(ctx context.Context, name string) error {
-	err := c.client.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{})
+	namespace, err := c.client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look for the namespace %s: %w", name, err)
+	}
+	if namespace.Labels[ours] != demo {
+		return fmt.Errorf("the cluster has a namespace %s that is not the demo's (it lacks the label %s=%s): the demo needs the name, so delete it if nobody else does", name, ours, demo)
+	}
+	err = c.client.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &namespace.UID}})
 	if err := ignore(apierrors.IsNotFound, err); err != nil {
 		return fmt.Errorf("delete the namespace %s: %w", name, err)
 	}
@@ -129,7 +143,7 @@ func (c cluster) runPod(ctx context.Context, namespace string, pod *corev1.Pod) 
 	select {
 	case <-log.up:
 	case <-log.ended:
-		return outcome{}, fmt.Errorf("follow the log of the pod %s: it ended without a line (%v); the program did not start", name, log.err)
+		return outcome{}, fmt.Errorf("follow the log of the pod %s: it ended without a line (%w); the program did not start", name, log.err)
 	}
 	select {
 	case <-time.After(settle):

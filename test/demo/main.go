@@ -2,9 +2,9 @@
 // plain namespace and in one that podinit injects, stops them, and prints side by side what was seen. It fails when
 // either side is not as it must be, so it is a test too.
 //
-//	demo -kubeconfig FILE -registry HOST:PORT
+//	demo -kubeconfig FILE -push HOST/NAME:TAG
 //
-// The cluster must run podinit's webhook and be able to pull from the registry.
+// The cluster must run podinit's webhook and be able to pull the image of the pods, which is made of Debian packages.
 package main
 
 import (
@@ -22,10 +22,12 @@ import (
 func main() {
 	var o options
 	flag.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `file` of the cluster (default: as kubectl finds it)")
-	flag.StringVar(&o.registry, "registry", "", "`HOST:PORT` of a registry to push the demo's image to, by the name the cluster pulls from")
+	flag.StringVar(&o.push, "push", "", "`HOST/NAME:TAG` to push the image of the pods to, by the name the cluster pulls it by")
+	flag.BoolVar(&o.plainHTTP, "plain-http", false, "the registry of -push is reached by plain HTTP")
+	flag.StringVar(&o.image, "image", "", "`image` of the pods that is in a registry already, instead of -push")
 	flag.BoolVar(&o.keep, "keep", false, "leave the demo's namespaces in the cluster")
 	flag.Parse()
-	if o.registry == "" || flag.NArg() > 0 {
+	if (o.push == "") == (o.image == "") || flag.NArg() > 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
@@ -40,8 +42,11 @@ func main() {
 type options struct {
 	// kubeconfig is the file with the cluster's address and credentials; empty is kubectl's default.
 	kubeconfig string
-	// registry is where the image goes, as both this machine and the nodes reach it.
-	registry string
+	// push is where the image of the pods goes, as both this machine and the nodes name it; by HTTP if plainHTTP is set.
+	push      string
+	plainHTTP bool
+	// image is one that was pushed before.
+	image string
 	// keep leaves the namespaces, which are empty of pods by then.
 	keep bool
 }
@@ -58,18 +63,14 @@ func run(ctx context.Context, o options, table, progress io.Writer) (err error) 
 	if err != nil {
 		return err
 	}
-	image, err := pushImage(ctx, o.registry, progress)
-	if err != nil {
-		return err
+	image := o.image
+	if image == "" {
+		if image, err = pushImage(ctx, o.push, o.plainHTTP, progress); err != nil {
+			return err
+		}
 	}
 
 	fmt.Fprintf(progress, "Creating the namespaces %s and %s\n", plainNamespace, podinitNamespace)
-	if err := cluster.createNamespace(ctx, plainNamespace, nil); err != nil {
-		return err
-	}
-	if err := cluster.createNamespace(ctx, podinitNamespace, map[string]string{"podinit.dev/inject": "enabled"}); err != nil {
-		return err
-	}
 	if !o.keep {
 		defer func() {
 			for _, namespace := range []string{plainNamespace, podinitNamespace} {
@@ -79,6 +80,12 @@ func run(ctx context.Context, o options, table, progress io.Writer) (err error) 
 				}
 			}
 		}()
+	}
+	if err := cluster.createNamespace(ctx, plainNamespace, nil); err != nil {
+		return err
+	}
+	if err := cluster.createNamespace(ctx, podinitNamespace, map[string]string{"podinit.dev/inject": "enabled"}); err != nil {
+		return err
 	}
 	if err := cluster.awaitInjection(ctx, podinitNamespace, scenarios[0].pod(image)); err != nil {
 		return err

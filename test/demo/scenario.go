@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -161,6 +162,8 @@ func (s scenario) pod(image string) *corev1.Pod {
 			RestartPolicy:                 corev1.RestartPolicyNever,
 			TerminationGracePeriodSeconds: &grace,
 			AutomountServiceAccountToken:  &no,
+			// The image has the architecture of the machine that it was made on.
+			NodeSelector: map[string]string{corev1.LabelOSStable: "linux", corev1.LabelArchStable: runtime.GOARCH},
 			SecurityContext: &corev1.PodSecurityContext{
 				RunAsNonRoot:   &yes,
 				RunAsUser:      &user,
@@ -184,10 +187,14 @@ func (s scenario) pod(image string) *corev1.Pod {
 var app embed.FS
 
 // pushImage makes the one image that all pods run, and returns its name by digest.
-func pushImage(ctx context.Context, registry string, progress io.Writer) (string, error) {
-	to, err := name.ParseReference(registry+"/podinit-demo:latest", name.Insecure)
+func pushImage(ctx context.Context, reference string, plainHTTP bool, progress io.Writer) (string, error) {
+	var options []name.Option
+	if plainHTTP {
+		options = append(options, name.Insecure)
+	}
+	to, err := name.NewTag(reference, options...)
 	if err != nil {
-		return "", fmt.Errorf("-registry %s: %w; give HOST:PORT", registry, err)
+		return "", fmt.Errorf("-push %s: %w; give HOST/NAME:TAG", reference, err)
 	}
 	cache, err := image.UserCache(progress)
 	if err != nil {

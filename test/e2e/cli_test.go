@@ -11,6 +11,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -64,6 +67,14 @@ func TestInjectIsAdmission(t *testing.T) {
 	plain, opted := namespace(t, nil), namespace(t, optedIn())
 
 	quits := push(t, cluster.Registry+"/e2e/inject-quits:1", shell(t, v1.Config{Entrypoint: []string{"sh", "-c", "echo $X"}, Cmd: []string{"$$"}, StopSignal: "SIGQUIT"}, ""))
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, architecture := range []string{"amd64", "arm64"} {
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{
+			Add:        shell(t, v1.Config{Entrypoint: []string{"sleep", "$X" + architecture}}, architecture),
+			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: architecture}},
+		})
+	}
+	differs := push(t, cluster.Registry+"/e2e/inject-index:1", index)
 	secret := push(t, private+"/team/inject:1", shell(t, v1.Config{Entrypoint: []string{"sleep", "60"}}, ""))
 	login, err := json.Marshal(map[string]any{"auths": map[string]any{private: map[string]string{"username": user, "password": password}}})
 	if err != nil {
@@ -82,6 +93,14 @@ func TestInjectIsAdmission(t *testing.T) {
 		"image-and-args": func(pod *corev1.Pod) {
 			pod.Spec.Containers[0] = imagePod("", quits).Spec.Containers[0]
 			pod.Spec.Containers[0].Args = []string{"$(X)"}
+		},
+		"platforms": func(pod *corev1.Pod) {
+			pod.Spec.Containers[0] = imagePod("", differs).Spec.Containers[0]
+			pod.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+				NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{
+					{Key: corev1.LabelArchStable, Operator: corev1.NodeSelectorOpIn, Values: []string{"amd64", "arm64"}},
+				}}},
+			}}}
 		},
 		"private-image": func(pod *corev1.Pod) {
 			pod.Spec.Containers[0] = imagePod("", secret).Spec.Containers[0]

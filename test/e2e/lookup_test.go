@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -368,7 +369,8 @@ func TestTagThatMoves(t *testing.T) {
 	}
 }
 
-// TestIndex runs an image that says something else on every architecture, of which the cluster has one.
+// TestIndex runs images that say something else on every architecture, of which the cluster has one: on pods that could
+// run on both, the init picks.
 func TestIndex(t *testing.T) {
 	lookups(t)
 	ns := namespace(t, optedIn())
@@ -376,33 +378,75 @@ func TestIndex(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
-	for _, architecture := range []string{"amd64", "arm64", "unknown"} {
-		platform := v1.Platform{OS: "linux", Architecture: architecture}
-		if architecture == "unknown" {
-			platform.OS = "unknown" // BuildKit's attestations
-		}
-		part := shell(t, v1.Config{Entrypoint: []string{"echo", architecture}}, architecture)
-		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: part, Descriptor: v1.Descriptor{Platform: &platform}})
-	}
-	tag := push(t, cluster.Registry+"/e2e/index:1", index)
 	own := node.Status.NodeInfo.Architecture
-	pod := create(t, ns, imagePod("app", tag))
-	if want, err := index.Digest(); err != nil || statusOf(t, pod).Digest != want.String() {
-		t.Errorf("status %+v, want the index's digest %s (%v)", statusOf(t, pod), want, err)
+	// says makes an index whose parts have each the config of their architecture.
+	says := func(tag string, config func(architecture string) v1.Config) (reference string, digest v1.Hash) {
+		index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+		for _, architecture := range []string{"arm64", "amd64", "unknown"} {
+			platform := v1.Platform{OS: "linux", Architecture: architecture}
+			if architecture == "unknown" {
+				platform.OS = "unknown" // BuildKit's attestations
+			}
+			part := shell(t, config(architecture), architecture)
+			index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: part, Descriptor: v1.Descriptor{Platform: &platform}})
+		}
+		digest, err := index.Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return push(t, cluster.Registry+"/e2e/index-"+tag+":1", index), digest
 	}
-	if log := logs(t, ended(t, pod)); log != own+"\n" {
-		t.Errorf("it says %q, want %q", log, own)
+	both := func(name, image string, args ...string) *corev1.Pod {
+		pod := imagePod(name, image)
+		pod.Spec.Containers[0].Args = args
+		pod.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{
+				{Key: corev1.LabelArchStable, Operator: corev1.NodeSelectorOpIn, Values: []string{"amd64", "arm64"}},
+			}}},
+		}}}
+		return pod
 	}
-	// One that may run on both is left alone.
-	both := imagePod("both", tag)
-	both.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
-		NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{
-			{Key: corev1.LabelArchStable, Operator: corev1.NodeSelectorOpIn, Values: []string{"amd64", "arm64"}},
-		}}},
-	}}}
-	if s := tried(t, ns, both); s.Reason != v1alpha1.ReasonPlatformsDiffer {
-		t.Errorf("a pod for both architectures: %+v", s)
+	check := func(pod *corev1.Pod, digest v1.Hash, platforms int, log string) {
+		t.Helper()
+		if got := strings.Count(strings.Join(pod.Spec.Containers[0].Command, "\n"), "\n--platform=linux/"); got != platforms {
+			t.Errorf("%s: command %q, want %d platforms", pod.Name, pod.Spec.Containers[0].Command, platforms)
+		}
+		if s := statusOf(t, pod); s.Digest != digest.String() || s.Source != v1alpha1.SourceRegistry {
+			t.Errorf("%s: status %+v, want the index's digest %s", pod.Name, s, digest)
+		}
+		if got := logs(t, ended(t, pod)); got != log {
+			t.Errorf("%s: it says %q, want %q", pod.Name, got, log)
+		}
+	}
+
+	words, digest := says("words", func(architecture string) v1.Config {
+		return v1.Config{Entrypoint: []string{"printf", "<%s>", architecture, "$HOME", "$$"}, Cmd: []string{"--", "cmd"}}
+	})
+	check(create(t, ns, imagePod("one", words)), digest, 0, "<"+own+"><$HOME><$$><--><cmd>")
+	check(create(t, ns, both("both", words)), digest, 2, "<"+own+"><$HOME><$$><--><cmd>")
+	args := both("args", words, "$(OWN)", "--")
+	args.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "OWN", Value: "expanded"}}
+	check(create(t, ns, args), digest, 2, "<"+own+"><$HOME><$$><expanded><-->")
+
+	signals, _ := says("signals", func(architecture string) v1.Config {
+		signal := map[string]string{own: "SIGUSR1"}[architecture]
+		return v1.Config{Entrypoint: []string{"sh", "-c", "trap 'echo " + architecture + "; exit 4' USR1; sleep 1000 & wait"}, StopSignal: signal}
+	})
+	// The runtime stops it with its platform's signal.
+	stopped := started(t, create(t, ns, both("signals", signals)))
+	if want := "--platform=linux/" + own + ":3:SIGUSR1"; !slices.Contains(stopped.Spec.Containers[0].Command, want) {
+		t.Errorf("command %q has no %s", stopped.Spec.Containers[0].Command, want)
+	}
+	if code, log := stopAndRead(t, stopped); code != 4 || log != own+"\n" {
+		t.Errorf("stopped, it says %q and ends with %d, want %s and 4", log, code, own)
+	}
+
+	// What another platform runs counts too.
+	systemd, _ := says("systemd", func(architecture string) v1.Config {
+		return v1.Config{Entrypoint: []string{map[string]string{own: "app"}[architecture] + "/sbin/init"}}
+	})
+	if s := tried(t, ns, both("systemd", systemd)); s.Reason != v1alpha1.ReasonRequiresPID1 {
+		t.Errorf("where the other platform's must be PID 1: %+v", s)
 	}
 }
 

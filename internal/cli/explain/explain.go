@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -116,6 +117,8 @@ func NewCommand(flags *genericclioptions.ConfigFlags, streams genericiooptions.I
 		Short:   "Who is PID 1, does SIGTERM reach the program, and what would the init change",
 		Long:    about,
 		Example: examples,
+
+		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	read.AddFlags(cmd)
 	plan.AddFlags(cmd)
@@ -238,7 +241,7 @@ func (e explainer) template(ctx context.Context, t manifest.Template) (Explanati
 	if plan.Reason != "" {
 		x.LeftAlone = leftAlone(plan.Reason, "")
 	}
-	images := e.images(ctx, plan)
+	images := e.images(ctx, plan, &pod, namespace)
 	for _, kind := range []struct {
 		name string
 		list []corev1.Container
@@ -265,21 +268,27 @@ func (e explainer) template(ctx context.Context, t manifest.Template) (Explanati
 	return x, nil
 }
 
-// images are what is known about the containers' images.
-func (e explainer) images(ctx context.Context, plan *inject.Plan) map[string]imageconfig.Config {
-	known := map[string]imageconfig.Config{}
-	for _, lookup := range plan.Lookups {
-		var found imageconfig.Found
-		if lookup.Required { // the plan has asked before, so this is remembered
-			var err error
-			if found, err = e.injector.Images.Lookup(ctx, lookup.Query); err != nil {
-				continue
-			}
+// images are what is known about the containers' images, also of those that are left alone: one config, or one for each
+// platform if they differ.
+func (e explainer) images(ctx context.Context, plan *inject.Plan, pod *corev1.Pod, namespace string) map[string][]imageconfig.Config {
+	known := map[string][]imageconfig.Config{}
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		q := imageconfig.Query{Namespace: namespace}
+		if i := slices.IndexFunc(plan.Lookups, func(l inject.Lookup) bool { return l.Container == c.Name }); i >= 0 {
+			q = plan.Lookups[i].Query
+		} else if reference, err := imageconfig.ParseReference(c.Image); err == nil {
+			q.Reference = reference
 		} else {
-			found, _ = e.injector.Images.Known(ctx, lookup.Query)
+			continue
 		}
-		if config, failure := found.Image.On(lookup.Query.Architectures); failure == nil {
-			known[lookup.Container] = config
+		var found imageconfig.Found
+		if len(c.Command) > 0 {
+			found, _ = e.injector.Images.Known(ctx, q)
+		} else if looked, err := e.injector.Images.Lookup(ctx, q); err == nil { // what the plan has asked is remembered
+			found = looked
+		}
+		if configs, failure := found.Image.On(q.Architectures); failure == nil {
+			known[c.Name] = configs
 		}
 	}
 	return known
@@ -293,9 +302,17 @@ func leftAlone(r v1alpha1.Reason, detail string) *LeftAlone {
 // initPath is what a command starts with that has the init already.
 const initPath = "/podinit/init"
 
-// explain explains one container; image is empty if nothing is known about it.
-func explain(pod *corev1.Pod, c *corev1.Container, kind string, d inject.Decision, image imageconfig.Config) Container {
+// explain explains one container; images is empty if nothing is known about its image. If it runs something else on each
+// platform, the first is explained.
+func explain(pod *corev1.Pod, c *corev1.Container, kind string, d inject.Decision, images []imageconfig.Config) Container {
 	x := Container{Name: c.Name, Kind: kind, Source: d.Source, StopSignal: "SIGTERM"}
+	var image imageconfig.Config
+	if len(images) > 0 {
+		image = images[0]
+	}
+	if len(images) > 1 {
+		x.Notes = append(x.Notes, fmt.Sprintf("The image runs something else, or stops by another signal, on each of %d platforms. This is about %s.", len(images), image.Platform))
+	}
 	x.HasInit = len(c.Command) > 0 && c.Command[0] == initPath
 	x.Runs, x.Source = words(c, d, image)
 
@@ -350,30 +367,55 @@ func explain(pod *corev1.Pod, c *corev1.Container, kind string, d inject.Decisio
 	return x
 }
 
-// words are what a container is started with, without the init.
+// words are what a container is started with, without the init; of several platforms', those of the first.
 func words(c *corev1.Container, d inject.Decision, image imageconfig.Config) ([]string, v1alpha1.Source) {
-	command, source := c.Command, v1alpha1.SourceCommand
-	if len(command) == 0 && len(d.Command) > 0 {
-		command, source = d.Command, d.Source
-	}
-	if len(command) > 0 && command[0] == initPath {
-		if i := slices.Index(command, "--"); i >= 0 {
-			command = command[i+1:]
-			source = d.Source
+	switch {
+	case len(c.Command) > 0 && c.Command[0] == initPath:
+		return slices.Concat(behindInit(c.Command), c.Args), d.Source
+	case len(c.Command) > 0:
+		return slices.Concat(c.Command, c.Args), v1alpha1.SourceCommand
+	case d.Source == v1alpha1.SourceAnnotation || d.Source == v1alpha1.SourceProfile:
+		args := c.Args
+		if d.Args != nil {
+			args = d.Args
 		}
+		return slices.Concat(behindInit(d.Command), args), d.Source
 	}
-	args := c.Args
-	if d.Args != nil {
-		args = d.Args
-	}
-	if len(command) > 0 || len(c.Command) > 0 {
-		return slices.Concat(command, args), source
-	}
-	command, imageArgs, err := image.Process(len(c.Args) > 0)
-	if err != nil || len(command)+len(imageArgs) == 0 && len(image.Entrypoint) == 0 {
+	command, args, err := image.Process(len(c.Args) > 0)
+	if err != nil || len(image.Entrypoint)+len(image.Cmd) == 0 {
 		return nil, ""
 	}
-	return slices.Concat(command, imageArgs, c.Args), v1alpha1.SourceRegistry
+	words := slices.Concat(command, args)
+	for i := range words {
+		words[i] = strings.ReplaceAll(words[i], "$$", "$") // they are escaped for a pod
+	}
+	return append(words, c.Args...), v1alpha1.SourceRegistry
+}
+
+// behindInit is the program that a command with the init starts: the words behind "--", and before them those of the
+// first platform, if there are any. Nil if it cannot be read.
+func behindInit(command []string) (program []string) {
+	i := slices.IndexFunc(command, func(word string) bool { return word == "--" || options.IsPlatform(word) })
+	if i < 0 {
+		return nil
+	}
+	words := command[i:]
+	for first := true; len(words) > 0 && options.IsPlatform(words[0]); first = false {
+		_, rest, _ := strings.Cut(words[0], ":")
+		count, _, _ := strings.Cut(rest, ":")
+		n, err := strconv.Atoi(count)
+		if err != nil || n < 0 || n >= len(words) {
+			return nil
+		}
+		if first {
+			program = words[1 : 1+n]
+		}
+		words = words[1+n:]
+	}
+	if len(words) > 0 {
+		words = words[1:] // --
+	}
+	return slices.Concat(program, words)
 }
 
 func (s situation) public() Situation {
@@ -392,7 +434,7 @@ func withInit(words []string, f facts) situation {
 		s.reapedWhy = "podinit is a subreaper: it reaps what its container leaves"
 	}
 	words = behindEnv(words)
-	if _, script := scriptOf(words); script || len(words) > 0 && slices.Contains(shells, words[0]) {
+	if script, ok := scriptOf(words); ok && !replaced(script) || !ok && isScript(words) {
 		s.reachesWhy = "podinit passes " + f.signal + " to the shell, and to the program that it waits for if the shell does not handle it, and waits for both"
 	}
 	return s

@@ -59,3 +59,32 @@ func TestSituation(t *testing.T) {
 		})
 	}
 }
+
+func TestBehindInit(t *testing.T) {
+	for command, want := range map[string]string{
+		"/podinit/init --grace=30s -- sh -c x":                                                     "sh -c x",
+		"/podinit/init --platform=linux/amd64:2 a -- --platform=linux/arm64:1:SIGQUIT b -- --port": "a -- --port",
+		"/podinit/init --platform=linux/amd64:9 a":                                                 "",
+		"/podinit/init --platform=linux/amd64:x a -- b":                                            "",
+		"/podinit/init --grace=30s":                                                                "",
+	} {
+		if got := strings.Join(behindInit(strings.Fields(command)), " "); got != want {
+			t.Errorf("%s: %q, want %q", command, got, want)
+		}
+	}
+}
+
+func FuzzSituation(f *testing.F) {
+	for _, seed := range []string{"sh\x00-c\x00trap x TERM; a && exec b 2>&1 &", "tini\x00-e\x00--\x00x", "env\x00A=b\x00busybox\x00ash\x00-ec\x00'\"\\", "/podinit/init\x00--platform=linux/amd64:1\x00a\x00--"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		words := strings.Split(text, "\x00")
+		behindInit(words)
+		for _, shared := range []string{"", "pause"} {
+			if s := situationOf(words, facts{"SIGTERM", shared}); s.pid1 == "" || s.reaches == "" || s.reachesWhy == "" || s.reaped == "" || s.reapedWhy == "" {
+				t.Errorf("%q: %+v", words, s)
+			}
+		}
+	})
+}

@@ -45,14 +45,14 @@ printed; 2 the command line or a file is wrong; 3 a file, registry configuration
 A container that is left alone is no error.`
 
 const examples = `  # wrap what a chart makes, and apply it
-  helm template web ./chart | %[1]s inject -f - | kubectl apply -f -
+  helm template web ./chart | podinit inject -f - | kubectl apply -f -
 
   # what would change? exit code 1 if anything would
-  %[1]s inject -R -f manifests/ --diff
+  podinit inject -R -f manifests/ --diff
 
   # the same on a machine without network
   crane config nginx:1.27 >nginx.json
-  %[1]s inject -f web.yaml --offline --profile profile.yaml --image-config nginx:1.27=nginx.json`
+  podinit inject -f web.yaml --offline --profile profile.yaml --image-config nginx:1.27=nginx.json`
 
 type command struct {
 	files   files.Options
@@ -75,9 +75,9 @@ func NewCommand(flags *genericclioptions.ConfigFlags, streams genericiooptions.I
 		Short:             "Wrap manifests, as admission would wrap the pods made of them",
 		Long:              about,
 		Args:              noArgs,
+		Example:           examples,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	cmd.Example = fmt.Sprintf(examples, "podinit")
 	c.files.AddFlags(cmd)
 	c.planner.AddFlags(cmd)
 	cmd.Flags().BoolVar(&c.diff, "diff", false, "print a unified diff instead of the manifests; exit code 1 if there is a difference")

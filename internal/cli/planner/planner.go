@@ -55,7 +55,7 @@ func (o *Options) AddFlags(command *cobra.Command) {
 	f.StringSliceVar(&o.Profiles, "profile", nil, "InitProfile: a `file`, or the name of one in the cluster. The first is taken for the\nnamespace's choice; further ones for pods that name them")
 	f.StringSliceVar(&o.ImageConfigs, "image-config", nil, "what images run: `IMAGE=PATH`, with an image config as \"crane config\" prints it or a\ndirectory with an OCI layout; or a file with a map from images to image configs")
 	f.StringVar(&o.RegistryConfig, "registry-config", "", "`file` with the webhook's registry configuration, for mirrors and CAs")
-	f.StringSliceVar(&o.Architectures, "architectures", nil, "of the cluster's nodes, such as amd64,arm64: those that an image is made for and\nthe cluster does not have do not count")
+	f.StringSliceVar(&o.Architectures, "architectures", nil, "of the cluster's nodes, such as amd64,arm64: what an image runs on others does not count")
 	f.StringVar(&o.InitImage, "init-image", "ghcr.io/podinit/init:"+version.Version, "`image` that holds the init; the cluster's own is shown by \"podinit version\"")
 	f.BoolVar(&o.Offline, "offline", false, "ask no registry and no cluster")
 	_ = command.MarkFlagFilename("registry-config", "yaml", "yml") // it fails only for flags that are not there

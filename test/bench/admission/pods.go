@@ -187,7 +187,9 @@ func fieldsOf(pod *corev1.Pod) *metav1.FieldsV1 {
 	for name := range owned {
 		owned[name] = object.Metadata[name]
 	}
-	return &metav1.FieldsV1{Raw: mustMarshal(owners("", map[string]any{"metadata": owned, "spec": object.Spec}))}
+	fields := &metav1.FieldsV1{}
+	fields.SetRawBytes(mustMarshal(owners("", map[string]any{"metadata": owned, "spec": object.Spec})))
+	return fields
 }
 
 func owners(name string, value any) map[string]any {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -91,7 +92,7 @@ func (b *bench) straggle(contender contender, script string, stop bool) (finishe
 		}
 	}
 	_, err = c.next(10 * time.Second)
-	if err != nil && err != errEnded {
+	if err != nil && !errors.Is(err, errEnded) {
 		c.kill()
 		return false, 0, err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -167,7 +168,7 @@ func (b *bench) earlySignal(contender contender, nanoseconds int64) (lost bool, 
 			return first != uint64(unix.SIGTERM), nil
 		}
 	}
-	if err == errEnded { // SIGTERM came before it was ready to take signals, and ended it
+	if errors.Is(err, errEnded) { // SIGTERM came before it was ready to take signals, and ended it
 		return false, nil
 	}
 	return false, err

@@ -1,0 +1,67 @@
+{{/* podinit.labels are on every object. */}}
+{{- define "podinit.labels" -}}
+app.kubernetes.io/name: podinit
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{/* podinit.selector selects the webhook's pods. */}}
+{{- define "podinit.selector" -}}
+app.kubernetes.io/component: webhook
+app.kubernetes.io/name: podinit
+{{- end }}
+
+{{/* podinit.image is the reference of an image: (list $ .Values.images.init). */}}
+{{- define "podinit.image" -}}
+{{- $root := index . 0 }}{{ $image := index . 1 }}
+{{- printf "%s/%s" $root.Values.images.registry $image.repository }}
+{{- if or $image.tag (not $image.digest) }}:{{ $image.tag | default $root.Chart.AppVersion }}{{ end }}
+{{- if $image.digest }}@{{ $image.digest }}{{ end }}
+{{- end }}
+
+{{/* podinit.port is the port of the admission server. */}}
+{{- define "podinit.port" -}}
+{{- if and .Values.hostNetwork (eq (toString .Values.port) "10250") }}
+{{- fail "port: 10250 is the kubelet's on the network of the nodes: leave port out for 10260, or name another" }}
+{{- end }}
+{{- .Values.port | default (ternary 10260 10250 .Values.hostNetwork) }}
+{{- end }}
+
+{{/* podinit.excludedNamespaces are never touched, besides the release's own; commas in between. */}}
+{{- define "podinit.excludedNamespaces" -}}
+{{- concat (list "kube-system" "kube-public" "kube-node-lease") .Values.webhook.excludedNamespaces | uniq | join "," }}
+{{- end }}
+
+{{/* podinit.tlsSecret is the Secret that somebody else keeps the certificate in; nothing if nobody does. */}}
+{{- define "podinit.tlsSecret" -}}
+{{- if eq .Values.certificate.mode "cert-manager" -}}
+podinit-webhook-tls
+{{- else if eq .Values.certificate.mode "existing" -}}
+{{ required "certificate.existing.secretName: with certificate.mode existing, name the Secret that holds tls.crt and tls.key" .Values.certificate.existing.secretName }}
+{{- end }}
+{{- end }}
+
+{{/* podinit.registries is the registry configuration with the files that this chart mounts. */}}
+{{- define "podinit.registries" -}}
+{{- $registries := .Values.registries }}
+{{- $config := deepCopy $registries.config }}
+{{- $credentials := $config.credentials | default dict }}
+{{- if $registries.dockerConfigSecret }}
+{{- $credentials = merge $credentials (dict "dockerConfigFile" "/etc/podinit/docker/config.json") }}
+{{- end }}
+{{- if $registries.credentialProviders.config }}
+{{- $credentials = merge $credentials (dict "providerConfigFile" "credential-providers.yaml") }}
+{{- end }}
+{{- if $registries.credentialProviders.volume }}
+{{- $credentials = merge $credentials (dict "programDirectory" "/etc/podinit/bin") }}
+{{- end }}
+{{- if $credentials }}
+{{- if not $credentials.namespaces }}
+{{- fail "registries.config.credentials.namespaces: credentials serve the namespaces that are named here, and none is; [\"*\"] is all" }}
+{{- end }}
+{{- $_ := set $config "credentials" $credentials }}
+{{- end }}
+{{- toYaml $config }}
+{{- end }}

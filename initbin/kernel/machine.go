@@ -1,0 +1,6 @@
+//go:build !arm
+
+package kernel
+
+// ARM is the version of a 32-bit ARM, 0 as this is none.
+func ARM() int { return 0 }

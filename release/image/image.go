@@ -1,0 +1,173 @@
+// Package image makes podinit's two container images for every architecture, as the Dockerfile makes them for one: a
+// static program, a user that is not root, and labels. It needs no engine, and equal programs make an equal digest.
+package image
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/podinit/podinit/release/archive"
+)
+
+// Spec is one of the images: all of it but the version, the time and the program itself.
+type Spec struct {
+	// Name is the last word of the image's repository.
+	Name string
+	// Program is the name of the binary, in bin/linux/ARCH and at the root of the image. It is the entrypoint.
+	Program string
+	// Title and Description are labels for people who look at a registry.
+	Title, Description string
+}
+
+// Init and Webhook are the images. The Dockerfile has the same; a test compares.
+var (
+	Init = Spec{Name: "init", Program: "init", Title: "podinit init",
+		Description: "The init that podinit copies into pods: PID 1 that forwards signals, reaps, and waits."}
+	Webhook = Spec{Name: "webhook", Program: "podinit-webhook", Title: "podinit webhook",
+		Description: "The admission webhook that gives every pod a real PID 1."}
+)
+
+// All are both.
+var All = []Spec{Init, Webhook}
+
+// user is numeric, so that the kubelet can tell that it is not root.
+const user = "65532:65532"
+
+// path is what Docker and buildah set where a Dockerfile sets none.
+const path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// variants are what the Makefile compiles for, where an architecture has several that differ in the registry's eyes.
+var variants = map[string]string{"arm": "v7"}
+
+// Build makes an index of one image per architecture, of the programs at binaries/ARCH/PROGRAM.
+func (s Spec) Build(binaries string, architectures []string, version string, created time.Time) (v1.ImageIndex, error) {
+	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, architecture := range slices.Sorted(slices.Values(architectures)) {
+		platform := v1.Platform{OS: "linux", Architecture: architecture, Variant: variants[architecture]}
+		image, err := s.build(filepath.Join(binaries, architecture, s.Program), platform, version, created)
+		if err != nil {
+			return nil, fmt.Errorf("make the image %s for %s: %w", s.Name, platform, err)
+		}
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: &platform}})
+	}
+	return index, nil
+}
+
+func (s Spec) build(program string, platform v1.Platform, version string, created time.Time) (v1.Image, error) {
+	var content bytes.Buffer
+	if err := archive.WriteTar(&content, []archive.File{{Name: s.Program, Executable: true, Source: program}}, created); err != nil {
+		return nil, err
+	}
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(content.Bytes())), nil
+	}, tarball.WithMediaType(types.OCILayer), tarball.WithCompressedCaching)
+	if err != nil {
+		return nil, err
+	}
+	created = created.UTC()
+	image, err := mutate.Append(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON),
+		mutate.Addendum{Layer: layer, History: v1.History{Created: v1.Time{Time: created}, CreatedBy: "COPY " + s.Program + " /"}})
+	if err != nil {
+		return nil, err
+	}
+	config, err := image.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	config = config.DeepCopy()
+	config.OS, config.Architecture, config.Variant = platform.OS, platform.Architecture, platform.Variant
+	config.Created = v1.Time{Time: created}
+	config.Config = v1.Config{Entrypoint: []string{"/" + s.Program}, User: user, Env: []string{path}, Labels: s.labels(version)}
+	return mutate.ConfigFile(image, config)
+}
+
+// labels are those of the OCI image specification.
+func (s Spec) labels(version string) map[string]string {
+	return map[string]string{
+		"org.opencontainers.image.title":       s.Title,
+		"org.opencontainers.image.description": s.Description,
+		"org.opencontainers.image.source":      "https://github.com/podinit/podinit",
+		"org.opencontainers.image.licenses":    "Apache-2.0",
+		"org.opencontainers.image.version":     version,
+	}
+}
+
+// WriteArchive writes a tar archive of an OCI image layout that holds the index under its name, REPOSITORY:TAG. containerd,
+// podman, skopeo and Docker's containerd image store load it.
+func WriteArchive(file string, index v1.ImageIndex, reference name.Tag, created time.Time) (err error) {
+	directory, err := os.MkdirTemp("", "podinit-image-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(directory)) }()
+	written, err := layout.Write(directory, empty.Index)
+	if err != nil {
+		return err
+	}
+	if err := written.AppendIndex(index, layout.WithAnnotations(map[string]string{
+		"org.opencontainers.image.ref.name": reference.TagStr(),
+		"io.containerd.image.name":          reference.Name(),
+	})); err != nil {
+		return err
+	}
+	files, err := archive.FromDirectory(directory)
+	if err != nil {
+		return err
+	}
+	for i := range files {
+		files[i].Executable = false // layout makes some so
+	}
+	return archive.Create(file, func(to io.Writer) error { return archive.WriteTar(to, files, created) })
+}
+
+// Push uploads what the registry does not have yet, with the user's credentials as "docker login" keeps them, and returns
+// the name that pods should use: with the tag for people and the digest for the node.
+func Push(ctx context.Context, index v1.ImageIndex, to name.Tag) (string, error) {
+	if err := remote.WriteIndex(to, index, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
+		return "", fmt.Errorf("push %s: %w; log in with \"docker login %s\", and see that the repository exists and is yours", to, err, to.RegistryStr())
+	}
+	return Pinned(index, to)
+}
+
+// Pinned is an index's name by tag and digest.
+func Pinned(index v1.ImageIndex, reference name.Tag) (string, error) {
+	digest, err := index.Digest()
+	if err != nil {
+		return "", err
+	}
+	return reference.String() + "@" + digest.String(), nil
+}
+
+// Reference is the image's name in a repository. A registry that is reached by plain HTTP must be said to be one.
+func (s Spec) Reference(repository, tag string, plainHTTP bool) (name.Tag, error) {
+	var options []name.Option
+	if plainHTTP {
+		options = append(options, name.Insecure)
+	}
+	if repository == "" {
+		return name.Tag{}, errors.New("the images need an image repository, HOST/PATH, for example registry.example/podinit")
+	}
+	reference, err := name.NewTag(strings.TrimSuffix(repository, "/")+"/"+s.Name+":"+tag, options...)
+	if err != nil {
+		return name.Tag{}, fmt.Errorf("image repository %q, tag %q: %w; give HOST/PATH without a tag, for example registry.example/podinit", repository, tag, err)
+	}
+	return reference, nil
+}

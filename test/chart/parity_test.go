@@ -1,0 +1,124 @@
+package chart
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	webhookDigest = "sha256:1111111111111111111111111111111111111111111111111111111111111111"
+	initDigest    = "sha256:2222222222222222222222222222222222222222222222222222222222222222"
+)
+
+// TestSameAsConfig compares the chart with config/default, and each of config's components with the value that stands
+// for it.
+func TestSameAsConfig(t *testing.T) {
+	for name, tt := range map[string]struct{ components, values []string }{
+		"default":       {},
+		"networkpolicy": {[]string{"networkpolicy"}, []string{"--set=networkPolicy.enabled=true"}},
+		"prepull":       {[]string{"prepull"}, []string{"--set=prepull.enabled=true"}},
+		"certmanager":   {[]string{"certmanager"}, []string{"--set=certificate.mode=cert-manager"}},
+		"all": {
+			[]string{"networkpolicy", "prepull", "certmanager"},
+			[]string{"--set=networkPolicy.enabled=true", "--set=prepull.enabled=true", "--set=certificate.mode=cert-manager"},
+		},
+	} {
+		want := kustomized(t, tt.components)
+		// Helm makes the namespace of a release itself (--create-namespace), or finds it.
+		delete(want, "Namespace "+system)
+		for _, object := range want {
+			normalise(t, object)
+		}
+		for _, helm := range helms {
+			t.Run(name+"/"+helm, func(t *testing.T) {
+				got := rendered(t, helm, append(tt.values, "--set=images.registry=registry.example/podinit",
+					"--set=images.webhook.digest="+webhookDigest, "--set=images.init.digest="+initDigest)...)
+				for _, object := range got {
+					normalise(t, object)
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("(-config +chart):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+// kustomized is what 'make deploy' applies, with some components.
+func kustomized(t *testing.T, components []string) map[string]map[string]any {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "config", "deploy.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	directory := t.TempDir()
+	config, err := filepath.Abs(filepath.Join(root, "config"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config, err = filepath.Rel(directory, config); err != nil {
+		t.Fatal(err)
+	}
+	kustomization := strings.NewReplacer("../../config", config,
+		"@WEBHOOK_IMAGE@", "registry.example/podinit/webhook@"+webhookDigest,
+		"@INIT_IMAGE@", "registry.example/podinit/init@"+initDigest).Replace(string(text))
+	// config/prepull runs the image, and kustomize's word for that is this.
+	kustomization += "images:\n- {name: ghcr.io/podinit/init, newName: registry.example/podinit/init, digest: \"" + initDigest + "\"}\n"
+	if len(components) > 0 {
+		kustomization += "components:\n"
+		for _, c := range components {
+			kustomization += fmt.Sprintf("- %s/%s\n", config, c)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(directory, "kustomization.yaml"), []byte(kustomization), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, err := run(t, *kubectlFlag, "kustomize", directory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return objects(t, out)
+}
+
+// normalise takes away what the chart and config/ are allowed to differ in.
+func normalise(t *testing.T, object map[string]any) {
+	t.Helper()
+	u := unstructured.Unstructured{Object: object}
+	// Who has installed an object.
+	labels := u.GetLabels()
+	for _, name := range []string{"helm.sh/chart", "app.kubernetes.io/managed-by", "app.kubernetes.io/instance", "app.kubernetes.io/version"} {
+		delete(labels, name)
+	}
+	u.SetLabels(labels)
+	switch u.GetKind() {
+	case "CustomResourceDefinition":
+		annotations := u.GetAnnotations()
+		delete(annotations, "helm.sh/resource-policy") // only Helm knows it
+		u.SetAnnotations(annotations)
+	case "Deployment":
+		// An upgrade with another registry configuration restarts the webhook; kustomize cannot do that.
+		unstructured.RemoveNestedField(object, "spec", "template", "metadata", "annotations", "checksum/registries")
+	case "ConfigMap":
+		// Comments do not count.
+		data, _, err := unstructured.NestedStringMap(object, "data")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, text := range data {
+			var parsed any
+			if err := yaml.UnmarshalStrict([]byte(text), &parsed); err != nil {
+				t.Fatal(err)
+			}
+			if err := unstructured.SetNestedField(object, parsed, "data", name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}

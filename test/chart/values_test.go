@@ -1,0 +1,441 @@
+package chart
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	yamlv3 "go.yaml.in/yaml/v3"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	jsonserializer "k8s.io/apimachinery/pkg/runtime/serializer/json"
+	"k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/yaml"
+)
+
+// variant is a way to say values. What it makes is looked at by a function of its kind, and validated as a whole.
+type variant struct {
+	values string // YAML
+	files  []string
+	look   func(t *testing.T, made map[string]map[string]any)
+}
+
+const someCA = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
+
+// variants together say every value that there is: TestEveryValue holds them against values.yaml.
+func variants() map[string]variant {
+	return map[string]variant{
+		"defaults": {look: func(t *testing.T, made map[string]map[string]any) {
+			for _, w := range webhooks(t, made) {
+				if _, has := w["clientConfig"].(map[string]any)["caBundle"]; has {
+					t.Error("there is a caBundle, which whoever compares the cluster with this chart would put back")
+				}
+			}
+			expect(t, made, "Deployment podinit-webhook", "ghcr.io/podinit/webhook:v0.1.0", "ghcr.io/podinit/init:v0.1.0")
+		}},
+		"images": {values: `
+images:
+  registry: mirror.example:5000/a/b
+  webhook: {repository: w, tag: v2, digest: "` + webhookDigest + `"}
+  init: {repository: i, tag: v3, digest: ""}
+  pullPolicy: Always
+  pullSecrets: [one, two]
+prepull: {enabled: true, resources: {requests: {cpu: 2m}}, nodeSelector: {a: b}, tolerations: [{key: k, operator: Exists}], affinity: {nodeAffinity: {}}}
+`, look: func(t *testing.T, made map[string]map[string]any) {
+			expect(t, made, "Deployment podinit-webhook", "mirror.example:5000/a/b/w:v2@"+webhookDigest, `"mirror.example:5000/a/b/i:v3"`,
+				`"imagePullPolicy":"Always"`, `"imagePullSecrets":[{"name":"one"},{"name":"two"}]`)
+			expect(t, made, "DaemonSet podinit-prepull", `"mirror.example:5000/a/b/i:v3"`, `"imagePullSecrets":[{"name":"one"},{"name":"two"}]`,
+				`"nodeSelector":{"a":"b","kubernetes.io/os":"linux"}`, `"tolerations":[{"key":"k","operator":"Exists"}]`, `"cpu":"2m"`, `"affinity":{"nodeAffinity":{}}`)
+		}},
+		"one replica": {values: "replicas: 1", look: func(t *testing.T, made map[string]map[string]any) {
+			absent(t, made, "PodDisruptionBudget podinit-webhook")
+		}},
+		"many replicas": {values: `
+replicas: 5
+podDisruptionBudget: {enabled: true, minAvailable: 40%}
+priorityClassName: system-node-critical
+criticalPodsQuota: {enabled: true, pods: 7}
+topologySpreadConstraints: [{topologyKey: t, maxSkew: 2, whenUnsatisfiable: DoNotSchedule}]
+resources: {limits: {memory: 1Gi}}
+nodeSelector: {role: system}
+tolerations: [{key: CriticalAddonsOnly, operator: Exists}]
+affinity: {podAntiAffinity: {}}
+podLabels: {azure.workload.identity/use: "true"}
+podAnnotations: {a: "1"}
+serviceAccount: {annotations: {eks.amazonaws.com/role-arn: r}}
+env: [{name: HTTPS_PROXY, value: "http://proxy.example:3128"}]
+healthPort: 9081
+verbosity: 1
+metrics: {enabled: true, port: 9080}
+`, look: func(t *testing.T, made map[string]map[string]any) {
+			expect(t, made, "Deployment podinit-webhook", `"replicas":5`, `"topologyKey":"t"`, `"topologySpreadConstraints":[{"labelSelector":{"matchLabels":{"app.kubernetes.io/component":"webhook","app.kubernetes.io/name":"podinit"}},"maxSkew":2,`,
+				`"limits":{"memory":"1Gi"}`, `"nodeSelector":{"kubernetes.io/os":"linux","role":"system"}`, `"key":"CriticalAddonsOnly"`, `"affinity":{"podAntiAffinity":{}}`,
+				`"azure.workload.identity/use":"true"`, `"a":"1"`, "HTTPS_PROXY", "-health-probe-bind-address=:9081", `"containerPort":9081`,
+				"-metrics-bind-address=:9080", `"containerPort":9080`, `"-v=1"`, `"priorityClassName":"system-node-critical"`)
+			expect(t, made, "PodDisruptionBudget podinit-webhook", `"minAvailable":"40%"`)
+			expect(t, made, "ResourceQuota podinit-critical-pods", `"pods":"7"`, `"values":["system-node-critical"]`)
+			expect(t, made, "ServiceAccount podinit-webhook", `"eks.amazonaws.com/role-arn":"r"`)
+		}},
+		"little": {values: `
+podDisruptionBudget: {enabled: false}
+priorityClassName: ""
+crds: {install: false}
+topologySpreadConstraints: []
+metrics: {enabled: false}
+lookups: {enabled: false, timeout: 3s, pullSecrets: true}
+networkPolicy: {enabled: true, registryPorts: [444]}
+`, look: func(t *testing.T, made map[string]map[string]any) {
+			absent(t, made, "PodDisruptionBudget podinit-webhook", "ResourceQuota podinit-critical-pods", "CustomResourceDefinition initprofiles.podinit.dev",
+				"ClusterRole podinit-webhook-pull-secrets", "ClusterRoleBinding podinit-webhook-pull-secrets")
+			expect(t, made, "Deployment podinit-webhook", "-metrics-bind-address=0", "-lookups=false")
+			if text := asJSON(t, made["NetworkPolicy podinit-webhook"]); strings.Contains(text, "metrics") || strings.Contains(text, "444") {
+				t.Errorf("metrics and lookups are off, and still: %s", text)
+			}
+		}},
+		"without the quota": {values: "criticalPodsQuota: {enabled: false}", look: func(t *testing.T, made map[string]map[string]any) {
+			absent(t, made, "ResourceQuota podinit-critical-pods")
+		}},
+		"host network": {values: "hostNetwork: true", look: func(t *testing.T, made map[string]map[string]any) {
+			expect(t, made, "Deployment podinit-webhook", `"hostNetwork":true`, `"dnsPolicy":"ClusterFirstWithHostNet"`, "-port=10260", `"containerPort":10260`,
+				`"maxSurge":0`, `"maxUnavailable":1`)
+		}},
+		"port": {values: "port: 8443", look: func(t *testing.T, made map[string]map[string]any) {
+			expect(t, made, "Deployment podinit-webhook", "-port=8443", `"containerPort":8443`)
+		}},
+		"webhook": {values: `
+webhook: {failurePolicy: Fail, timeoutSeconds: 10, excludedNamespaces: [kube-system, istio-system], annotations: {admissions.enforcer/disabled: null, a: b}}
+`, look: func(t *testing.T, made map[string]map[string]any) {
+			for _, w := range webhooks(t, made) {
+				text := asJSON(t, w)
+				for _, want := range []string{`"failurePolicy":"Fail"`, `"timeoutSeconds":10`,
+					`{"key":"kubernetes.io/metadata.name","operator":"NotIn","values":["kube-system","kube-public","kube-node-lease","istio-system","podinit-system"]}`} {
+					if !strings.Contains(text, want) {
+						t.Errorf("webhook %v has no %s: %s", w["name"], want, text)
+					}
+				}
+			}
+			expect(t, made, "MutatingWebhookConfiguration zz-podinit", `"annotations":{"a":"b"}`)
+			expect(t, made, "Deployment podinit-webhook", "-exclude-namespaces=kube-system,kube-public,kube-node-lease,istio-system")
+		}},
+		"lookups": {values: `
+lookups: {enabled: true, timeout: 1500ms, pullSecrets: false}
+registries:
+  config:
+    registries: [{host: "registry.example:5000", caFile: registry.crt}]
+    privateNetworks: [10.0.0.0/8]
+    credentials: {namespaces: [team-a]}
+  files: {registry.crt: "` + strings.ReplaceAll(someCA, "\n", `\n`) + `"}
+  dockerConfigSecret: docker
+  credentialProviders:
+    config: {apiVersion: kubelet.config.k8s.io/v1, kind: CredentialProviderConfig, providers: []}
+    volume: {image: {reference: registry.example/programs}}
+`, look: func(t *testing.T, made map[string]map[string]any) {
+			absent(t, made, "ClusterRole podinit-webhook-pull-secrets", "ClusterRoleBinding podinit-webhook-pull-secrets")
+			expect(t, made, "Deployment podinit-webhook", "-lookup-timeout=1500ms", "-pull-secrets=false",
+				`{"name":"docker-config","secret":{"items":[{"key":".dockerconfigjson","path":"config.json"}],"secretName":"docker"}}`,
+				`{"mountPath":"/etc/podinit/docker","name":"docker-config","readOnly":true}`,
+				`{"image":{"reference":"registry.example/programs"},"name":"credential-providers"}`,
+				`{"mountPath":"/etc/podinit/bin","name":"credential-providers","readOnly":true}`)
+			expect(t, made, "ConfigMap podinit-registries", "dockerConfigFile: /etc/podinit/docker/config.json", "providerConfigFile: credential-providers.yaml",
+				"programDirectory: /etc/podinit/bin", "caFile: registry.crt", `"registry.crt":"-----BEGIN`, `"credential-providers.yaml":"apiVersion`, "10.0.0.0/8")
+		}},
+		"cert-manager": {values: `
+certificate: {mode: cert-manager, certManager: {issuerRef: {name: ours, kind: ClusterIssuer, group: cert-manager.io}, duration: 24h, renewBefore: 8h}}
+`, look: func(t *testing.T, made map[string]map[string]any) {
+			absent(t, made, "Issuer podinit-ca", "Certificate podinit-ca")
+			expect(t, made, "Certificate podinit-webhook", `"issuerRef":{"group":"cert-manager.io","kind":"ClusterIssuer","name":"ours"}`, `"duration":"24h"`, `"renewBefore":"8h"`)
+			mayNotRotate(t, made)
+		}},
+		"existing certificate": {
+			values: "certificate: {mode: existing, existing: {secretName: ours}}",
+			files:  []string{"certificate.existing.caBundle=ca.crt"},
+			look: func(t *testing.T, made map[string]map[string]any) {
+				expect(t, made, "Deployment podinit-webhook", "-certificate-directory=/etc/podinit/tls", `"secret":{"secretName":"ours"}`)
+				for _, w := range webhooks(t, made) {
+					if bundle := asJSON(t, w["clientConfig"]); !strings.Contains(bundle, `"caBundle":"LS0tLS1CRUdJTiBDRVJU`) {
+						t.Errorf("webhook %v: %s", w["name"], bundle)
+					}
+				}
+				mayNotRotate(t, made)
+			},
+		},
+		"network policy": {values: `
+networkPolicy: {enabled: true, metricsFrom: [{podSelector: {}}], apiserverPorts: [16443], registryPorts: [5000]}
+`, look: func(t *testing.T, made map[string]map[string]any) {
+			expect(t, made, "NetworkPolicy podinit-webhook", `"from":[{"podSelector":{}}]`, `"port":16443`, `"port":5000`)
+		}},
+		"as a dependency": {values: "global: {anything: 1}"},
+	}
+}
+
+// mayNotRotate fails if the webhook has a right that only who makes certificates needs.
+func mayNotRotate(t *testing.T, made map[string]map[string]any) {
+	t.Helper()
+	absent(t, made, "Secret podinit-webhook-certificate", "Role podinit-webhook", "RoleBinding podinit-webhook")
+	for key, object := range made {
+		if strings.HasPrefix(key, "ClusterRole ") {
+			if text := asJSON(t, object); strings.Contains(text, "admissionregistration") || strings.Contains(text, "update") {
+				t.Errorf("%s: %s", key, text)
+			}
+		}
+	}
+}
+
+func webhooks(t *testing.T, made map[string]map[string]any) (all []map[string]any) {
+	t.Helper()
+	list, _, err := unstructured.NestedSlice(made["MutatingWebhookConfiguration zz-podinit"], "webhooks")
+	if err != nil || len(list) < 2 {
+		t.Fatalf("%d webhooks, error %v", len(list), err)
+	}
+	for _, w := range list {
+		all = append(all, w.(map[string]any))
+	}
+	return all
+}
+
+func asJSON(t *testing.T, value any) string {
+	t.Helper()
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil {
+		t.Fatal(err)
+	}
+	return text.String()
+}
+
+// expect fails if an object is not there or its JSON, keys in order, lacks a text.
+func expect(t *testing.T, made map[string]map[string]any, key string, texts ...string) {
+	t.Helper()
+	object, ok := made[key]
+	if !ok {
+		t.Errorf("there is no %s", key)
+		return
+	}
+	text := asJSON(t, object)
+	for _, want := range texts {
+		if !strings.Contains(text, want) {
+			t.Errorf("%s has no %s: %s", key, want, text)
+		}
+	}
+}
+
+func absent(t *testing.T, made map[string]map[string]any, keys ...string) {
+	t.Helper()
+	for _, key := range keys {
+		if _, ok := made[key]; ok {
+			t.Errorf("there is a %s", key)
+		}
+	}
+}
+
+// arguments are what Helm is given for a variant.
+func (v variant) arguments(t *testing.T) []string {
+	t.Helper()
+	directory := t.TempDir()
+	for name, text := range map[string]string{"values.yaml": v.values, "ca.crt": someCA} {
+		if err := os.WriteFile(filepath.Join(directory, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	arguments := []string{"--values=" + filepath.Join(directory, "values.yaml")}
+	for _, file := range v.files {
+		value, name, _ := strings.Cut(file, "=")
+		arguments = append(arguments, "--set-file="+value+"="+filepath.Join(directory, name))
+	}
+	return arguments
+}
+
+// TestVariants renders each variant, looks at what it is about, and decodes all objects as strictly as an apiserver can.
+func TestVariants(t *testing.T) {
+	strict := jsonserializer.NewSerializerWithOptions(jsonserializer.DefaultMetaFactory, scheme.Scheme, scheme.Scheme, jsonserializer.SerializerOptions{Strict: true})
+	all := variants()
+	for _, file := range valuesFiles(t) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[filepath.Base(file)] = variant{values: string(text)}
+	}
+	for name, v := range all {
+		for _, helm := range helms {
+			t.Run(name+"/"+helm, func(t *testing.T) {
+				made := rendered(t, helm, v.arguments(t)...)
+				for key, object := range made {
+					// Others' kinds and CustomResourceDefinitions are left to the real apiserver.
+					if _, _, err := strict.Decode([]byte(asJSON(t, object)), nil, nil); err != nil && !runtime.IsNotRegisteredError(err) {
+						t.Errorf("%s: %v", key, err)
+					}
+					if namespace := (&unstructured.Unstructured{Object: object}).GetNamespace(); namespace != "" && namespace != system {
+						t.Errorf("%s is in namespace %s", key, namespace)
+					}
+				}
+				if v.look != nil {
+					v.look(t, made)
+				}
+			})
+		}
+	}
+}
+
+// valuesFiles are those that the chart has for platforms.
+func valuesFiles(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(chart, "values-*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("files %v, error %v", files, err)
+	}
+	return files
+}
+
+// TestLint has Helm look at the chart itself.
+func TestLint(t *testing.T) {
+	for _, helm := range helms {
+		if _, err := runHelm(t, helm, "lint", "--strict", chart); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestRefusals: what is wrong is said, where it is, and if it is no matter of type, what to do.
+func TestRefusals(t *testing.T) {
+	for values, want := range map[string][]string{
+		"--set=replcas=3":                                                   {"replcas", "not allowed"},
+		"--set=image.tag=v1":                                                {"'image'", "not allowed"},
+		"--set=images.init.tga=v1":                                          {"/images/init", "'tga'", "not allowed"},
+		"--set=metrics.enable=true":                                         {"/metrics", "'enable'"},
+		"--set=registries.config.registry=x":                                {"/registries/config", "'registry'"},
+		"--set=replicas=0":                                                  {"/replicas", "want 1"},
+		"--set=replicas=two":                                                {"/replicas", "want integer"},
+		"--set=webhook.failurePolicy=fail":                                  {"/webhook/failurePolicy", "'Ignore', 'Fail'"},
+		"--set=webhook.timeoutSeconds=31":                                   {"/webhook/timeoutSeconds", "want 30"},
+		"--set=certificate.mode=vault":                                      {"/certificate/mode", "'self-managed', 'cert-manager', 'existing'"},
+		"--set=images.init.digest=abc":                                      {"/images/init/digest", "'abc'", "sha256"},
+		"--set=images.registry=ghcr.io/podinit/":                            {"/images/registry", "'ghcr.io/podinit/'"},
+		"--set=lookups.timeout=3":                                           {"/lookups/timeout", "got number, want string"},
+		"--set=port=70000":                                                  {"/port", "want 65,535"},
+		"--set=webhook.excludedNamespaces={A_b}":                            {"/webhook/excludedNamespaces/0", "'A_b'"},
+		"--set=hostNetwork=true,port=10250":                                 {"10250 is the kubelet's", "10260"},
+		"--set=certificate.mode=existing":                                   {"certificate.existing.", "with certificate.mode existing"},
+		"--set=registries.dockerConfigSecret=x":                             {"registries.config.credentials.namespaces", `["*"] is all`},
+		`--set=registries.files.registries\.yaml=`:                          {"registries.files", "registries.yaml"},
+		"--set=certificate.mode=existing,certificate.existing.secretName=x": {"certificate.existing.caBundle", "--set-file"},
+		"--set=certificate.mode=existing,certificate.existing.caBundle=-----BEGIN CERTIFICATE-----":            {"certificate.existing.secretName"},
+		"--set=certificate.mode=existing,certificate.existing.caBundle=LS0t,certificate.existing.secretName=x": {"certificate.existing.caBundle", "PEM"},
+	} {
+		for _, helm := range helms {
+			message, err := runHelm(t, helm, "template", "podinit", chart, "--namespace", system, values)
+			if err == nil {
+				t.Errorf("%s: %s is not refused", helm, values)
+			}
+			for _, text := range want {
+				if !strings.Contains(message, text) {
+					t.Errorf("%s: %s: no %q in: %s", helm, values, text, message)
+				}
+			}
+		}
+	}
+}
+
+// TestEveryValue holds values.yaml against the rest: each value has a comment, is in the schema and in docs/install.md, and is
+// said in one of the variants above; and nothing is in the schema that values.yaml does not have.
+func TestEveryValue(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(chart, "values.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var values map[string]any
+	if err := yaml.Unmarshal(text, &values); err != nil {
+		t.Fatal(err)
+	}
+	var schema node
+	schemaText, err := os.ReadFile(filepath.Join(chart, "values.schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(schemaText, &schema); err != nil {
+		t.Fatal(err)
+	}
+	guide, err := os.ReadFile(filepath.Join(root, "docs", "install.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said []map[string]any
+	for name, v := range variants() {
+		var values map[string]any
+		if err := yaml.UnmarshalStrict([]byte(v.values), &values); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for _, file := range v.files {
+			value, _, _ := strings.Cut(file, "=")
+			if err := unstructured.SetNestedField(values, "", strings.Split(value, ".")...); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		said = append(said, values)
+	}
+
+	paths := leaves(schema, nil)
+	for _, path := range paths {
+		name := strings.Join(path, ".")
+		if name == "global" { // Helm's own
+			continue
+		}
+		if _, found, err := unstructured.NestedFieldNoCopy(values, path...); !found && !strings.HasPrefix(name, "registries.config.") && !strings.HasPrefix(name, "certificate.certManager.issuerRef.") {
+			t.Errorf("%s is in the schema and not in values.yaml (error %v)", name, err)
+		}
+		if !slices.ContainsFunc(said, func(values map[string]any) bool {
+			_, found, _ := unstructured.NestedFieldNoCopy(values, path...)
+			return found
+		}) && !strings.HasPrefix(name, "registries.config.credentials.") {
+			t.Errorf("no variant of this test says %s", name)
+		}
+	}
+	var document yamlv3.Node
+	if err := yamlv3.Unmarshal(text, &document); err != nil {
+		t.Fatal(err)
+	}
+	explained(t, schema, document.Content[0], nil, string(guide))
+}
+
+// explained fails for each key of a mapping that has no comment, or is not in the guide.
+func explained(t *testing.T, schema node, mapping *yamlv3.Node, path []string, guide string) {
+	t.Helper()
+	for i := 0; i+1 < len(mapping.Content); i += 2 {
+		key, value := mapping.Content[i], mapping.Content[i+1]
+		path := append(slices.Clone(path), key.Value)
+		name := strings.Join(path, ".")
+		if key.HeadComment == "" {
+			t.Errorf("values.yaml: %s has no comment", name)
+		}
+		if child := schema.Properties[key.Value]; child.closed() && len(value.Content) > 0 {
+			explained(t, child, value, path, guide)
+		} else if !strings.Contains(guide, "`"+name+"`") {
+			t.Errorf("docs/install.md does not name `%s`", name)
+		}
+	}
+}
+
+// node is what this test needs of a JSON schema.
+type node struct {
+	Properties           map[string]node `json:"properties"`
+	AdditionalProperties any             `json:"additionalProperties"`
+}
+
+// closed says whether an object has a word for each of its values.
+func (n node) closed() bool { return len(n.Properties) > 0 && n.AdditionalProperties == false }
+
+// leaves are the paths of all values of a schema that has a word for every one.
+func leaves(n node, path []string) (all [][]string) {
+	if !n.closed() {
+		return [][]string{path}
+	}
+	for name, child := range n.Properties {
+		all = append(all, leaves(child, append(slices.Clone(path), name))...)
+	}
+	return all
+}

@@ -1,0 +1,193 @@
+package operate
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/podinit/podinit/api/v1alpha1"
+)
+
+// tail is how long the load goes on after a step: longer than a connection or an endpoint of the past lives.
+const tail = 2 * time.Second
+
+// TestOperate takes an installation through its life under a load of pod creations. In every step in which the webhook is
+// meant to be up, not one pod fails and not one is unwrapped; in the others, not one fails.
+func TestOperate(t *testing.T) {
+	for name, how := range map[string]installer{"config": fromConfig{}} {
+		t.Run(name, func(t *testing.T) { operate(t, how) })
+	}
+}
+
+func operate(t *testing.T, how installer) {
+	now, later := current(t), next(t, "v9.9.9-next")
+	how.uninstall(t)
+	makeNamespaces(t)
+	table := newTable(t, "Pods created while the webhook was operated")
+	// step does something under load. Without up, pods may come through unwrapped.
+	step := func(name string, up bool, do func(t *testing.T)) {
+		t.Helper()
+		t.Run(name, func(t *testing.T) {
+			before, load := askedAgain(t), startLoad(t, *rate)
+			do(t)
+			time.Sleep(tail)
+			c := load.stop()
+			table.add(name, c, askedAgain(t)-before)
+			if c.failed > 0 || up && c.unwrapped > 0 || c.created == 0 {
+				t.Errorf("of %d pods %d failed and %d are unwrapped:\n%q", c.created, c.failed, c.unwrapped, c.problems)
+			}
+			if len(c.versions) > 0 {
+				t.Logf("wrapped by version: %v", c.versions)
+			}
+		})
+	}
+
+	step("install", false, func(t *testing.T) { how.install(t, now) })
+	step("use", true, func(t *testing.T) { settled(t, 2) })
+	step("upgrade", true, func(t *testing.T) {
+		how.install(t, later)
+		settled(t, 2)
+	})
+	t.Run("upgraded", func(t *testing.T) {
+		load := startLoad(t, *rate)
+		time.Sleep(time.Second)
+		if c := load.stop(); len(c.versions) != 1 || c.versions["v9.9.9-next"] == 0 {
+			t.Errorf("after the upgrade pods are wrapped by %v", c.versions)
+		}
+	})
+	step("roll back", true, func(t *testing.T) {
+		how.install(t, now)
+		settled(t, 2)
+	})
+	step("drain: each replica evicted", true, func(t *testing.T) {
+		var evictions errgroup.Group
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		for _, pod := range settled(t, 2) {
+			evictions.Go(func() error { return evict(ctx, &pod) })
+		}
+		if err := evictions.Wait(); err != nil {
+			t.Fatal(err)
+		}
+		settled(t, 2)
+	})
+	step("scale to 3 and back to 2", true, func(t *testing.T) {
+		scale(t, 3)
+		settled(t, 3)
+		scale(t, 2)
+		settled(t, 2)
+	})
+	step("delete a replica", true, func(t *testing.T) { deleteReplica(t, metav1.DeleteOptions{}) })
+	step("delete a replica by force", true, func(t *testing.T) {
+		for range *rounds {
+			none := int64(0)
+			deleteReplica(t, metav1.DeleteOptions{GracePeriodSeconds: &none})
+		}
+	})
+	step("kill a replica's process", true, func(t *testing.T) {
+		for i := range *rounds {
+			victim := settled(t, 2)[i%2]
+			if err := kill(&victim); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "the replica to be started again", func(ctx context.Context) (bool, error) {
+				pod, err := client.CoreV1().Pods(system).Get(ctx, victim.Name, metav1.GetOptions{})
+				return err == nil && pod.Status.ContainerStatuses[0].RestartCount > victim.Status.ContainerStatuses[0].RestartCount, err
+			})
+			settled(t, 2)
+		}
+	})
+	step("renew the certificate", true, func(t *testing.T) {
+		for range *rounds {
+			renew(t, `{"data":{"tls.crt":null,"tls.key":null}}`)
+		}
+	})
+	step("renew its authority", true, func(t *testing.T) {
+		for range *rounds {
+			renew(t, `{"data":null}`)
+		}
+	})
+	step("uninstall", false, how.uninstall)
+}
+
+// makeNamespaces makes the load's namespaces, deleted when the test ends.
+func makeNamespaces(t *testing.T) {
+	t.Helper()
+	for name, labels := range map[string]map[string]string{optedInNamespace: {v1alpha1.Inject: v1alpha1.InjectEnabled}, plainNamespace: nil} {
+		_, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := client.CoreV1().Namespaces().Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
+				t.Error(err)
+			}
+		})
+		eventually(t, "the service account of namespace "+name, func(ctx context.Context) (bool, error) {
+			_, err := client.CoreV1().ServiceAccounts(name).Get(ctx, "default", metav1.GetOptions{})
+			return err == nil, ignoreNotFound(err)
+		})
+	}
+}
+
+// deleteReplica deletes one of two replicas and waits for another in its place.
+func deleteReplica(t *testing.T, options metav1.DeleteOptions) {
+	t.Helper()
+	victim := settled(t, 2)[0]
+	if err := client.CoreV1().Pods(system).Delete(t.Context(), victim.Name, options); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the replica to be gone", func(ctx context.Context) (bool, error) {
+		pod, err := client.CoreV1().Pods(system).Get(ctx, victim.Name, metav1.GetOptions{})
+		return err != nil && ignoreNotFound(err) == nil || err == nil && pod.UID != victim.UID, ignoreNotFound(err)
+	})
+	settled(t, 2)
+}
+
+// renew takes something out of the certificate's Secret, and waits until every replica serves another certificate.
+func renew(t *testing.T, change string) {
+	t.Helper()
+	before := expiry(t)
+	time.Sleep(time.Second) // certificates end at whole seconds
+	if _, err := client.CoreV1().Secrets(system).Patch(t.Context(), secretName, types.MergePatchType, []byte(change), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "every replica to serve the certificate in the Secret", func(ctx context.Context) (bool, error) {
+		now := expiry(t)
+		pods, err := replicas(ctx)
+		if err != nil || now == 0 || now == before {
+			return false, err
+		}
+		for _, pod := range pods {
+			if served, err := metric(ctx, &pod, "podinit_certificate_expiry_seconds"); err != nil || served != now {
+				return false, err
+			}
+		}
+		return true, nil
+	})
+}
+
+// expiry is when the certificate in the Secret ends, in seconds since 1970; 0 if there is none.
+func expiry(t *testing.T) float64 {
+	t.Helper()
+	secret, err := client.CoreV1().Secrets(system).Get(t.Context(), secretName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(secret.Data[corev1.TLSCertKey])
+	if block == nil {
+		return 0
+	}
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return float64(certificate.NotAfter.Unix())
+}

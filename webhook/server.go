@@ -1,0 +1,114 @@
+package webhook
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+)
+
+const (
+	// headerTime is how long a request's header may take to arrive.
+	headerTime = 10 * time.Second
+	// idleTime is how long a connection may go unused. It is longer than the 90 s after which the apiserver closes one
+	// (net/http, DefaultTransport.IdleConnTimeout): were it we who close it, a review might be on its way.
+	idleTime = 5 * time.Minute
+)
+
+// Server serves a handler by HTTPS, and ends without losing a request. It is a Runnable of controller-runtime's manager,
+// whose own webhook server closes its listener and cancels what is under way as soon as it is told to end, while
+// endpoints that name it are still in use.
+//
+// The apiserver keeps connections alive, and repeats no review that it has begun to send. So once told to end, the
+// server is not ready any more, but serves on for the time Drain, and each answer asks the client to close its
+// connection. What is then still open is idle; it is closed, and what is under way is finished.
+type Server struct {
+	// Address to listen at, as host:port.
+	Address string
+	// TLS has the certificate.
+	TLS *tls.Config
+	// Handler answers.
+	Handler http.Handler
+	// Drain is how long to serve on after the end of Start's context; Finish, how long requests may then still take.
+	Drain, Finish time.Duration
+	// Log gets when it begins and ends, and what is wrong with connections.
+	Log logr.Logger
+
+	state atomic.Int32
+}
+
+const (
+	notListening int32 = iota
+	serving
+	draining
+)
+
+// NeedLeaderElection says that every replica serves.
+func (*Server) NeedLeaderElection() bool { return false }
+
+// Ready is a health check: it fails before the server listens and from the moment that it was told to end.
+func (s *Server) Ready(*http.Request) error {
+	switch s.state.Load() {
+	case serving:
+		return nil
+	case draining:
+		return errors.New("the webhook is ending; it serves until its connections have moved")
+	}
+	return fmt.Errorf("nothing listens at %s yet", s.Address)
+}
+
+// Start serves until ctx is done, and then for the time Drain and until what is under way is done. A request's context
+// does not end with ctx.
+func (s *Server) Start(ctx context.Context) error {
+	listener, err := net.Listen("tcp", s.Address)
+	if err != nil {
+		return fmt.Errorf("listening for the apiserver: %w", err)
+	}
+	var protocols http.Protocols
+	protocols.SetHTTP1(true) // no HTTP/2, and none of its ways to exhaust a server (CVE-2023-44487); the apiserver speaks none
+	server := &http.Server{
+		Handler:           http.HandlerFunc(s.serve),
+		TLSConfig:         s.TLS,
+		Protocols:         &protocols,
+		ReadHeaderTimeout: headerTime,
+		IdleTimeout:       idleTime,
+		ErrorLog:          slog.NewLogLogger(logr.ToSlogHandler(s.Log), slog.LevelInfo),
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- server.ServeTLS(listener, "", "") }()
+	s.state.Store(serving)
+	s.Log.Info("listening", "address", listener.Addr().String())
+
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serving the apiserver: %w", err)
+	case <-ctx.Done():
+	}
+	s.state.Store(draining)
+	s.Log.Info("ending: not ready any more, and serving on for a while", "drain", s.Drain.String())
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serving the apiserver: %w", err)
+	case <-time.After(s.Drain):
+	}
+	last, cancel := context.WithTimeout(context.Background(), s.Finish)
+	defer cancel()
+	if err := server.Shutdown(last); err != nil {
+		return fmt.Errorf("waiting for requests under way: %w", err)
+	}
+	return nil
+}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	if s.state.Load() == draining {
+		w.Header().Set("Connection", "close")
+	}
+	s.Handler.ServeHTTP(w, r)
+}
