@@ -242,8 +242,8 @@ endif
 
 GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(chart|check|cluster|conformance|docs/run|e2e|image|observe|operate|release)(/.*)?)$$')
 
-.PHONY: test
 # The suites from test-e2e on share a cluster, in this order: test-operate begins by taking podinit away.
+.PHONY: test
 test: deps lint licences test-race test-observe test-init test-conformance test-release test-cluster test-e2e test-check test-docs test-operate test-chart ## everything that CI runs: unit tests with -race, then the suites on the real thing
 	@$(MAKE) cluster-down
 

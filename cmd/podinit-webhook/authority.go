@@ -136,15 +136,14 @@ func (*authority) NeedLeaderElection() bool { return false }
 func (a *authority) Start(ctx context.Context) error {
 	for {
 		again, err := a.step(ctx, time.Now())
-		var timer <-chan time.Time
 		switch {
-		case ctx.Err() != nil:
-			return nil
+		case err == nil, ctx.Err() != nil:
 		case apierrors.IsConflict(err):
 			// Another replica was first; what it wrote is about to be seen.
-		case err != nil:
+		default:
 			a.log.Error(err, "the new CA could not be written to the MutatingWebhookConfiguration; trying again", "name", a.configuration)
 		}
+		var timer <-chan time.Time
 		if again > 0 {
 			timer = time.After(again)
 		}

@@ -36,7 +36,7 @@ const (
 var (
 	images = flag.String("images", "../../bin/images/amd64", "`directory` of the archives that make images writes")
 	helm   = flag.String("helm", "", "`program` with which to install from the chart, too")
-	rate   = flag.Int("rate", 25, "pods created in a second, on average")
+	rate   = flag.Int("rate", 100, "pods created in a second, on average")
 	rounds = flag.Int("rounds", 1, "how often each replica is killed and each certificate renewed")
 
 	running *cluster.Cluster

@@ -97,7 +97,7 @@ func operate(t *testing.T, how installer) {
 		}
 	})
 	// Until the node has noticed, half of the connections made are refused, and a quarter twice.
-	step("kill a replica's process", 5**rounds, func(t *testing.T) {
+	step("kill a replica's process", *rate/5**rounds, func(t *testing.T) {
 		for i := range *rounds {
 			victim := settled(t, 2)[i%2]
 			if err := kill(&victim); err != nil {
