@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -70,8 +71,10 @@ type authority struct {
 	// certificate of it is; both are zero if not.
 	current         []byte
 	trusted, served time.Time
-	// once is set when an authority has been trusted. What then fails leaves the certificate before to be served.
-	once bool
+
+	// once is set when an authority has been trusted. What then fails leaves the certificate before to be served. It is not
+	// under mu, since health checks read it, and must not wait for an apiserver that takes its time with a write.
+	once atomic.Bool
 }
 
 // newConfiguration is an empty MutatingWebhookConfiguration. It is not decoded into a type, which would lose the fields
@@ -158,9 +161,7 @@ func (a *authority) Start(ctx context.Context) error {
 
 // injected is a health check: it fails until the apiserver has been told to trust the authority in the Secret.
 func (a *authority) injected(*http.Request) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !a.once {
+	if !a.once.Load() {
 		return errors.New("the CA is not yet in MutatingWebhookConfiguration " + a.configuration)
 	}
 	return nil
@@ -204,7 +205,8 @@ func (a *authority) step(ctx context.Context, now time.Time) (again time.Duratio
 		return retryTime, a.writeBundle(ctx, bundle)
 	}
 	if a.trusted.IsZero() {
-		a.trusted, a.once = now, true
+		a.trusted = now
+		a.once.Store(true)
 	}
 	if settled := a.trusted.Add(settleTime); a.certificate.loaded(nil) == nil && a.served.IsZero() && now.Before(settled) {
 		return settled.Sub(now), nil
