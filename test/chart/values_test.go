@@ -171,9 +171,12 @@ certificate: {mode: cert-manager, certManager: {issuerRef: {name: ours, kind: Cl
 			},
 		},
 		"network policy": {values: `
-networkPolicy: {enabled: true, metricsFrom: [{podSelector: {}}], apiserverPorts: [16443], registryPorts: [5000]}
+networkPolicy: {enabled: true, metricsFrom: [{podSelector: {}}], dnsPorts: [5353], apiserverPorts: [16443], registryPorts: [5000]}
 `, look: func(t *testing.T, made map[string]map[string]any) {
-			expect(t, made, "NetworkPolicy podinit-webhook", `"from":[{"podSelector":{}}]`, `"port":16443`, `"port":5000`)
+			expect(t, made, "NetworkPolicy podinit-webhook", `"from":[{"podSelector":{}}]`, `{"port":5353,"protocol":"UDP"}`, `"port":16443`, `"port":5000`)
+			if text := asJSON(t, made["NetworkPolicy podinit-webhook"]); strings.Contains(text, `"port":53,`) {
+				t.Errorf("DNS is elsewhere, and still: %s", text)
+			}
 		}},
 		"metrics": {values: `
 metrics:
@@ -346,6 +349,7 @@ func TestRefusals(t *testing.T) {
 		"--set=healthPort=8080":                                             {"metrics.port", "10250, 8080, 8080"},
 		"--set=replicas=2,podDisruptionBudget.minAvailable=2":               {"podDisruptionBudget.minAvailable", "drained"},
 		"--set=replicas=4,podDisruptionBudget.minAvailable=76%":             {"podDisruptionBudget.minAvailable", "76%"},
+		"--set-json=networkPolicy.dnsPorts=[]":                              {"/networkPolicy/dnsPorts"},
 		"--set-json=networkPolicy.apiserverPorts=[]":                        {"/networkPolicy/apiserverPorts"},
 		"--set=registries.dockerConfigSecret=x":                             {"registries.config.credentials.namespaces", `["*"] is all`},
 		`--set=registries.files.registries\.yaml=`:                          {"registries.files", "registries.yaml"},
