@@ -346,6 +346,8 @@ func TestRefusals(t *testing.T) {
 		"--set=certificate.mode=existing":                                   {"certificate.existing.", "with certificate.mode existing"},
 		"--set=metrics.enabled=false,metrics.serviceMonitor.enabled=true":   {"metrics.serviceMonitor.enabled", "metrics.enabled"},
 		"--set=webhook.failurePolicy=null":                                  {"failurePolicy"},
+		"--set=replicas=20":                                                 {"criticalPodsQuota.pods", "20 are too few"},
+		"--set=certificate.certManager.issuerRef.kind=ClusterIssuer":        {"/certificate/certManager/issuerRef", "name"},
 		"--set=healthPort=8080":                                             {"metrics.port", "10250, 8080, 8080"},
 		"--set=replicas=2,podDisruptionBudget.minAvailable=2":               {"podDisruptionBudget.minAvailable", "drained"},
 		"--set=replicas=4,podDisruptionBudget.minAvailable=76%":             {"podDisruptionBudget.minAvailable", "76%"},
