@@ -72,8 +72,8 @@ type authority struct {
 	current         []byte
 	trusted, served time.Time
 
-	// once is set when an authority has been trusted. What then fails leaves the certificate before to be served. It is not
-	// under mu, since health checks read it, and must not wait for an apiserver that takes its time with a write.
+	// once is set when an authority has been trusted. What then fails leaves the certificate before to be served. It is
+	// asked by a probe, which must not wait for a write to the apiserver.
 	once atomic.Bool
 }
 
