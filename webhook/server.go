@@ -17,6 +17,9 @@ import (
 const (
 	// headerTime is how long a request's header may take to arrive.
 	headerTime = 10 * time.Second
+	// maxHeader bounds a request's header, in bytes. The apiserver's has a few hundred; net/http would read 1 MiB for each
+	// connection of whoever can reach us.
+	maxHeader = 16 << 10
 	// idleTime is how long a connection may go unused. It is longer than the 90 s after which the apiserver closes one
 	// (net/http, DefaultTransport.IdleConnTimeout): were it we who close it, a review might be on its way.
 	idleTime = 5 * time.Minute
@@ -78,6 +81,7 @@ func (s *Server) Start(ctx context.Context) error {
 		TLSConfig:         s.TLS,
 		Protocols:         &protocols,
 		ReadHeaderTimeout: headerTime,
+		MaxHeaderBytes:    maxHeader,
 		IdleTimeout:       idleTime,
 		ErrorLog:          slog.NewLogLogger(logr.ToSlogHandler(s.Log), slog.LevelInfo),
 	}

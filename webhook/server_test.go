@@ -158,6 +158,26 @@ func TestServerSpeaksHTTP1(t *testing.T) {
 	}
 }
 
+// TestServerBoundsHeaders sends a header that no apiserver sends.
+func TestServerBoundsHeaders(t *testing.T) {
+	r := start(t, 0, func(http.ResponseWriter, *http.Request) {})
+	for size, want := range map[int]int{4 << 10: http.StatusOK, 64 << 10: http.StatusRequestHeaderFieldsTooLarge} {
+		request, err := http.NewRequest(http.MethodPost, "https://podinit-webhook.podinit-system.svc/mutate", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Long", strings.Repeat("x", size))
+		response, err := r.client(func() string { return r.address }).Do(request)
+		if err != nil {
+			t.Fatalf("a header of %d bytes: %v", size, err)
+		}
+		response.Body.Close()
+		if response.StatusCode != want {
+			t.Errorf("a header of %d bytes: status %d, want %d", size, response.StatusCode, want)
+		}
+	}
+}
+
 // replica is a Server of a test.
 type replica struct {
 	server  *webhook.Server

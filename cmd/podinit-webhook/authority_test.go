@@ -185,6 +185,49 @@ func TestAuthorityHeals(t *testing.T) {
 	}
 }
 
+// TestAuthorityReadyWhileWriting has an apiserver that takes its time with a write: who was ready stays so meanwhile, or all
+// replicas would be taken out of the Service at once.
+func TestAuthorityReadyWhileWriting(t *testing.T) {
+	configuration := configurationOf("a")
+	writing, written := make(chan struct{}, 1), make(chan struct{}, 1)
+	a := newTestAuthority(t, func(_ context.Context, u *unstructured.Unstructured) error {
+		configuration = u
+		writing <- struct{}{}
+		<-written
+		return nil
+	})
+	written <- struct{}{}
+	a.see(secretOf("podinit-system", "certificate", newPair(t, 1)))
+	for range 2 {
+		a.see(configuration)
+		if _, err := a.step(t.Context(), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-writing
+	a.see(secretOf("podinit-system", "certificate", newPair(t, 2)))
+	over := make(chan error)
+	go func() {
+		_, err := a.step(t.Context(), time.Now())
+		over <- err
+	}()
+	<-writing
+	checked := make(chan error, 1)
+	go func() { checked <- a.injected(nil) }()
+	select {
+	case err := <-checked:
+		if err != nil {
+			t.Errorf("not ready while the next authority is written: %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("the health check waits for the apiserver")
+	}
+	written <- struct{}{}
+	if err := <-over; err != nil {
+		t.Error(err)
+	}
+}
+
 func newTestAuthority(t *testing.T, write func(context.Context, *unstructured.Unstructured) error) *authority {
 	a := newAuthority(&servingCertificate{log: testr.New(t)}, types.NamespacedName{Namespace: "podinit-system", Name: "certificate"}, "zz-podinit", nil, testr.New(t))
 	a.write = write

@@ -262,6 +262,9 @@ func (l *live) during(t *testing.T, what, namespace string, wrapsAll bool, do fu
 	load.stop()
 	<-load.ended
 	t.Logf("%s: %.1f s, %d pods created, %d refused, %d not wrapped", what, time.Since(began).Seconds(), load.created.Load(), load.refused.Load(), load.unwrapped.Load())
+	if load.created.Load() == 0 {
+		t.Errorf("%s: no pod was created meanwhile", what)
+	}
 	if load.refused.Load() > 0 {
 		t.Errorf("%s: %d pods were refused, one because %s", what, load.refused.Load(), load.refusal.Load())
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 // TestLifecycle is what a platform team goes through with each Helm: it takes over what kubectl has installed from
-// config/, upgrades it with another CustomResourceDefinition and other values, uninstalls, and installs again, with pods
+// config/, upgrades it with another CustomResourceDefinition and other values, rolls back and forth, uninstalls, and installs again, with pods
 // being created meanwhile.
 func TestLifecycle(t *testing.T) {
 	l := open(t)
@@ -51,6 +51,14 @@ func TestLifecycle(t *testing.T) {
 				t.Errorf("%s nodes hold the image", got)
 			}
 			l.wraps(t, namespace)
+
+			for _, back := range []struct{ revision, timeouts string }{{"1", "5 3 5 3"}, {"2", "7 3 7 3"}} {
+				l.during(t, "roll back to "+back.revision, namespace, true, func() { r.do(t, "rollback", "podinit", back.revision) })
+				if got := l.kubectl(t, "get", "mutatingwebhookconfiguration", "zz-podinit", "-o", "jsonpath={.webhooks[*].timeoutSeconds}"); got != back.timeouts {
+					t.Errorf("timeouts after rolling back to %s: %s, want %s", back.revision, got, back.timeouts)
+				}
+				l.wraps(t, namespace)
+			}
 
 			if helm == "helm4" { // one is enough: both make the same
 				l.failsClosed(t, namespace)

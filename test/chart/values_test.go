@@ -171,9 +171,12 @@ certificate: {mode: cert-manager, certManager: {issuerRef: {name: ours, kind: Cl
 			},
 		},
 		"network policy": {values: `
-networkPolicy: {enabled: true, metricsFrom: [{podSelector: {}}], apiserverPorts: [16443], registryPorts: [5000]}
+networkPolicy: {enabled: true, metricsFrom: [{podSelector: {}}], dnsPorts: [5353], apiserverPorts: [16443], registryPorts: [5000]}
 `, look: func(t *testing.T, made map[string]map[string]any) {
-			expect(t, made, "NetworkPolicy podinit-webhook", `"from":[{"podSelector":{}}]`, `"port":16443`, `"port":5000`)
+			expect(t, made, "NetworkPolicy podinit-webhook", `"from":[{"podSelector":{}}]`, `{"port":5353,"protocol":"UDP"}`, `"port":16443`, `"port":5000`)
+			if text := asJSON(t, made["NetworkPolicy podinit-webhook"]); strings.Contains(text, `"port":53,`) {
+				t.Errorf("DNS is elsewhere, and still: %s", text)
+			}
 		}},
 		"metrics": {values: `
 metrics:
@@ -342,6 +345,14 @@ func TestRefusals(t *testing.T) {
 		"--set=hostNetwork=true,port=10250":                                 {"10250 is the kubelet's", "10260"},
 		"--set=certificate.mode=existing":                                   {"certificate.existing.", "with certificate.mode existing"},
 		"--set=metrics.enabled=false,metrics.serviceMonitor.enabled=true":   {"metrics.serviceMonitor.enabled", "metrics.enabled"},
+		"--set=webhook.failurePolicy=null":                                  {"failurePolicy"},
+		"--set=replicas=20":                                                 {"criticalPodsQuota.pods", "20 are too few"},
+		"--set=certificate.certManager.issuerRef.kind=ClusterIssuer":        {"/certificate/certManager/issuerRef", "name"},
+		"--set=healthPort=8080":                                             {"metrics.port", "10250, 8080, 8080"},
+		"--set=replicas=2,podDisruptionBudget.minAvailable=2":               {"podDisruptionBudget.minAvailable", "drained"},
+		"--set=replicas=4,podDisruptionBudget.minAvailable=76%":             {"podDisruptionBudget.minAvailable", "76%"},
+		"--set-json=networkPolicy.dnsPorts=[]":                              {"/networkPolicy/dnsPorts"},
+		"--set-json=networkPolicy.apiserverPorts=[]":                        {"/networkPolicy/apiserverPorts"},
 		"--set=registries.dockerConfigSecret=x":                             {"registries.config.credentials.namespaces", `["*"] is all`},
 		`--set=registries.files.registries\.yaml=`:                          {"registries.files", "registries.yaml"},
 		"--set=certificate.mode=existing,certificate.existing.secretName=x": {"certificate.existing.caBundle", "--set-file"},
@@ -362,6 +373,91 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestNull: a value that is taken away by null is refused by name, or what is made without it is whole. The apiserver takes a
+// failurePolicy of null for Fail.
+func TestNull(t *testing.T) {
+	for _, path := range paths(readSchema(t), nil) {
+		name := strings.Join(path, ".")
+		for _, helm := range helms {
+			text, err := runHelm(t, helm, "template", "podinit", chart, "--namespace", system, "--set=prepull.enabled=true,networkPolicy.enabled=true", "--set="+name+"=null")
+			if err != nil {
+				if !strings.Contains(text, "missing propert") && !strings.Contains(text, "got null") || !strings.Contains(text, path[len(path)-1]) {
+					t.Errorf("%s: %s=null: %v", helm, name, err)
+				}
+				continue
+			}
+			for key, object := range objects(t, text) {
+				if hole := null(object); hole != "" {
+					t.Errorf("%s: %s=null: %s has nothing at %s", helm, name, key, hole)
+				}
+			}
+		}
+	}
+}
+
+// paths are those of all values in a schema.
+func paths(n node, path []string) (all [][]string) {
+	for name, child := range n.Properties {
+		path := append(slices.Clone(path), name)
+		all = append(all, path)
+		all = append(all, paths(child, path)...)
+	}
+	return all
+}
+
+// null is the path of something that is null, or of a flag without its value.
+func null(value any) string {
+	switch value := value.(type) {
+	case nil:
+		return "/"
+	case map[string]any:
+		for key, child := range value {
+			if hole := null(child); hole != "" {
+				return "/" + key + hole
+			}
+		}
+	case []any:
+		for _, child := range value {
+			if hole := null(child); hole != "" {
+				return "/-" + hole
+			}
+		}
+	case string:
+		if strings.HasPrefix(value, "-") && (strings.HasSuffix(value, "=") || strings.HasSuffix(value, ":")) {
+			return "/" + value
+		}
+	}
+	return ""
+}
+
+// TestNumbersAsNames: a release and its namespace may be called 1 and 0x2, which are numbers in YAML.
+func TestNumbersAsNames(t *testing.T) {
+	for _, helm := range helms {
+		for _, values := range []string{"--set=certificate.mode=self-managed", "--set=certificate.mode=cert-manager"} {
+			text, err := runHelm(t, helm, "template", "1", chart, "--namespace", "0x2", values,
+				"--set=prepull.enabled=true,networkPolicy.enabled=true,metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for key, object := range objects(t, text) {
+				metadata := object["metadata"].(map[string]any)
+				if namespace, has := metadata["namespace"]; has && namespace != "0x2" {
+					t.Errorf("%s: %s is in namespace %v", helm, key, namespace)
+				}
+				if instance := metadata["labels"].(map[string]any)["app.kubernetes.io/instance"]; instance != "1" {
+					t.Errorf("%s: %s is of instance %v", helm, key, instance)
+				}
+				subjects, _ := object["subjects"].([]any)
+				for _, subject := range subjects {
+					if namespace := subject.(map[string]any)["namespace"]; namespace != "0x2" {
+						t.Errorf("%s: %s is for namespace %v", helm, key, namespace)
+					}
+				}
+			}
+		}
+	}
+}
+
 // TestEveryValue holds values.yaml against the rest: each value has a comment, is in the schema and in docs/install.md, and is
 // said in one of the variants above; and nothing is in the schema that values.yaml does not have.
 func TestEveryValue(t *testing.T) {
@@ -373,14 +469,7 @@ func TestEveryValue(t *testing.T) {
 	if err := yaml.Unmarshal(text, &values); err != nil {
 		t.Fatal(err)
 	}
-	var schema node
-	schemaText, err := os.ReadFile(filepath.Join(chart, "values.schema.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(schemaText, &schema); err != nil {
-		t.Fatal(err)
-	}
+	schema := readSchema(t)
 	guide, err := os.ReadFile(filepath.Join(root, "docs", "install.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -400,8 +489,7 @@ func TestEveryValue(t *testing.T) {
 		said = append(said, values)
 	}
 
-	paths := leaves(schema, nil)
-	for _, path := range paths {
+	for _, path := range leaves(schema, nil) {
 		name := strings.Join(path, ".")
 		if name == "global" { // Helm's own
 			continue
@@ -445,6 +533,18 @@ func explained(t *testing.T, schema node, mapping *yamlv3.Node, path []string, g
 type node struct {
 	Properties           map[string]node `json:"properties"`
 	AdditionalProperties any             `json:"additionalProperties"`
+}
+
+func readSchema(t *testing.T) (schema node) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(chart, "values.schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(text, &schema); err != nil {
+		t.Fatal(err)
+	}
+	return schema
 }
 
 // closed says whether an object has a word for each of its values.
