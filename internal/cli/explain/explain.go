@@ -219,11 +219,14 @@ func (e explainer) template(ctx context.Context, t manifest.Template) (Explanati
 	}
 	var pod corev1.Pod
 	if err := json.Unmarshal(t.Pod, &pod); err != nil {
-		return Explanation{}, fmt.Errorf("reading the pod template: %w", err)
+		return Explanation{}, manifest.Mistyped(fmt.Errorf("reading the pod template: %w", err))
 	}
 	plan, _, err := e.injector.Plan(ctx, webhook.Request{Namespace: namespace, Object: t.Pod})
 	if err != nil {
 		return Explanation{}, err
+	}
+	if ctx.Err() != nil {
+		return Explanation{}, ctx.Err() // else it would say that registries do not answer
 	}
 	x := Explanation{Object: t.Object.String(), Namespace: namespace, GracePeriodSeconds: 30}
 	if strings.Contains(t.At, "[") {
