@@ -335,8 +335,11 @@ func explain(pod *corev1.Pod, c *corev1.Container, kind string, d inject.Decisio
 	case len(image.Entrypoint)+len(image.Cmd) == 0:
 		x.Notes = append(x.Notes, "The stop signal is SIGTERM unless the image names another, which is not known here.")
 	}
-	if n, ok := options.ParseSignal(x.StopSignal); ok && n == 15 {
+	switch n, ok := options.ParseSignal(x.StopSignal); {
+	case ok && n == 15:
 		x.StopSignal = "SIGTERM"
+	case ok && n == 9:
+		x.StopSignal = kill
 	}
 
 	f := facts{signal: x.StopSignal}
@@ -437,7 +440,9 @@ func withInit(words []string, f facts) situation {
 		s.reapedWhy = "podinit is a subreaper: it reaps what its container leaves"
 	}
 	words = behindEnv(words)
-	if script, ok := scriptOf(words); ok && !replaced(script) || !ok && isScript(words) {
+	if f.signal == kill {
+		s.reaches, s.reachesWhy = killed.reaches, killed.reachesWhy
+	} else if script, ok := scriptOf(words); ok && replaces(words[0], script) != Yes || !ok && isScript(words) {
 		s.reachesWhy = "podinit passes " + f.signal + " to the shell, and to the program that it waits for if the shell does not handle it, and waits for both"
 	}
 	return s
