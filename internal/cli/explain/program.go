@@ -217,6 +217,9 @@ func byShell(shell, script string, f facts) situation {
 		inner := byProgram(program, f)
 		inner.pid1 = program + ": bash replaces itself by a script's only command, if that is a plain one"
 		return inner
+	case replaces(shell, script) == Unknown && !plainCommand(script):
+		s.reaches, s.reachesWhy = Unknown, "a part of the script runs exec: if it gets there, the program is PID 1 and what is said of programs holds; otherwise the shell is, and "+f.signal+" stops there"
+		s.reaped, s.reapedWhy = Unknown, "a shell reaps; the program that it runs with exec most likely does not"
 	case replaces(shell, script) == Unknown:
 		inner := byProgram(program, f)
 		s.pid1 = shell + " or " + program + ", by what " + shell + " is in the image"
@@ -287,7 +290,9 @@ func scriptOf(words []string) (script string, ok bool) {
 }
 
 var (
-	trap       = regexp.MustCompile(`(^|[;&|\s])trap\s`)
+	trap = regexp.MustCompile(`(^|[;&|\s])trap\s`)
+	// branches is exec with a program, anywhere in a script.
+	branches   = regexp.MustCompile(`(^|[;&|\s({])exec\s+[^<>&0-9\s]`)
 	assignment = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
 	// compound are words and signs of commands that a shell stays for.
 	compound = regexp.MustCompile(`(^|[;&|\s(])(while|until|for|if|case|select|function)\s|[|(){}]|(^|[^&>])&\s*($|[^&>])`)
@@ -397,6 +402,8 @@ func replaces(shell, script string) Answer {
 	switch {
 	case replaced(script):
 		return Yes
+	case !plainCommand(script) && branches.MatchString(plainText(script)):
+		return Unknown
 	case !plainCommand(script), bash && (strings.ContainsAny(last, "<>") || slices.Contains([]string{"!", "time"}, strings.Fields(last)[0])):
 		return No
 	case bash && last == strings.Trim(plainText(script), "; \t\n"):

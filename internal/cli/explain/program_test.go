@@ -41,6 +41,7 @@ func TestSituation(t *testing.T) {
 		{"exec on its own line", []string{"sh", "-c", "set -e\nA=1 \\\n  B=2\nexec \"/bin/sleep\" 5\n"}, term, "sleep, by exec", No, No, "exec puts"},
 		{"exec, but not at last", []string{"sh", "-c", "exec 2>/dev/null; while :; do app; done"}, term, "sh, a shell", No, Yes, ""},
 		{"a comment is no command", []string{"sh", "-c", "sleep 1 # | exec nginx"}, term, "sh or sleep", No, Unknown, "neither handles it"},
+		{"exec in a branch", []string{"sh", "-c", "if [ -e x ]; then exec nginx; fi; sleep 1 | cat"}, term, "sh, a shell", Unknown, Unknown, "a part of the script"},
 		{"bash and one command", []string{"bash", "-c", "redis-server"}, term, "redis-server: bash", Yes, No, "handles"},
 		{"a trap", []string{"sh", "-c", "trap 'kill $!' TERM; app & wait"}, term, "sh, a shell", Unknown, Yes, "trap"},
 		{"the shell's flags", []string{"bash", "-o", "pipefail", "-c", "exec nginx"}, term, "nginx, by exec", Yes, No, ""},
