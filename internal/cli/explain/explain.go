@@ -302,9 +302,6 @@ func leftAlone(r v1alpha1.Reason, detail string) *LeftAlone {
 	return &LeftAlone{Reason: r, Because: e.Because, Detail: detail, Remedy: e.Remedy}
 }
 
-// initPath is what a command starts with that has the init already.
-const initPath = "/podinit/init"
-
 // explain explains one container; images is empty if nothing is known about its image. If it runs something else on each
 // platform, the first is explained.
 func explain(pod *corev1.Pod, c *corev1.Container, kind string, d inject.Decision, images []imageconfig.Config) Container {
@@ -316,7 +313,7 @@ func explain(pod *corev1.Pod, c *corev1.Container, kind string, d inject.Decisio
 	if len(images) > 1 {
 		x.Notes = append(x.Notes, fmt.Sprintf("The image runs something else, or stops by another signal, on each of %d platforms. This is about %s.", len(images), image.Platform))
 	}
-	x.HasInit = len(c.Command) > 0 && c.Command[0] == initPath
+	x.HasInit = len(c.Command) > 0 && c.Command[0] == inject.InitPath
 	x.Runs, x.Source = words(c, d, image)
 
 	given := ""
@@ -376,7 +373,7 @@ func explain(pod *corev1.Pod, c *corev1.Container, kind string, d inject.Decisio
 // words are what a container is started with, without the init; of several platforms', those of the first.
 func words(c *corev1.Container, d inject.Decision, image imageconfig.Config) ([]string, v1alpha1.Source) {
 	switch {
-	case len(c.Command) > 0 && c.Command[0] == initPath:
+	case len(c.Command) > 0 && c.Command[0] == inject.InitPath:
 		return slices.Concat(behindInit(c.Command), c.Args), d.Source
 	case len(c.Command) > 0:
 		return slices.Concat(c.Command, c.Args), v1alpha1.SourceCommand
