@@ -180,9 +180,10 @@ func describe(d *appsv1.Deployment) *Server {
 			}
 		}
 	}
+	tagged, _, _ := strings.Cut(s.Image, "@") // "make push" names images by both
 	if label := d.Labels[versionLabel]; label != "" {
 		s.Version, s.Source = label, "label "+versionLabel
-	} else if tag, err := name.NewTag(s.Image, name.WithDefaultTag("")); err == nil && isVersion.MatchString(tag.TagStr()) {
+	} else if tag, err := name.NewTag(tagged, name.WithDefaultTag("")); err == nil && isVersion.MatchString(tag.TagStr()) {
 		s.Version, s.Source = tag.TagStr(), "the image's tag"
 	}
 	return s

@@ -19,6 +19,7 @@ func TestDescribe(t *testing.T) {
 		{"no tag", "", "registry.example:5000/podinit/webhook", "", ""},
 		{"latest", "", "registry.example/podinit/webhook:latest", "", ""},
 		{"a tag that is no version", "", "registry.example/podinit/webhook:prod", "", ""},
+		{"tag and digest", "", "registry.example:5000/podinit/webhook:v1.2.3@" + digest, "v1.2.3", "the image's tag"},
 		{"digest", "", "registry.example/podinit/webhook@" + digest, "", ""},
 		{"no name", "", "UPPER", "", ""},
 	} {
