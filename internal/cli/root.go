@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -56,6 +57,10 @@ func Run(args []string, in io.Reader, out, errOut io.Writer) int {
 	}
 	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		err = errors.New("interrupted")
+	}
+	var unanswered *url.Error
+	if errors.As(err, &unanswered) {
+		err = fmt.Errorf("%w\nSee which cluster that is: kubectl config current-context; --context and --kubeconfig choose another", err)
 	}
 	if !exit.Said(err) {
 		fmt.Fprintf(errOut, "%s %s\n", output.StyleFor(errOut).Red("error:"), strings.TrimSuffix(err.Error(), "\n"))

@@ -38,6 +38,8 @@ func TestExitCodes(t *testing.T) {
 		{"a URL for -f", []string{"inject", "-f", "https://registry.example/x.yaml"}, exit.Usage, "curl"},
 		{"a directory without manifests", []string{"explain", "-f", t.TempDir()}, exit.Usage, "-R"},
 		{"no such cluster", []string{"version", "--server", "http://127.0.0.1:1"}, exit.Failed, "--client asks no cluster"},
+		{"no such cluster for status", []string{"status", "--server", "http://127.0.0.1:1"}, exit.Failed, "--context"},
+		{"no image", []string{"inject", "-f", "-", "--init-image", "a b"}, exit.Usage, "--init-image"},
 		{"no such cluster to check", []string{"check", "--wait", "1s", "--server", "http://127.0.0.1:1"}, exit.Failed, "the cluster does not answer"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

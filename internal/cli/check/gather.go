@@ -23,12 +23,11 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/cli/pages"
 	"github.com/podinit/podinit/internal/inject"
 )
 
 const (
-	// pageSize is how many objects are asked for at once.
-	pageSize = 500
 	// webhookSelector is what the webhook's objects are labelled with, wherever they are installed.
 	webhookSelector = "app.kubernetes.io/name=podinit,app.kubernetes.io/component=webhook"
 	// webhookContainer is the Deployment's container.
@@ -128,7 +127,7 @@ func (g *Gatherer) configuration(ctx context.Context, f *Facts) {
 		return
 	}
 	// Somebody may have given it another name.
-	all, err := client.List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=podinit", Limit: pageSize})
+	all, err := client.List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=podinit", Limit: pages.Size})
 	if err == nil && len(all.Items) > 0 {
 		f.Configuration = Read[*admissionregistrationv1.MutatingWebhookConfiguration]{Value: &all.Items[0]}
 	}
@@ -158,7 +157,7 @@ func (g *Gatherer) profiles(ctx context.Context, f *Facts) {
 
 // namespaces leaves those out that are on their way out: no pod can be created there.
 func (g *Gatherer) namespaces(ctx context.Context, f *Facts) {
-	f.Namespaces.Err = pages(func(options metav1.ListOptions) (metav1.ListInterface, error) {
+	f.Namespaces.Err = pages.Each(func(options metav1.ListOptions) (metav1.ListInterface, error) {
 		list, err := g.Client.CoreV1().Namespaces().List(ctx, options)
 		if err != nil {
 			return nil, err
@@ -170,20 +169,6 @@ func (g *Gatherer) namespaces(ctx context.Context, f *Facts) {
 		}
 		return list, nil
 	})
-}
-
-// pages lists everything, a page at a time.
-func pages(list func(metav1.ListOptions) (metav1.ListInterface, error)) error {
-	options := metav1.ListOptions{Limit: pageSize}
-	for {
-		page, err := list(options)
-		if err != nil {
-			return err
-		}
-		if options.Continue = page.GetContinue(); options.Continue == "" {
-			return nil
-		}
-	}
 }
 
 func (g *Gatherer) deployment(ctx context.Context, f *Facts) {
@@ -198,7 +183,7 @@ func (g *Gatherer) deployment(ctx context.Context, f *Facts) {
 	if err == nil {
 		var selector string
 		if selector, err = selectorOf(f.Deployment.Value.Spec.Selector); err == nil {
-			f.Pods.Err = pages(func(options metav1.ListOptions) (metav1.ListInterface, error) {
+			f.Pods.Err = pages.Each(func(options metav1.ListOptions) (metav1.ListInterface, error) {
 				options.LabelSelector = selector
 				list, err := g.Client.CoreV1().Pods(f.Namespace).List(ctx, options)
 				if err != nil {
@@ -209,11 +194,11 @@ func (g *Gatherer) deployment(ctx context.Context, f *Facts) {
 			})
 		}
 	}
-	quotas, err := g.Client.CoreV1().ResourceQuotas(f.Namespace).List(ctx, metav1.ListOptions{Limit: pageSize})
+	quotas, err := g.Client.CoreV1().ResourceQuotas(f.Namespace).List(ctx, metav1.ListOptions{Limit: pages.Size})
 	if f.Quotas.Err = err; err == nil {
 		f.Quotas.Value = quotas.Items
 	}
-	budgets, err := g.Client.PolicyV1().PodDisruptionBudgets(f.Namespace).List(ctx, metav1.ListOptions{Limit: pageSize})
+	budgets, err := g.Client.PolicyV1().PodDisruptionBudgets(f.Namespace).List(ctx, metav1.ListOptions{Limit: pages.Size})
 	if f.Budgets.Err = err; err == nil {
 		f.Budgets.Value = budgets.Items
 	}
@@ -336,7 +321,7 @@ func (g *Gatherer) service(ctx context.Context, f *Facts) {
 	name, _ := serviceOf(f)
 	f.Service = readOf(g.Client.CoreV1().Services(f.Namespace).Get(ctx, name, metav1.GetOptions{}))
 	slices, err := g.Client.DiscoveryV1().EndpointSlices(f.Namespace).List(ctx,
-		metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + name, Limit: pageSize})
+		metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + name, Limit: pages.Size})
 	if f.Endpoints.Err = err; err == nil {
 		f.Endpoints.Value = slices.Items
 	}
@@ -362,7 +347,7 @@ func (g *Gatherer) images(ctx context.Context, f *Facts) {
 	if f.InitImage == "" && f.Deployment.Err == nil && f.Deployment.Value != nil {
 		f.InitImage = initImageOf(f.Deployment.Value)
 	}
-	f.Nodes.Err = pages(func(options metav1.ListOptions) (metav1.ListInterface, error) {
+	f.Nodes.Err = pages.Each(func(options metav1.ListOptions) (metav1.ListInterface, error) {
 		list, err := g.Client.CoreV1().Nodes().List(ctx, options)
 		if err != nil {
 			return nil, err
@@ -383,7 +368,7 @@ func (g *Gatherer) images(ctx context.Context, f *Facts) {
 
 // stuck looks for containers that wait for the init image, among pods that are wrapped and have not started.
 func (g *Gatherer) stuck(ctx context.Context, f *Facts) {
-	f.Stuck.Err = pages(func(options metav1.ListOptions) (metav1.ListInterface, error) {
+	f.Stuck.Err = pages.Each(func(options metav1.ListOptions) (metav1.ListInterface, error) {
 		options.LabelSelector, options.FieldSelector = v1alpha1.VersionLabel, "status.phase=Pending"
 		list, err := g.Client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, options)
 		if err != nil {

@@ -228,7 +228,7 @@ func (e explainer) template(ctx context.Context, t manifest.Template) (Explanati
 	if ctx.Err() != nil {
 		return Explanation{}, ctx.Err() // else it would say that registries do not answer
 	}
-	x := Explanation{Object: t.Object.String(), Namespace: namespace, GracePeriodSeconds: 30}
+	x := Explanation{Object: t.Object.String(), Namespace: namespace, GracePeriodSeconds: 30, Containers: []Container{}}
 	if strings.Contains(t.At, "[") {
 		x.Template = t.At
 	}

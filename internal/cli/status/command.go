@@ -21,12 +21,11 @@ import (
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/cli/image"
 	"github.com/podinit/podinit/internal/cli/output"
+	"github.com/podinit/podinit/internal/cli/pages"
 	"github.com/podinit/podinit/internal/cli/version"
 )
 
 const (
-	// pageSize is how many objects are asked for at once, and held in memory.
-	pageSize = 500
 	// requestTime is how long the apiserver may take for a page, unless --request-timeout says otherwise.
 	requestTime = time.Minute
 )
@@ -120,7 +119,7 @@ func collect(ctx context.Context, client kubernetes.Interface, namespace, instal
 		return Report{}, fmt.Errorf("reading namespaces: %w", err)
 	}
 	b := NewBuilder(installed)
-	err = pages(func(options metav1.ListOptions) (metav1.ListInterface, error) {
+	err = pages.Each(func(options metav1.ListOptions) (metav1.ListInterface, error) {
 		list, err := client.CoreV1().Pods(namespace).List(ctx, options)
 		if err != nil {
 			return nil, err
@@ -172,7 +171,7 @@ func namespaces(ctx context.Context, client kubernetes.Interface, namespace stri
 		labels[n.Name] = n.Labels[v1alpha1.Inject]
 		return labels, nil
 	}
-	err := pages(func(options metav1.ListOptions) (metav1.ListInterface, error) {
+	err := pages.Each(func(options metav1.ListOptions) (metav1.ListInterface, error) {
 		list, err := client.CoreV1().Namespaces().List(ctx, options)
 		if err != nil {
 			return nil, err
@@ -186,18 +185,4 @@ func namespaces(ctx context.Context, client kubernetes.Interface, namespace stri
 		return nil, err
 	}
 	return labels, nil
-}
-
-// pages lists everything, a page at a time.
-func pages(list func(metav1.ListOptions) (metav1.ListInterface, error)) error {
-	options := metav1.ListOptions{Limit: pageSize}
-	for {
-		page, err := list(options)
-		if err != nil {
-			return err
-		}
-		if options.Continue = page.GetContinue(); options.Continue == "" {
-			return nil
-		}
-	}
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/cli/exit"
 	"github.com/podinit/podinit/internal/cli/output"
+	"github.com/podinit/podinit/internal/cli/pages"
 	"github.com/podinit/podinit/internal/version"
 )
 
@@ -180,9 +181,10 @@ func describe(d *appsv1.Deployment) *Server {
 			}
 		}
 	}
+	tagged, _, _ := strings.Cut(s.Image, "@") // "make push" names images by both
 	if label := d.Labels[versionLabel]; label != "" {
 		s.Version, s.Source = label, "label "+versionLabel
-	} else if tag, err := name.NewTag(s.Image, name.WithDefaultTag("")); err == nil && isVersion.MatchString(tag.TagStr()) {
+	} else if tag, err := name.NewTag(tagged, name.WithDefaultTag("")); err == nil && isVersion.MatchString(tag.TagStr()) {
 		s.Version, s.Source = tag.TagStr(), "the image's tag"
 	}
 	return s
@@ -191,11 +193,23 @@ func describe(d *appsv1.Deployment) *Server {
 // lastWrapped is the version that the youngest of the pods that are wrapped has; empty if there is none, or it cannot
 // be known.
 func lastWrapped(ctx context.Context, client kubernetes.Interface) string {
-	const some = 500
-	pods, err := client.CoreV1().Pods("").List(ctx, metav1.ListOptions{LabelSelector: v1alpha1.VersionLabel, Limit: some})
-	if err != nil || len(pods.Items) == 0 {
+	var version string
+	var at time.Time
+	err := pages.Each(func(options metav1.ListOptions) (metav1.ListInterface, error) {
+		options.LabelSelector = v1alpha1.VersionLabel
+		list, err := client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, options)
+		if err != nil {
+			return nil, err
+		}
+		for _, pod := range list.Items {
+			if made := pod.CreationTimestamp.Time; version == "" || made.After(at) {
+				version, at = pod.Labels[v1alpha1.VersionLabel], made
+			}
+		}
+		return list, nil
+	})
+	if err != nil {
 		return ""
 	}
-	last := slices.MaxFunc(pods.Items, func(a, b corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
-	return last.Labels[v1alpha1.VersionLabel]
+	return version
 }

@@ -2,11 +2,17 @@ package version
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/podinit/podinit/api/v1alpha1"
 )
 
 func TestDescribe(t *testing.T) {
@@ -19,6 +25,7 @@ func TestDescribe(t *testing.T) {
 		{"no tag", "", "registry.example:5000/podinit/webhook", "", ""},
 		{"latest", "", "registry.example/podinit/webhook:latest", "", ""},
 		{"a tag that is no version", "", "registry.example/podinit/webhook:prod", "", ""},
+		{"tag and digest", "", "registry.example:5000/podinit/webhook:v1.2.3@" + digest, "v1.2.3", "the image's tag"},
 		{"digest", "", "registry.example/podinit/webhook@" + digest, "", ""},
 		{"no name", "", "UPPER", "", ""},
 	} {
@@ -39,5 +46,24 @@ func TestDescribe(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// The youngest pod may be on any page.
+func TestLastWrapped(t *testing.T) {
+	pod := func(name, version string, made time.Time) corev1.Pod {
+		return corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{v1alpha1.VersionLabel: version}, CreationTimestamp: metav1.NewTime(made)}}
+	}
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	pages := map[string]*corev1.PodList{
+		"":     {ListMeta: metav1.ListMeta{Continue: "more"}, Items: []corev1.Pod{pod("a", "v1", now), pod("b", "v0", now.Add(-time.Hour))}},
+		"more": {Items: []corev1.Pod{pod("c", "v2", now.Add(time.Hour))}},
+	}
+	client := fake.NewClientset()
+	client.PrependReactor("list", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		return true, pages[action.(clienttesting.ListActionImpl).GetListOptions().Continue], nil
+	})
+	if got := lastWrapped(t.Context(), client); got != "v2" {
+		t.Errorf("got %q, want v2", got)
 	}
 }
