@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"sigs.k8s.io/kustomize/api/krusty"
@@ -108,6 +109,9 @@ func (o options) chart(directory string) error {
 	if err != nil {
 		return fmt.Errorf("pack the chart: %w", err)
 	}
+	if files, err = kept(files, filepath.Join(directory, ".helmignore")); err != nil {
+		return fmt.Errorf("pack the chart: %w", err)
+	}
 	for i, file := range files {
 		content, err := os.ReadFile(file.Source)
 		if err != nil {
@@ -126,6 +130,24 @@ func (o options) chart(directory string) error {
 	}
 	name := "podinit-" + strings.TrimPrefix(o.version, "v") + ".tgz"
 	return archive.Create(filepath.Join(o.output, name), func(to io.Writer) error { return archive.WriteTarGzip(to, files, o.created) })
+}
+
+// kept are the files that a .helmignore leaves, of whose patterns those for names alone are understood.
+func kept(files []archive.File, helmignore string) ([]archive.File, error) {
+	text, err := os.ReadFile(helmignore)
+	if err != nil {
+		return nil, err
+	}
+	for _, pattern := range strings.Fields(string(text)) {
+		if _, err := path.Match(pattern, ""); err != nil || strings.ContainsAny(pattern, "/!#") {
+			return nil, fmt.Errorf("%s: the pattern %q is not understood here: write one for the names of files", helmignore, pattern)
+		}
+		files = slices.DeleteFunc(files, func(file archive.File) bool {
+			matches, _ := path.Match(pattern, path.Base(file.Name)) // the pattern is good
+			return matches
+		})
+	}
+	return files, nil
 }
 
 // versioned is Chart.yaml with the version of the release: Helm's own without the v, the programs' with it.

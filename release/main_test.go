@@ -2,8 +2,12 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/podinit/podinit/release/archive"
 )
 
 // What is no release must not become one.
@@ -67,5 +71,23 @@ func TestWithRepository(t *testing.T) {
 	}
 	if got, err := withRepository([]byte("images: {}\n"), "registry.example/mine"); err == nil {
 		t.Errorf("got %s for values without a registry, want an error", got)
+	}
+}
+
+// What an editor leaves in the chart is not shipped.
+func TestKept(t *testing.T) {
+	ignore := filepath.Join(t.TempDir(), ".helmignore")
+	for patterns, want := range map[string]string{"*~\n.DS_Store\n": "Chart.yaml templates/a.yaml", "": "Chart.yaml Chart.yaml~ templates/a.yaml templates/.DS_Store", "templates/\n": ""} {
+		if err := os.WriteFile(ignore, []byte(patterns), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		files, err := kept([]archive.File{{Name: "Chart.yaml"}, {Name: "Chart.yaml~"}, {Name: "templates/a.yaml"}, {Name: "templates/.DS_Store"}}, ignore)
+		for _, file := range files {
+			got = append(got, file.Name)
+		}
+		if strings.Join(got, " ") != want || (err != nil) != (want == "") {
+			t.Errorf("%q leaves %q, error %v; want %q", patterns, got, err, want)
+		}
 	}
 }

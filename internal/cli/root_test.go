@@ -34,7 +34,11 @@ func TestExitCodes(t *testing.T) {
 		{"a wrong value", []string{"version", "-o", "xml"}, exit.Usage, "choose one of table, json, yaml"},
 		{"an argument for -f", []string{"inject", "x.yaml"}, exit.Usage, "-f x.yaml"},
 		{"inject without -f", []string{"inject"}, exit.Usage, "-f FILE"},
+		{"a file that is not there", []string{"inject", "-f", "/nowhere/x.yaml"}, exit.Failed, "no such file"},
+		{"a URL for -f", []string{"inject", "-f", "https://registry.example/x.yaml"}, exit.Usage, "curl"},
+		{"a directory without manifests", []string{"explain", "-f", t.TempDir()}, exit.Usage, "-R"},
 		{"no such cluster", []string{"version", "--server", "http://127.0.0.1:1"}, exit.Failed, "--client asks no cluster"},
+		{"no such cluster to check", []string{"check", "--wait", "1s", "--server", "http://127.0.0.1:1"}, exit.Failed, "the cluster does not answer"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			code, _, errOut := run(t, append([]string{"podinit"}, test.args...)...)

@@ -82,7 +82,7 @@ func (p *Pod) containerNames() map[string]bool {
 			names[containers[i].Name] = true
 		}
 	}
-	delete(names, copierName)
+	delete(names, CopierName)
 	return names
 }
 

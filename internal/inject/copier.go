@@ -9,11 +9,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-var copierCommand = []string{"/init", "copy", initPath}
+var copierCommand = []string{"/init", "copy", InitPath}
 
 // isCopier says whether an initContainer is a copier of an earlier call.
 func isCopier(c *container) bool {
-	return c.Name == copierName && slices.Equal(c.Command, copierCommand)
+	return c.Name == CopierName && slices.Equal(c.Command, copierCommand)
 }
 
 // nonRoot is the copier's user where the Pod's own default is root. It is the one that the init's image names.
@@ -52,7 +52,7 @@ type capabilities struct {
 // newCopier is the copier of a Pod for the containers that are wrapped, of which first is the first.
 func newCopier(config Config, pod *Pod, first *container) copier {
 	return copier{
-		Name:    copierName,
+		Name:    CopierName,
 		Image:   config.Image,
 		Command: copierCommand,
 		// An image's working directory may be closed to the user that the cluster picks.
@@ -217,7 +217,7 @@ func (sc copierSecurityContext) merge(existing json.RawMessage) (json.RawMessage
 	var theirs map[string]json.RawMessage
 	if !isEmpty(existing) {
 		if err := json.Unmarshal(existing, &theirs); err != nil {
-			return nil, fmt.Errorf("reading the securityContext of initContainer %s: %w", copierName, err)
+			return nil, fmt.Errorf("reading the securityContext of initContainer %s: %w", CopierName, err)
 		}
 	}
 	merged := only(theirs, keptSecurity)
@@ -240,7 +240,7 @@ func mergeMounts(existing json.RawMessage, ours volumeMount) (json.RawMessage, e
 	var mounts []json.RawMessage
 	if !isEmpty(existing) {
 		if err := json.Unmarshal(existing, &mounts); err != nil {
-			return nil, fmt.Errorf("reading the volumeMounts of initContainer %s: %w", copierName, err)
+			return nil, fmt.Errorf("reading the volumeMounts of initContainer %s: %w", CopierName, err)
 		}
 	}
 	value, err := json.Marshal(ours)
@@ -251,7 +251,7 @@ func mergeMounts(existing json.RawMessage, ours volumeMount) (json.RawMessage, e
 	for _, raw := range mounts {
 		var m volumeMount
 		if err := json.Unmarshal(raw, &m); err != nil {
-			return nil, fmt.Errorf("reading the volumeMounts of initContainer %s: %w", copierName, err)
+			return nil, fmt.Errorf("reading the volumeMounts of initContainer %s: %w", CopierName, err)
 		}
 		switch {
 		case m.Name == volumeName && !done:

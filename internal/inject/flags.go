@@ -23,7 +23,7 @@ type platform struct {
 // platforms; not ok if it starts with one of ours that does not say where the program begins. Flags of a newer init, which
 // cannot be read, end at "--".
 func unwrap(command []string) (platforms []platform, rest []string, ok bool) {
-	for len(command) > 0 && command[0] == initPath && !haveWords(platforms) {
+	for len(command) > 0 && command[0] == InitPath && !haveWords(platforms) {
 		words := command[1:]
 		_, n, problem := options.Parse(options.Default(), words)
 		if problem.Any() {
@@ -66,7 +66,7 @@ func haveWords(platforms []platform) bool {
 
 // wrap is a command with the init before it.
 func wrap(o options.Options, platforms []platform, command []string) []string {
-	wrapped := imageconfig.Escape(append([]string{initPath}, o.Args()...))
+	wrapped := imageconfig.Escape(append([]string{InitPath}, o.Args()...))
 	for _, p := range platforms {
 		wrapped = append(wrapped, options.Platform{Name: p.name, Words: len(p.words), StopSignal: p.stopSignal}.String())
 		wrapped = append(wrapped, p.words...)

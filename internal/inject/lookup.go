@@ -177,7 +177,7 @@ func withStopSignals(platforms, stopSignals []platform) []platform {
 }
 
 // wrapped says whether an earlier call has wrapped the container.
-func wrapped(c *container) bool { return len(c.Command) > 0 && c.Command[0] == initPath }
+func wrapped(c *container) bool { return len(c.Command) > 0 && c.Command[0] == InitPath }
 
 // askedBefore is what the status says of a wrapped container whose command an earlier call had from the registry. That
 // call may have been another replica's, which knows what this one does not. It is repeated, and decides nothing but

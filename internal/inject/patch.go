@@ -233,7 +233,7 @@ func (p *patch) volume(volumes []volume, ours volume) {
 
 // noCopier removes a copier of an earlier call.
 func (p *patch) noCopier(pod *Pod) {
-	if i := slices.IndexFunc(pod.Spec.InitContainers, func(c container) bool { return c.Name == copierName }); i >= 0 {
+	if i := slices.IndexFunc(pod.Spec.InitContainers, func(c container) bool { return c.Name == CopierName }); i >= 0 {
 		p.remove("spec", "initContainers", strconv.Itoa(i))
 	}
 }
@@ -241,7 +241,7 @@ func (p *patch) noCopier(pod *Pod) {
 // copier puts the copier before all other initContainers, since those may be wrapped too.
 func (p *patch) copier(ours copier, pod *Pod) {
 	containers := pod.Spec.InitContainers
-	i := slices.IndexFunc(containers, func(c container) bool { return c.Name == copierName })
+	i := slices.IndexFunc(containers, func(c container) bool { return c.Name == CopierName })
 	if len(containers) == 0 {
 		p.set([]copier{ours}, "spec", "initContainers")
 		return

@@ -22,14 +22,14 @@ import (
 )
 
 const (
-	// copierName is the initContainer that installs the init.
-	copierName = "podinit-copy"
+	// CopierName is the initContainer that installs the init.
+	CopierName = "podinit-copy"
 	// volumeName is the volume that holds the init.
 	volumeName = "podinit"
 	// mountPath is where the volume is in every container that is wrapped, and in the copier.
 	mountPath = "/podinit"
-	// initPath is the init in a container.
-	initPath = mountPath + "/init"
+	// InitPath is the init in a container.
+	InitPath = mountPath + "/init"
 )
 
 // memoryFloor is the smallest memory limit, in bytes, under which a container still has room for the init.
@@ -387,7 +387,7 @@ func (p *Plan) nameConflict() bool {
 	copiers, volumes := 0, 0
 	for i := range spec.InitContainers {
 		c := &spec.InitContainers[i]
-		if c.Name == copierName {
+		if c.Name == CopierName {
 			if copiers++; !isCopier(c) || copiers > 1 {
 				return true
 			}
@@ -409,7 +409,7 @@ func (p *Plan) nameConflict() bool {
 			}
 		}
 	}
-	return slices.ContainsFunc(spec.Containers, func(c container) bool { return c.Name == copierName })
+	return slices.ContainsFunc(spec.Containers, func(c container) bool { return c.Name == CopierName })
 }
 
 // isOurs says whether a volume of our name is ours: it mounts our image, or is of a kind that we make and something in

@@ -15,6 +15,21 @@ die() {
 
 # The demo itself is no kubectl: both must go by the same kubeconfig and context.
 command -v "$KUBECTL" >/dev/null || die "there is no kubectl here ($KUBECTL): install it, or give KUBECTL=PATH, without options"
+# From here on everything goes by a kubeconfig of this cluster alone: were the context changed meanwhile, podinit would be
+# removed from another one.
+kubeconfig=$(mktemp)
+installed=
+finish() {
+	if [ -n "$installed" ]; then
+		echo "Removing podinit from the cluster"
+		make --silent undeploy KUBECTL="$KUBECTL" >/dev/null || echo "demo: podinit is still in the cluster at $server: make undeploy removes it" >&2
+	fi
+	rm -f "$kubeconfig"
+}
+trap finish EXIT
+"$KUBECTL" config view --minify --flatten --raw >"$kubeconfig" ||
+	die "kubectl knows no cluster: set KUBECONFIG, or choose a context with 'kubectl config use-context'"
+export KUBECONFIG=$kubeconfig
 if ! complaint=$("$KUBECTL" version 2>&1 >/dev/null); then
 	die "kubectl reaches no cluster: $complaint" "set KUBECONFIG, or choose a context with 'kubectl config use-context'"
 fi
@@ -46,14 +61,10 @@ case $parts in
 		[ -n "$architectures" ] || die "the cluster has no Linux node"
 		echo "Pushing podinit's images for $architectures..."
 		pushed=$(make --silent push IMAGE_REPOSITORY="$IMAGE_REPOSITORY" ARCHITECTURES="$architectures" INSECURE="$INSECURE" | tee /dev/stderr | grep @sha256:)
-		INIT_IMAGE=$(grep '/init:' <<<"$pushed")
-		WEBHOOK_IMAGE=$(grep '/webhook:' <<<"$pushed")
+		INIT_IMAGE=${INIT_IMAGE:-$(grep '/init:' <<<"$pushed")}
+		WEBHOOK_IMAGE=${WEBHOOK_IMAGE:-$(grep '/webhook:' <<<"$pushed")}
 	fi
-	remove() {
-		echo "Removing podinit from the cluster"
-		make --silent undeploy KUBECTL="$KUBECTL" >/dev/null
-	}
-	trap remove EXIT
+	installed=yes
 	make --silent deploy KUBECTL="$KUBECTL" INIT_IMAGE="$INIT_IMAGE" WEBHOOK_IMAGE="$WEBHOOK_IMAGE"
 	;;
 esac

@@ -575,7 +575,8 @@ func TestRegistryIsDown(t *testing.T) {
 	t.Cleanup(func() { lookupsOnce = sync.Once{} }) // who comes next sets up what is missing
 	eventually(t, "the end of the registry", func(ctx context.Context) (bool, error) {
 		_, err := pods.Get(ctx, registry.Name, metav1.GetOptions{})
-		return apierrors.IsNotFound(err), nil
+		// Without a grace period the pod goes before its container does.
+		return apierrors.IsNotFound(err) && !registryAnswers(), nil
 	})
 	unknown := imagePod("unknown", private+"/team/unknown:1", "right")
 	if s := tried(t, ns, unknown); s.Reason != v1alpha1.ReasonLookupUnreachable {

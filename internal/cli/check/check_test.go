@@ -450,6 +450,9 @@ func TestInstallation(t *testing.T) {
 			label(f, v1alpha1.Inject, "disabled")
 			f.DryRun = DryRun{Namespace: "new", Answers: make([]DryRunAnswer, 4)}
 		}, map[string]string{"dry-run-pod": `not-checked: namespace new has not opted in (podinit.dev/inject is "disabled")`}},
+		{"refused for want of podinit", func(_ *testing.T, f *Facts) {
+			f.DryRun = DryRun{Namespace: "shop", Err: apierrors.NewInternalError(errors.New(`failed calling webhook "namespace.podinit.dev": failed to call webhook: x509: certificate signed by unknown authority`))}
+		}, map[string]string{"dry-run-pod": "failed: no pod can be created in namespace shop: "}},
 		{"refused by a policy", func(_ *testing.T, f *Facts) {
 			f.DryRun = DryRun{Namespace: "shop", Err: apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "x", errors.New("exceeded quota"))}
 		}, map[string]string{"dry-run-pod": "not-checked: a pod is refused in namespace shop, which says nothing about podinit"}},

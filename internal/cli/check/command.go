@@ -138,14 +138,19 @@ func (g *Gatherer) report(ctx context.Context, o options, streams genericiooptio
 		if err := ctx.Err(); err != nil {
 			return Report{}, err
 		}
-		if facts.Kubernetes.Err != nil && o.Wait == 0 {
+		last := !time.Now().Add(pause).Before(end)
+		if facts.Kubernetes.Err != nil && last {
 			return Report{}, fmt.Errorf("the cluster does not answer: %w", facts.Kubernetes.Err)
 		}
 		report := newReport(run(checks, facts))
-		if report.Failed == 0 && facts.Kubernetes.Err == nil || !time.Now().Add(pause).Before(end) {
+		if report.Failed == 0 && facts.Kubernetes.Err == nil || last {
 			return report, nil
 		}
-		if now := report.failures(); now != said {
+		now := report.failures()
+		if facts.Kubernetes.Err != nil {
+			now = "the cluster to answer"
+		}
+		if now != said {
 			fmt.Fprintf(streams.ErrOut, "waiting for: %s\n", now)
 			said = now
 		}

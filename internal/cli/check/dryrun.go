@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,12 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/podinit/podinit/api/v1alpha1"
-)
-
-// What is ours in a wrapped pod.
-const (
-	copierName = "podinit-copy"
-	initPath   = "/podinit/init"
+	"github.com/podinit/podinit/internal/inject"
 )
 
 const (
@@ -133,7 +127,7 @@ func dryRunPod() *corev1.Pod {
 func answerOf(pod *corev1.Pod) DryRunAnswer {
 	var a DryRunAnswer
 	for _, c := range pod.Spec.Containers {
-		if c.Name == "app" && len(c.Command) > 0 && strings.HasPrefix(c.Command[0], initPath) {
+		if c.Name == "app" && len(c.Command) > 0 && c.Command[0] == inject.InitPath {
 			a.Wrapped = true
 		}
 	}

@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/inject"
 )
 
 const (
@@ -400,7 +401,7 @@ func (g *Gatherer) stuck(ctx context.Context, f *Facts) {
 // stuckOn says whether the kubelet has failed to pull the image of the copier.
 func stuckOn(pod *corev1.Pod) (Stuck, bool) {
 	for _, c := range pod.Status.InitContainerStatuses {
-		if c.Name == copierName && c.State.Waiting != nil && slices.Contains(pullFailures, c.State.Waiting.Reason) {
+		if c.Name == inject.CopierName && c.State.Waiting != nil && slices.Contains(pullFailures, c.State.Waiting.Reason) {
 			return Stuck{Namespace: pod.Namespace, Pod: pod.Name, Node: pod.Spec.NodeName, Image: c.Image,
 				Message: c.State.Waiting.Reason + ": " + c.State.Waiting.Message}, true
 		}

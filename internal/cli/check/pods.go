@@ -2,10 +2,12 @@ package check
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/podinit/podinit/api/v1alpha1"
@@ -190,6 +192,10 @@ func checkDryRun(f *Facts, r *Result) {
 	case apierrors.IsNotFound(d.Err):
 		r.fail(elsewhere, "there is no namespace %s", d.Namespace)
 		return
+	case refusedByUs(f, d.Err):
+		r.fail("The failures above say why. If there is none: "+kubectl(f, "logs -l", webhookSelector)+", and the apiserver's log.",
+			"no pod can be created in namespace %s: %s", d.Namespace, lastLine(d.Err.Error()))
+		return
 	case d.Err != nil:
 		r.skip(elsewhere, "a pod is refused in namespace %s, which says nothing about podinit: %s", d.Namespace, lastLine(d.Err.Error()))
 		return
@@ -228,6 +234,14 @@ func checkDryRun(f *Facts, r *Result) {
 	}
 	r.fail("The failures above say why. If there is none: "+kubectl(f, "logs -l", webhookSelector)+", and the apiserver's log.",
 		"%d of %d pods came back unwrapped in namespace %s, as if podinit were not there", len(d.Answers)-wrapped, len(d.Answers), d.Namespace)
+}
+
+// refusedByUs says whether the apiserver refuses a pod for want of podinit's answer, as with failurePolicy Fail
+// (apiserver, pkg/admission/plugin/webhook/errors).
+func refusedByUs(f *Facts, err error) bool {
+	return err != nil && slices.ContainsFunc(f.Shipped.Configuration.Webhooks, func(w admissionregistrationv1.MutatingWebhook) bool {
+		return strings.Contains(err.Error(), fmt.Sprintf("failed calling webhook %q", w.Name))
+	})
 }
 
 // labelOf is what a namespace says; what it must say for a dry run is assumed where it may not be read.

@@ -219,11 +219,14 @@ func (e explainer) template(ctx context.Context, t manifest.Template) (Explanati
 	}
 	var pod corev1.Pod
 	if err := json.Unmarshal(t.Pod, &pod); err != nil {
-		return Explanation{}, fmt.Errorf("reading the pod template: %w", err)
+		return Explanation{}, manifest.Mistyped(fmt.Errorf("reading the pod template: %w", err))
 	}
 	plan, _, err := e.injector.Plan(ctx, webhook.Request{Namespace: namespace, Object: t.Pod})
 	if err != nil {
 		return Explanation{}, err
+	}
+	if ctx.Err() != nil {
+		return Explanation{}, ctx.Err() // else it would say that registries do not answer
 	}
 	x := Explanation{Object: t.Object.String(), Namespace: namespace, GracePeriodSeconds: 30}
 	if strings.Contains(t.At, "[") {
@@ -299,9 +302,6 @@ func leftAlone(r v1alpha1.Reason, detail string) *LeftAlone {
 	return &LeftAlone{Reason: r, Because: e.Because, Detail: detail, Remedy: e.Remedy}
 }
 
-// initPath is what a command starts with that has the init already.
-const initPath = "/podinit/init"
-
 // explain explains one container; images is empty if nothing is known about its image. If it runs something else on each
 // platform, the first is explained.
 func explain(pod *corev1.Pod, c *corev1.Container, kind string, d inject.Decision, images []imageconfig.Config) Container {
@@ -313,7 +313,7 @@ func explain(pod *corev1.Pod, c *corev1.Container, kind string, d inject.Decisio
 	if len(images) > 1 {
 		x.Notes = append(x.Notes, fmt.Sprintf("The image runs something else, or stops by another signal, on each of %d platforms. This is about %s.", len(images), image.Platform))
 	}
-	x.HasInit = len(c.Command) > 0 && c.Command[0] == initPath
+	x.HasInit = len(c.Command) > 0 && c.Command[0] == inject.InitPath
 	x.Runs, x.Source = words(c, d, image)
 
 	given := ""
@@ -332,8 +332,11 @@ func explain(pod *corev1.Pod, c *corev1.Container, kind string, d inject.Decisio
 	case len(image.Entrypoint)+len(image.Cmd) == 0:
 		x.Notes = append(x.Notes, "The stop signal is SIGTERM unless the image names another, which is not known here.")
 	}
-	if n, ok := options.ParseSignal(x.StopSignal); ok && n == 15 {
+	switch n, ok := options.ParseSignal(x.StopSignal); {
+	case ok && n == 15:
 		x.StopSignal = "SIGTERM"
+	case ok && n == 9:
+		x.StopSignal = kill
 	}
 
 	f := facts{signal: x.StopSignal}
@@ -370,7 +373,7 @@ func explain(pod *corev1.Pod, c *corev1.Container, kind string, d inject.Decisio
 // words are what a container is started with, without the init; of several platforms', those of the first.
 func words(c *corev1.Container, d inject.Decision, image imageconfig.Config) ([]string, v1alpha1.Source) {
 	switch {
-	case len(c.Command) > 0 && c.Command[0] == initPath:
+	case len(c.Command) > 0 && c.Command[0] == inject.InitPath:
 		return slices.Concat(behindInit(c.Command), c.Args), d.Source
 	case len(c.Command) > 0:
 		return slices.Concat(c.Command, c.Args), v1alpha1.SourceCommand
@@ -434,7 +437,9 @@ func withInit(words []string, f facts) situation {
 		s.reapedWhy = "podinit is a subreaper: it reaps what its container leaves"
 	}
 	words = behindEnv(words)
-	if script, ok := scriptOf(words); ok && !replaced(script) || !ok && isScript(words) {
+	if f.signal == kill {
+		s.reaches, s.reachesWhy = killed.reaches, killed.reachesWhy
+	} else if script, ok := scriptOf(words); ok && replaces(words[0], script) != Yes || !ok && isScript(words) {
 		s.reachesWhy = "podinit passes " + f.signal + " to the shell, and to the program that it waits for if the shell does not handle it, and waits for both"
 	}
 	return s

@@ -48,12 +48,22 @@ var (
 	}
 	ignorers     = []string{"sleep", "tail", "cat", "tee", "yes", "dd"}
 	interpreters = []string{"python", "python3", "node", "perl", "npm", "yarn"}
+	// inits do nothing but what PID 1 must.
+	inits = []string{"tini", "tini-static", "docker-init", "catatonit", "dumb-init"}
 )
+
+// kill is the signal that nobody handles.
+const kill = "SIGKILL"
+
+var killed = situation{reaches: No, reachesWhy: "the stop signal is SIGKILL: it is killed at once, and cannot end in order"}
 
 // situationOf says what happens to a container that is started with these words, PID 1 being itself unless the facts say
 // otherwise.
 func situationOf(words []string, f facts) situation {
 	s := started(words, f)
+	if f.signal == kill {
+		s.reaches, s.reachesWhy = killed.reaches, killed.reachesWhy
+	}
 	if f.shared == "" {
 		return s
 	}
@@ -63,10 +73,10 @@ func situationOf(words []string, f facts) situation {
 	words = behindEnv(words)
 	script, isShell := scriptOf(words)
 	switch {
-	case s.reaches == Yes, isShell && trap.MatchString(script), !isShell && isScript(words):
-	case isShell && plainCommand(script) && !replaced(script):
+	case f.signal == kill, s.reaches == Yes, isShell && trap.MatchString(script), !isShell && isScript(words), isInit(words):
+	case isShell && replaces(words[0], script) == Unknown:
 		s.reaches, s.reachesWhy = Unknown, f.signal+" ends the first process, which is not PID 1: the program, if the shell replaces itself by it, or else the shell, and then what it has started is killed"
-	case isShell && !replaced(script):
+	case isShell && replaces(words[0], script) == No:
 		s.reaches, s.reachesWhy = No, f.signal+" ends the shell, which is not PID 1, and the container with it: what the shell has started is killed"
 	default:
 		s.reaches, s.reachesWhy = Yes, "it is not PID 1 there, so "+f.signal+" ends it even without a handler"
@@ -83,6 +93,10 @@ func isScript(words []string) bool {
 	return slices.Contains(shells, program) || strings.HasSuffix(program, ".sh") || strings.Contains(program, "entrypoint")
 }
 
+func isInit(words []string) bool {
+	return len(words) > 0 && slices.Contains(inits, path.Base(words[0]))
+}
+
 // started is the situation where the first process is PID 1.
 func started(words []string, f facts) situation {
 	words = behindEnv(words)
@@ -90,14 +104,17 @@ func started(words []string, f facts) situation {
 		return unknown("")
 	}
 	program := path.Base(words[0])
-	switch program {
-	case "tini", "tini-static", "docker-init", "catatonit", "dumb-init":
+	if isInit(words) {
 		return byInit(program, words[1:], f)
+	}
+	switch program {
 	case "systemd", "init", "openrc-init", "runit", "runit-init", "my_init", "s6-svscan", "upstart":
 		return situation{
 			pid1: program, reaped: Yes, reapedWhy: program + " is a full init and reaps",
 			reaches: Unknown, reachesWhy: program + " stops its services by its own rules; to systemd SIGTERM means something else than stop (it wants SIGRTMIN+3)",
 		}
+	case "supervisord":
+		return situation{pid1: program, reaped: Yes, reapedWhy: "supervisord waits for every process", reaches: Yes, reachesWhy: "supervisord stops its programs, each by the signal that its configuration says"}
 	case "argoexec":
 		return situation{pid1: program, reaped: Yes, reapedWhy: "argoexec waits for every process", reaches: Yes, reachesWhy: "argoexec passes signals on to its child"}
 	}
@@ -128,12 +145,12 @@ func byProgram(program string, f facts) situation {
 		reapedWhy: "a program reaps the children that it has started; orphans of others (of exec probes, of children's children) stay zombies, unless it was written to be PID 1",
 	}
 	switch {
+	case slices.Contains(ignorers, program):
+		s.reaches, s.reachesWhy = No, program+" does not handle "+f.signal+" by itself, and the kernel does not end PID 1 by a signal without a handler: it is killed when the grace period is over"
 	case f.signal != "SIGTERM":
-		s.reaches, s.reachesWhy = Unknown, "it gets "+f.signal+", which the image asks for, so it most likely handles it"
+		s.reaches, s.reachesWhy = Unknown, "it gets "+f.signal+", which is asked for, so it most likely handles it"
 	case slices.Contains(handlers, program):
 		s.reaches, s.reachesWhy = Yes, program+" handles SIGTERM"
-	case slices.Contains(ignorers, program):
-		s.reaches, s.reachesWhy = No, program+" does not handle SIGTERM by itself, and the kernel does not end PID 1 by a signal without a handler: it is killed when the grace period is over"
 	case slices.Contains(interpreters, program):
 		s.reaches, s.reachesWhy = Unknown, program+" itself does not handle SIGTERM, and the kernel does not end PID 1 by a signal without a handler: unless what it runs sets one, it is killed when the grace period is over"
 	default:
@@ -163,12 +180,20 @@ func byInit(init string, args []string, f facts) situation {
 		}
 	}
 	s := situation{pid1: init + ", an init", reaped: Yes, reapedWhy: init + " reaps"}
-	script, isShell := scriptOf(behindEnv(rest))
+	words := behindEnv(rest)
+	script, isShell := scriptOf(words)
+	const alone = " to the shell alone. It ends the shell, and what the shell has started is killed with the container"
 	switch {
-	case isShell && !replaced(script) && !group:
-		s.reaches, s.reachesWhy = No, init+" passes "+f.signal+" to the shell alone. It ends the shell, and what the shell has started is killed with the container"
 	case group:
 		s.reaches, s.reachesWhy = Yes, init+" passes "+f.signal+" to the whole process group"
+	case isShell && trap.MatchString(script):
+		s.reaches, s.reachesWhy = Unknown, init+" passes "+f.signal+" to the shell, whose script sets a trap; what that does only its run shows"
+	case isShell && replaces(words[0], script) == Unknown:
+		s.reaches, s.reachesWhy = Unknown, "if the shell replaces itself by its last command, "+init+" passes "+f.signal+" to the program; if it stays,"+alone
+	case isShell && replaces(words[0], script) == No:
+		s.reaches, s.reachesWhy = No, init+" passes "+f.signal+alone
+	case !isShell && isScript(words):
+		s.reaches, s.reachesWhy = Unknown, "the script is in the image: if it ends with exec, "+init+" passes "+f.signal+" to the program; otherwise"+alone
 	default:
 		s.reaches, s.reachesWhy = Yes, init+" passes "+f.signal+" to the program, which is not PID 1, so it ends it even without a handler"
 	}
@@ -188,14 +213,17 @@ func byShell(shell, script string, f facts) situation {
 		inner.pid1 = program + ", by exec from " + shell
 		inner.reachesWhy = "exec puts the program in the shell's place; " + inner.reachesWhy
 		return inner
-	case plainCommand(script) && shell == "bash":
+	case replaces(shell, script) == Yes:
 		inner := byProgram(program, f)
-		inner.pid1 = program + ": bash replaces itself by a script's last command, if that is a plain one"
+		inner.pid1 = program + ": bash replaces itself by a script's only command, if that is a plain one"
 		return inner
-	case plainCommand(script):
+	case replaces(shell, script) == Unknown && !plainCommand(script):
+		s.reaches, s.reachesWhy = Unknown, "a part of the script runs exec: if it gets there, the program is PID 1 and what is said of programs holds; otherwise the shell is, and "+f.signal+" stops there"
+		s.reaped, s.reapedWhy = Unknown, "a shell reaps; the program that it runs with exec most likely does not"
+	case replaces(shell, script) == Unknown:
 		inner := byProgram(program, f)
-		s.pid1 = "sh or " + program + ", by what " + shell + " is in the image"
-		s.reaches, s.reachesWhy = Unknown, "dash (Debian, Ubuntu) stays, and then "+f.signal+" stops there; bash as sh (Red Hat) and busybox (Alpine) replace themselves by a plain last command, and then: "+inner.reachesWhy
+		s.pid1 = shell + " or " + program + ", by what " + shell + " is in the image"
+		s.reaches, s.reachesWhy = Unknown, "dash (Debian, Ubuntu) stays, and then "+f.signal+" stops there; busybox (Alpine) and bash (after other commands only newer versions; Red Hat has it as sh) replace themselves by a plain last command, and then: "+inner.reachesWhy
 		if inner.reaches == No {
 			s.reaches = No
 			s.reachesWhy = "whether the shell stays (dash in Debian) or replaces itself by its last command (busybox, bash): neither handles it. " + inner.reachesWhy
@@ -207,15 +235,20 @@ func byShell(shell, script string, f facts) situation {
 	return s
 }
 
-// behindEnv is a command without env and its variables before it, and without busybox.
+// behindEnv is a command without what only prepares for it: env and its variables, gosu and its user, busybox.
 func behindEnv(words []string) []string {
 	for len(words) > 0 {
 		switch path.Base(words[0]) {
 		case "env":
 			words = words[1:]
 			for len(words) > 0 && (strings.HasPrefix(words[0], "-") || strings.Contains(words[0], "=")) {
+				if slices.Contains([]string{"-u", "--unset", "-C", "--chdir"}, words[0]) && len(words) > 1 {
+					words = words[1:]
+				}
 				words = words[1:]
 			}
+		case "gosu", "su-exec":
+			words = words[min(2, len(words)):]
 		case "busybox":
 			words = words[1:]
 		default:
@@ -257,15 +290,18 @@ func scriptOf(words []string) (script string, ok bool) {
 }
 
 var (
-	trap       = regexp.MustCompile(`(^|[;&|\s])trap\s`)
+	trap = regexp.MustCompile(`(^|[;&|\s])trap\s`)
+	// branches is exec with a program, anywhere in a script.
+	branches   = regexp.MustCompile(`(^|[;&|\s({])exec\s+[^<>&0-9\s]`)
 	assignment = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
 	// compound are words and signs of commands that a shell stays for.
 	compound = regexp.MustCompile(`(^|[;&|\s(])(while|until|for|if|case|select|function)\s|[|(){}]|(^|[^&>])&\s*($|[^&>])`)
 )
 
 // plainText is a script in which no sign that a shell looks for is left within quotes or after a backslash, and no
-// comment.
+// comment. What is substituted, as by $(...) and ${...}, is a part of a word.
 func plainText(script string) string {
+	script = substituted(script)
 	var b strings.Builder
 	var quote rune
 	escaped, comment, previous := false, false, '\n'
@@ -323,18 +359,67 @@ func replaced(script string) bool {
 	return (strings.HasPrefix(last, "exec ") || strings.HasPrefix(last, "exec\t")) && !strings.HasSuffix(last, "&")
 }
 
+// substituted is a script in which no sign that a shell looks for is left within $(...) and ${...}.
+func substituted(script string) string {
+	var b strings.Builder
+	depth := 0
+	var previous rune
+	single := false // within single quotes, where nothing is substituted
+	for _, r := range script {
+		switch {
+		case depth == 0 && r == '\'':
+			single = !single
+		case single, previous == '\\':
+		case strings.ContainsRune("({", r) && (depth > 0 || previous == '$'):
+			depth++
+			previous = r
+			b.WriteByte('_')
+			continue
+		case depth > 0 && strings.ContainsRune(")}", r):
+			depth--
+			r = '_'
+		}
+		previous = r
+		if depth > 0 {
+			r = '_'
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
 // plainCommand says whether a script ends with a command that a shell may replace itself by.
 func plainCommand(script string) bool {
-	return !compound.MatchString(plainText(script)) && lastCommand(script) != ""
+	return !compound.MatchString(strings.ReplaceAll(plainText(script), "||", "&&")) && lastCommand(script) != ""
+}
+
+// replaces says whether a shell puts the last program that a script runs in its own place. Dash does so only for exec,
+// busybox for any plain last command. Bash does so for an only command without redirections (execute_cmd.c and
+// builtins/evalstring.c, should_suppress_fork); for the last one of a list it depends on its version.
+func replaces(shell, script string) Answer {
+	last := lastCommand(script)
+	bash := path.Base(shell) == "bash"
+	switch {
+	case replaced(script):
+		return Yes
+	case !plainCommand(script) && branches.MatchString(plainText(script)):
+		return Unknown
+	case !plainCommand(script), bash && (strings.ContainsAny(last, "<>") || slices.Contains([]string{"!", "time"}, strings.Fields(last)[0])):
+		return No
+	case bash && last == strings.Trim(plainText(script), "; \t\n"):
+		return Yes
+	}
+	return Unknown
 }
 
 // firstProgram is the program of a command, without exec and variables before it.
 func firstProgram(command string) string {
-	for _, word := range strings.Fields(command) {
-		if word == "exec" || word == "command" || assignment.MatchString(word) || strings.HasPrefix(word, "-") {
-			continue
-		}
-		return path.Base(word)
+	words := strings.Fields(command)
+	for len(words) > 0 && (words[0] == "exec" || words[0] == "command" || assignment.MatchString(words[0]) || strings.HasPrefix(words[0], "-")) {
+		words = words[1:]
 	}
-	return "the program"
+	if words = behindEnv(words); len(words) == 0 || strings.HasPrefix(words[0], "$") {
+		return "the program"
+	}
+	return path.Base(words[0])
 }

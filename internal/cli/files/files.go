@@ -13,6 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/resource"
+
+	"github.com/podinit/podinit/internal/cli/exit"
 )
 
 // Most is how many bytes are read in all.
@@ -40,7 +42,7 @@ type File struct {
 }
 
 // Read reads all files, in the order in which they are named, those of a directory in that of their names. It takes
-// what kubectl takes from a directory: .json, .yaml and .yml.
+// what kubectl takes from a directory: .json, .yaml and .yml. An error has its exit code.
 func (o Options) Read(in io.Reader) ([]File, error) {
 	var files []File
 	left := Most
@@ -50,7 +52,7 @@ func (o Options) Read(in io.Reader) ([]File, error) {
 			return fmt.Errorf("reading %s: %w", name, err)
 		}
 		if left -= len(text); left < 0 {
-			return fmt.Errorf("reading %s: this is more than %d MiB in all; name fewer files at a time", name, Most>>20)
+			return exit.With(exit.Usage, fmt.Errorf("reading %s: this is more than %d MiB in all; name fewer files at a time", name, Most>>20))
 		}
 		files = append(files, File{Name: name, Text: string(text)})
 		return nil
@@ -64,7 +66,7 @@ func (o Options) Read(in io.Reader) ([]File, error) {
 		return read(name, file)
 	}
 	if i := slices.Index(o.Names, "-"); i >= 0 && slices.Contains(o.Names[i+1:], "-") {
-		return nil, errors.New("the standard input can be read once: name - once")
+		return nil, exit.With(exit.Usage, errors.New("the standard input can be read once: name - once"))
 	}
 	for _, name := range o.Names {
 		if name == "-" {
@@ -74,7 +76,7 @@ func (o Options) Read(in io.Reader) ([]File, error) {
 			continue
 		}
 		if strings.HasPrefix(name, "http://") || strings.HasPrefix(name, "https://") {
-			return nil, fmt.Errorf("%s: fetch it yourself, so that you see what it is: curl -fsSL %s | ... -f -", name, name)
+			return nil, exit.With(exit.Usage, fmt.Errorf("%s: fetch it yourself, so that you see what it is: curl -fsSL %s | ... -f -", name, name))
 		}
 		info, err := os.Stat(name)
 		switch {
@@ -95,11 +97,12 @@ func (o Options) Read(in io.Reader) ([]File, error) {
 // walk opens the files in a directory, and fails if there is none to read.
 func (o Options) walk(directory string, open func(name string) error) error {
 	some := false
-	err := filepath.WalkDir(directory, func(name string, entry fs.DirEntry, err error) error {
+	root := filepath.Clean(directory) + string(filepath.Separator) // else a link to a directory is not followed
+	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
-		case entry.IsDir() && name != directory && !o.Recursive:
+		case entry.IsDir() && name != root && !o.Recursive:
 			return filepath.SkipDir
 		case entry.IsDir() || !slices.Contains(resource.FileExtensions, filepath.Ext(name)):
 			return nil
@@ -111,7 +114,7 @@ func (o Options) walk(directory string, open func(name string) error) error {
 		return open(name)
 	})
 	if err == nil && !some {
-		err = fmt.Errorf("%s: no file in it ends in %s; -R reads the directories in it too", directory, strings.Join(resource.FileExtensions, ", "))
+		err = exit.With(exit.Usage, fmt.Errorf("%s: no file in it ends in %s; -R reads the directories in it too", directory, strings.Join(resource.FileExtensions, ", ")))
 	}
 	return err
 }

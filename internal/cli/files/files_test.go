@@ -22,6 +22,10 @@ func TestRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		options files.Options
 		want    string // all texts
@@ -29,6 +33,7 @@ func TestRead(t *testing.T) {
 	}{
 		{files.Options{Names: []string{dir}}, "ab", ""},
 		{files.Options{Names: []string{dir}, Recursive: true}, "abe", ""},
+		{files.Options{Names: []string{link}}, "ab", ""},
 		{files.Options{Names: []string{filepath.Join(dir, "c.txt"), "-", dir}}, "cinab", ""},
 		{files.Options{Names: []string{"-", "-"}}, "", "once"},
 		{files.Options{Names: []string{filepath.Join(dir, "d", "x")}}, "", "no such file"},

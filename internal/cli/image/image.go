@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -31,6 +32,21 @@ var ErrMissing = errors.New("the registry does not have it")
 
 // ErrUnauthorized is what it says to who may not read it.
 var ErrUnauthorized = errors.New("the registry wants other credentials than this machine has")
+
+// Silent says that a registry gave no answer, so that asking it for another image would take as long.
+func Silent(err error) bool {
+	var network net.Error
+	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network)
+}
+
+// Registry is the host that an image is asked from; empty if the reference is none.
+func Registry(reference string) string {
+	ref, err := name.ParseReference(reference)
+	if err != nil {
+		return ""
+	}
+	return ref.Context().RegistryStr()
+}
 
 // Platforms are those that an image is made for, as os/architecture, sorted.
 func Platforms(ctx context.Context, reference string) ([]string, error) {

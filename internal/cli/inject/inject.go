@@ -214,7 +214,7 @@ func (c *command) template(ctx context.Context, t manifest.Template) ([]byte, er
 	}
 	plan, _, err := c.injector.Plan(ctx, webhook.Request{Namespace: namespace, Object: t.Pod})
 	if err != nil {
-		return nil, err
+		return nil, manifest.Mistyped(err)
 	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()

@@ -293,7 +293,7 @@ func TestErrors(t *testing.T) {
 		says     string
 	}{
 		{"no such file", "", []string{"-f", "nowhere.yaml"}, exit.Failed, "nowhere.yaml"},
-		{"an address", "", []string{"-f", "https://registry.example/x.yaml"}, exit.Failed, "curl"},
+		{"an address", "", []string{"-f", "https://registry.example/x.yaml"}, exit.Usage, "curl"},
 
 		{"no YAML", "a: b\n---\na: [\n", []string{"-f", "-"}, exit.Usage, "begins on line 2"},
 		{"a template", "kind: Pod\nmetadata: {name: {{ .Name }}}\n", []string{"-f", "-"}, exit.Usage, "render it first"},
@@ -301,6 +301,7 @@ func TestErrors(t *testing.T) {
 		{"UTF-16", "\xff\xfea\x00", []string{"-f", "-"}, exit.Usage, "UTF-16"},
 		{"not UTF-8", "a: \xff\n", []string{"-f", "-"}, exit.Usage, "UTF-8"},
 		{"no pod", "kind: Pod\napiVersion: v1\nspec: {containers: [x]}\n", []string{"-f", "-"}, exit.Usage, "pod/(no name)"},
+		{"a word that YAML takes for something else", "kind: Pod\napiVersion: v1\nspec: {containers: [{name: c, image: i, command: [yes]}]}\n", []string{"-f", "-"}, exit.Usage, "quote"},
 		{"a profile of the cluster", pod, []string{"-f", "-", "--profile", "strict"}, exit.Usage, "--offline asks no cluster"},
 		{"a file that is no profile", pod, []string{"-f", "-", "--profile", "testdata/list.yaml"}, exit.Usage, "InitProfile"},
 		{"an image config that is none", pod, []string{"-f", "-", "--image-config", "x=testdata/list.yaml"}, exit.Usage, "image config"},

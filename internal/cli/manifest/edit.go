@@ -512,13 +512,21 @@ func (e *editor) start(n *yaml.Node) int {
 	return at
 }
 
-// dash is where the dash before an element of a block sequence is.
+// dash is where the dash before an element of a block sequence is. Between the two there may be comments.
 func (e *editor) dash(element *yaml.Node) (int, error) {
-	before := strings.TrimRight(e.text[:e.start(element)], " \t\r\n")
-	if !strings.HasSuffix(before, "-") {
-		return 0, errUnclear
+	before := e.text[:e.start(element)]
+	for {
+		before = strings.TrimRight(before, " \t\r\n")
+		if strings.HasSuffix(before, "-") && !strings.Contains(before[e.lineOf(len(before)):], "#") {
+			return len(before) - 1, nil
+		}
+		line := e.lineOf(len(before))
+		comment := strings.IndexByte(before[line:], '#')
+		if comment < 0 {
+			return 0, errUnclear
+		}
+		before = before[:line+comment]
 	}
-	return len(before) - 1, nil
 }
 
 // colon is after the colon that ends a key of a block mapping.

@@ -1,9 +1,13 @@
 package manifest
 
 import (
+	"encoding/json"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/podinit/podinit/internal/rawjson"
 )
 
 // Object names what a manifest describes.
@@ -30,6 +34,16 @@ type Template struct {
 	Pod []byte
 
 	path []string // in the document: names of members, and indices
+}
+
+// Mistyped adds to an error about something that is no text, or should be none, what YAML makes of words.
+func Mistyped(err error) error {
+	var raw *rawjson.Error
+	var typed *json.UnmarshalTypeError
+	if !errors.As(err, &raw) && !errors.As(err, &typed) {
+		return err
+	}
+	return fmt.Errorf("%w. Where a string is wanted, quote what YAML takes for something else: yes, no, on, off, y, n, true, null and numbers", err)
 }
 
 // paths are where kinds have their pod templates, by group and kind; * is every member or element. They are kinds whose controllers make Pods of their templates as they are.

@@ -8,11 +8,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/inject"
 	"github.com/podinit/podinit/internal/reason"
 )
-
-// initPath is where the init is in a container that is wrapped.
-const initPath = "/podinit/init"
 
 // state is what has become of a pod.
 type state int
@@ -91,7 +89,7 @@ func look(pod *corev1.Pod, namespace optIn) seen {
 		command, there := commands[name]
 		switch {
 		case !there: // debug copies and the like drop containers
-		case container.Action == v1alpha1.ActionWrapped && len(command) > 0 && command[0] == initPath:
+		case container.Action == v1alpha1.ActionWrapped && len(command) > 0 && command[0] == inject.InitPath:
 			some = true
 			if container.Digest != "" {
 				s.images = append(s.images, imageOf(pod, name, container.Digest))
@@ -125,7 +123,7 @@ const undone v1alpha1.Reason = "not-as-the-status-says"
 func explain(r v1alpha1.Reason) reason.Explanation {
 	if r == undone {
 		return reason.Explanation{
-			Because: "the status says that it is wrapped, but its command does not begin with " + initPath + ": another webhook has replaced it, or the status was written by hand",
+			Because: "the status says that it is wrapped, but its command does not begin with " + inject.InitPath + ": another webhook has replaced it, or the status was written by hand",
 			Remedy:  "See who changes the pod's command: kubectl get mutatingwebhookconfigurations.",
 		}
 	}

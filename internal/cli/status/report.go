@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/cli/image"
 )
 
 // maxNames bounds how many pods are named for one thing; all are counted.
@@ -180,13 +181,13 @@ func (b *Builder) Pod(pod *corev1.Pod, namespace optIn) {
 			counts.Outdated++
 		}
 	}
-	for _, image := range s.images {
+	for _, i := range s.images {
 		switch {
-		case image.runs == "" || image.runs == image.was:
+		case i.runs == "" || i.runs == i.was:
 		case len(b.differ) == maxDiffer:
 			b.unsure++
 		default:
-			b.differ = append(b.differ, Drift{Pod: name, Container: image.container, Image: image.repository, LookedUp: image.was, Running: image.runs})
+			b.differ = append(b.differ, Drift{Pod: name, Container: i.container, Image: i.repository, LookedUp: i.was, Running: i.runs})
 		}
 	}
 }
@@ -215,7 +216,7 @@ func (b *Builder) because(all []why, pod string) {
 type Digests func(ctx context.Context, reference string) ([]string, error)
 
 // Report asks digests where two differ that may be of one image: an index and one platform's manifest of it. Only what
-// is known to be another image has drifted.
+// is known to be another image has drifted. A registry that does not answer is not asked again: each time takes as long.
 func (b *Builder) Report(ctx context.Context, digests Digests) Report {
 	r := Report{Version: b.version, WithoutStatus: b.without, Unsure: b.unsure, Namespaces: []Namespace{}}
 	type answer struct {
@@ -223,12 +224,19 @@ func (b *Builder) Report(ctx context.Context, digests Digests) Report {
 		err     error
 	}
 	asked := map[string]answer{}
+	dead := map[string]error{} // by registry
 	drifted := map[string]bool{}
 	for _, d := range b.differ {
 		reference := d.Image + "@" + d.LookedUp
 		known, ok := asked[reference]
 		if !ok {
-			known.digests, known.err = digests(ctx, reference)
+			host := image.Registry(d.Image)
+			if known.err = dead[host]; known.err == nil {
+				known.digests, known.err = digests(ctx, reference)
+			}
+			if image.Silent(known.err) {
+				dead[host] = known.err
+			}
 			asked[reference] = known
 		}
 		switch {

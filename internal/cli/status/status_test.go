@@ -156,6 +156,28 @@ func TestDrift(t *testing.T) {
 	}
 }
 
+// A registry that does not answer costs its time once, another one is asked nevertheless.
+func TestDriftOfSilentRegistry(t *testing.T) {
+	b := NewBuilder("v1")
+	for i := range 3 {
+		b.Pod(running(fmt.Sprint("dead-", i), fmt.Sprint("sha256:", i), "sha256:other"), yes)
+	}
+	elsewhere := running("elsewhere", "sha256:1", "sha256:other")
+	elsewhere.Spec.Containers[0].Image = "alive.example/app"
+	b.Pod(elsewhere, yes)
+	var asked []string
+	r := b.Report(t.Context(), func(_ context.Context, reference string) ([]string, error) {
+		asked = append(asked, reference)
+		if strings.HasPrefix(reference, "alive.example/") {
+			return nil, nil
+		}
+		return nil, context.DeadlineExceeded
+	})
+	if len(asked) != 2 || r.Unsure != 3 || len(r.Drifted) != 1 {
+		t.Errorf("asked %q; %d not known, %d drifted", asked, r.Unsure, len(r.Drifted))
+	}
+}
+
 func TestReport(t *testing.T) {
 	b := NewBuilder("v2+x")
 	for i := range 12 {

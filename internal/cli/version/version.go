@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -71,8 +72,8 @@ func NewCommand(flags *genericclioptions.ConfigFlags, streams genericiooptions.I
 		Short: "The version of this program, and of the webhook in the cluster",
 		Long: `The version of this program, and of the webhook in the cluster.
 
-The webhook's version is what its Deployment's label app.kubernetes.io/version says, else the tag of its image, else
-the label podinit.dev/version of the pod that it has wrapped last. The Deployment is found by its labels
+The webhook's version is what its Deployment's label app.kubernetes.io/version says, else the tag of its image if that
+is one, else the label podinit.dev/version of the pod that it has wrapped last. The Deployment is found by its labels
 ` + webhookSelector + `, in every namespace,
 or in the one that -n names.`,
 		Args:              cobra.NoArgs,
@@ -164,6 +165,9 @@ func webhook(ctx context.Context, client kubernetes.Interface, namespace string)
 	return &found.Items[0], nil
 }
 
+// isVersion tells a tag that is a version from one that somebody has chosen, as "prod" on a mirror.
+var isVersion = regexp.MustCompile(`^v\d+\.\d+\.\d+`)
+
 // describe is what the Deployment says itself.
 func describe(d *appsv1.Deployment) *Server {
 	s := &Server{Namespace: d.Namespace, Name: d.Name}
@@ -178,7 +182,7 @@ func describe(d *appsv1.Deployment) *Server {
 	}
 	if label := d.Labels[versionLabel]; label != "" {
 		s.Version, s.Source = label, "label "+versionLabel
-	} else if tag, err := name.NewTag(s.Image, name.WithDefaultTag("")); err == nil && tag.TagStr() != "" && tag.TagStr() != "latest" {
+	} else if tag, err := name.NewTag(s.Image, name.WithDefaultTag("")); err == nil && isVersion.MatchString(tag.TagStr()) {
 		s.Version, s.Source = tag.TagStr(), "the image's tag"
 	}
 	return s

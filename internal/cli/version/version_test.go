@@ -18,6 +18,7 @@ func TestDescribe(t *testing.T) {
 		{"tag", "", "registry.example:5000/podinit/webhook:v1.2.3", "v1.2.3", "the image's tag"},
 		{"no tag", "", "registry.example:5000/podinit/webhook", "", ""},
 		{"latest", "", "registry.example/podinit/webhook:latest", "", ""},
+		{"a tag that is no version", "", "registry.example/podinit/webhook:prod", "", ""},
 		{"digest", "", "registry.example/podinit/webhook@" + digest, "", ""},
 		{"no name", "", "UPPER", "", ""},
 	} {
