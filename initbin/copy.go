@@ -21,7 +21,8 @@ type installation struct {
 func install(destination string) (code int) {
 	i := installation{destination: destination}
 	var digits [2][20]byte
-	pid, time := putNumber(digits[0][:], kernel.Getpid()), putNumber(digits[1][:], int(kernel.Now()))
+	const most = int64(^uint(0) >> 1) // of an int, which has 32 bits on some machines and is not to become negative
+	pid, time := putNumber(digits[0][:], kernel.Getpid()), putNumber(digits[1][:], int(kernel.Now()&most))
 	directory := parent(destination)
 	i.target = kernel.Path(i.memory[0][:], destination)
 	i.temporary = kernel.Path(i.memory[1][:], directory, ".podinit-",
