@@ -301,7 +301,7 @@ func (w *world) remove(ctx context.Context) error {
 	uninstall.Env = append(os.Environ(), "KUBECONFIG="+cluster.Kubeconfig)
 	for _, command := range []*exec.Cmd{
 		// Replicas take half a minute to end, for the sake of connections that nobody has here.
-		w.cluster.Kubectl(ctx, "-n", "podinit-system", "delete", "deployments,replicasets,pods", "--all", "--grace-period=1"),
+		w.cluster.Kubectl(ctx, "-n", "podinit-system", "delete", "deployments,replicasets,pods", "--all", "--force", "--grace-period=0"),
 		uninstall,
 		w.cluster.Kubectl(ctx, "delete", "--ignore-not-found", "-k", filepath.Join(root, "config/default")),
 	} {
