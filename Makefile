@@ -299,7 +299,7 @@ test-e2e: cluster-up cluster-deploy ## the suites on the real cluster (root)
 	go test -count=1 -timeout 30m -v ./test/e2e -args -generated $(GENERATED_PODS)
 
 .PHONY: test-docs
-test-docs: cluster-up cluster-deploy ## every command of the documentation, on the real cluster (root)
+test-docs: deps $(BIN)/helm/helm4 cluster-up cluster-deploy ## every command of the documentation, on the real cluster (root)
 	go test -count=1 ./test/docs
 	go test -count=1 -timeout 10m -v ./test/docs/run
 

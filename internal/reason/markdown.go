@@ -15,9 +15,16 @@ Whatever podinit leaves alone, ignores or chooses by itself has a reason with a 
 status annotation, in the metrics and in the webhook's log; the sentence is in the warning that whoever creates the pod
 sees. Reasons marked *routine* are what is wanted or expected, and give no warning.
 
-<!-- not run: there is no pod NAME; getting-started.md has the same with one -->
+<!-- run: cluster -->
 ` + "```sh" + `
-kubectl get pod NAME -o jsonpath='{.metadata.annotations.podinit\.dev/status}'
+kubectl run app --image=python:3.13 --labels=podinit.dev/inject=enabled --annotations=podinit.dev/skip-containers=app --command -- sleep 600
+kubectl get pod app -o jsonpath='{.metadata.annotations.podinit\.dev/status}'
+` + "```" + `
+
+<!-- output -->
+` + "```" + `
+pod/app created
+{"v":1,"version":"v…","containers":{"app":{"action":"skipped","reason":"not-chosen"}}}
 ` + "```" + `
 `)
 	for _, section := range []struct {

@@ -3,6 +3,8 @@
 // What becomes of a block of code is said in an HTML comment before it, which readers do not see:
 //
 //	<!-- run: cluster -->      the commands are run, in order, in one shell for each page, on the test cluster
+//	<!-- run: cluster without podinit -->
+//	                           the same, and podinit is removed from the cluster first
 //	<!-- run: offline -->      the same, without a cluster
 //	<!-- not run: REASON -->   they are not, because of this
 //	<!-- file: NAME -->        the block is written to this file, for the commands that follow
@@ -50,9 +52,11 @@ type Kind string
 const (
 	RunOnCluster Kind = "run: cluster"
 	RunOffline   Kind = "run: offline"
-	NotRun       Kind = "not run"
-	File         Kind = "file"
-	Output       Kind = "output"
+	// RunBare is RunOnCluster, before which podinit is removed.
+	RunBare Kind = "run: cluster without podinit"
+	NotRun  Kind = "not run"
+	File    Kind = "file"
+	Output  Kind = "output"
 )
 
 // Marker is the comment before a block; its zero value is none.
@@ -137,7 +141,7 @@ func parseMarker(comment string) (Marker, error) {
 	}
 	inner = strings.TrimSpace(strings.TrimSuffix(inner, "-->"))
 	switch key, value, _ := strings.Cut(inner, ":"); {
-	case inner == string(RunOnCluster), inner == string(RunOffline), inner == string(Output):
+	case inner == string(RunOnCluster), inner == string(RunBare), inner == string(RunOffline), inner == string(Output):
 		return Marker{Kind: Kind(inner)}, nil
 	case key == string(NotRun), key == string(File):
 		if value = strings.TrimSpace(value); value == "" {
@@ -145,7 +149,7 @@ func parseMarker(comment string) (Marker, error) {
 		}
 		return Marker{Kind(key), value}, nil
 	case key == "run":
-		return Marker{}, fmt.Errorf("%q: it is run: cluster or run: offline", inner)
+		return Marker{}, fmt.Errorf("%q: it is run: cluster, run: cluster without podinit, or run: offline", inner)
 	}
 	return Marker{}, nil
 }

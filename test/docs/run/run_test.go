@@ -21,6 +21,7 @@ import (
 
 	imagename "github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/podinit/podinit/test/cluster"
 	"github.com/podinit/podinit/test/docs"
@@ -30,7 +31,10 @@ import (
 const (
 	root = "../../.."
 	// perPage bounds what a page may take.
-	perPage = 3 * time.Minute
+	perPage = 4 * time.Minute
+
+	// own is the repository that stands in the pages where readers have one of their own.
+	own = "registry.example/podinit"
 )
 
 var age = regexp.MustCompile(`\b(\d+(\.\d+)?(ms|s|m|h|d))+\b`)
@@ -41,6 +45,10 @@ var images = map[string]image.Spec{
 	"python:3.13": {
 		Packages: []string{"python3-minimal", "bash", "coreutils", "procps", "grep"},
 		Config:   v1.Config{Entrypoint: nil, Cmd: []string{"python3"}},
+	},
+	"registry.example/app:1": {
+		Files:  []image.File{{Path: "/app", Mode: 0o755, Content: "#!/bin/sh\n"}},
+		Config: v1.Config{Entrypoint: []string{"/app"}, StopSignal: "SIGINT"},
 	},
 	"nginx:1.29": {
 		Packages: []string{"nginx-light", "bash", "coreutils", "procps", "grep"},
@@ -53,8 +61,16 @@ var images = map[string]image.Spec{
 	},
 }
 
-// last is the page that removes podinit.
-const last = "docs/operating.md"
+// turn is when a page is run: one that removes podinit after those that need it, one that begins without it at last.
+func turn(page docs.Page) int {
+	switch {
+	case slices.ContainsFunc(page.Blocks, func(b docs.Block) bool { return b.Marker.Kind == docs.RunBare }):
+		return 2
+	case page.Path == "docs/operating.md":
+		return 1
+	}
+	return 0
+}
 
 // TestPages runs every page whose commands are to be run.
 func TestPages(t *testing.T) {
@@ -63,7 +79,7 @@ func TestPages(t *testing.T) {
 		t.Fatal(err)
 	}
 	slices.SortStableFunc(pages, func(a, b docs.Page) int {
-		return cmp.Compare(strings.Index(a.Path, last), strings.Index(b.Path, last)) // -1 where it is another
+		return cmp.Compare(turn(a), turn(b))
 	})
 	began := time.Now()
 	w := setUp(t)
@@ -75,9 +91,10 @@ func TestPages(t *testing.T) {
 		for _, b := range page.Blocks {
 			kinds[b.Marker.Kind] = true
 		}
-		if kinds[docs.RunOnCluster] || kinds[docs.RunOffline] {
+		onCluster := kinds[docs.RunOnCluster] || kinds[docs.RunBare]
+		if onCluster || kinds[docs.RunOffline] {
 			ran++
-			t.Run(strings.ReplaceAll(page.Path, "/", ":"), func(t *testing.T) { w.page(t, page, kinds[docs.RunOnCluster]) })
+			t.Run(strings.ReplaceAll(page.Path, "/", ":"), func(t *testing.T) { w.page(t, page, onCluster) })
 		}
 	}
 	if ran == 0 {
@@ -91,6 +108,10 @@ type world struct {
 	programs string // a directory
 	names    *strings.Replacer
 	back     *strings.Replacer
+	// version is that of what is tested, repository where its images are: podinit's own is not reached from here.
+	version, repository string
+	// environment is that of commands, besides PATH and KUBECONFIG.
+	environment []string
 }
 
 func setUp(t *testing.T) *world {
@@ -100,18 +121,29 @@ func setUp(t *testing.T) *world {
 		t.Fatalf("%v ('make test-docs' prepares all that this needs)", err)
 	}
 	w := &world{cluster: running, programs: t.TempDir()}
-	platform, err := filepath.Abs(filepath.Join(root, "bin/linux", runtime.GOARCH))
+	bin, err := filepath.Abs(filepath.Join(root, "bin"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	platform, helm := filepath.Join(bin, "linux", runtime.GOARCH), filepath.Join(bin, "helm/helm4")
 	for name, target := range map[string]string{
 		"kubectl": filepath.Join(running.Bin, "kubectl"),
 		"init":    filepath.Join(platform, "init"),
-		"podinit": filepath.Join(platform, "podinit"), "kubectl-podinit": filepath.Join(platform, "podinit"),
+		"podinit": filepath.Join(platform, "podinit"),
+		"helm":    helm,
 	} {
 		if err := os.Symlink(target, filepath.Join(w.programs, name)); err != nil {
 			t.Fatal(err)
 		}
+	}
+	// The pages' registries speak TLS, the cluster's does not.
+	crane := filepath.Join(t.TempDir(), "crane")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", crane, "github.com/google/go-containerregistry/cmd/crane")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", build, err, out)
+	}
+	if err := os.WriteFile(filepath.Join(w.programs, "crane"), fmt.Appendf(nil, "#!/bin/sh\nexec %q --insecure \"$@\"\n", crane), 0o755); err != nil {
+		t.Fatal(err)
 	}
 	cache, err := image.UserCache(os.Stderr)
 	if err != nil {
@@ -132,10 +164,90 @@ func setUp(t *testing.T) *world {
 		}
 		there, back = append(there, name, tagged.String()), append(back, tagged.String(), name)
 	}
+	w.pushOwn(t, filepath.Join(bin, "images", runtime.GOARCH))
+	there, back = append(there, own, w.repository), append(back, w.repository, own)
 	w.names, w.back = strings.NewReplacer(there...), strings.NewReplacer(back...)
+	w.environment = []string{
+		"NO_COLOR=1",
+		// What the Makefile takes from git, and where it pushes to and deploys from unless a page says it.
+		"VERSION=" + w.version, "SOURCE_DATE_EPOCH=0", "ARCHITECTURES=" + runtime.GOARCH, "INSECURE=yes", "IMAGE_REPOSITORY=" + w.repository,
+	}
+	for _, variable := range []string{"GOPATH", "GOCACHE", "GOMODCACHE"} { // HOME is the page's own
+		value, err := exec.CommandContext(t.Context(), "go", "env", variable).Output()
+		if err != nil {
+			t.Fatalf("go env %s: %v", variable, err)
+		}
+		w.environment = append(w.environment, variable+"="+strings.TrimSpace(string(value)))
+	}
 	w.lookups(t)
 	return w
 }
+
+// pushOwn pushes podinit's images, by their version, to a repository in the cluster's registry. Its name is that of their
+// content: a node that has an image of some name does not pull it again.
+func (w *world) pushOwn(t *testing.T, archives string) {
+	t.Helper()
+	printed, err := exec.CommandContext(t.Context(), filepath.Join(w.programs, "podinit"), "version", "--client", "-o", "json").Output()
+	var version struct {
+		Client struct {
+			Version string `json:"version"`
+		} `json:"client"`
+	}
+	if err == nil {
+		err = json.Unmarshal(printed, &version)
+	}
+	if err != nil || version.Client.Version == "" {
+		t.Fatalf("the version of podinit: %v: %s", err, printed)
+	}
+	w.version = version.Client.Version
+	made, content := map[string]v1.Image{}, ""
+	for _, which := range []string{"init", "webhook"} {
+		if made[which], err = tarball.ImageFromPath(filepath.Join(archives, which+".tar"), nil); err != nil {
+			t.Fatal(err)
+		}
+		digest, err := made[which].Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		content += digest.Hex[:12]
+	}
+	w.repository = cluster.Registry + "/docs/" + content
+	for which, made := range made {
+		tagged, err := imagename.ParseReference(w.repository+"/"+which+":"+w.version, imagename.Insecure)
+		if err == nil {
+			_, err = image.Push(t.Context(), tagged, made)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// cloneOwn changes in a clone what readers would whose images are elsewhere: the chart's images, and how lookups are done.
+func (w *world) cloneOwn(directory string) error {
+	for _, change := range []struct{ file, from, to string }{
+		{"charts/podinit/values.yaml", "registry: ghcr.io/podinit\n", "registry: " + w.repository + "\n"},
+		{"charts/podinit/Chart.yaml", "appVersion: v0.1.0\n", "appVersion: " + w.version + "\n"}, // as in a release
+		{"config/manager/registries.yaml", "\n    {}\n", "\n    " + registries},
+	} {
+		name := filepath.Join(directory, change.file)
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		changed := strings.Replace(string(text), change.from, change.to, 1)
+		if changed == string(text) {
+			return fmt.Errorf("%s does not say %q", change.file, change.from)
+		}
+		if err := os.WriteFile(name, []byte(changed), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// registries is the registry configuration for the cluster's registry.
+const registries = "registries: [{host: \"" + cluster.Registry + "\", plainHTTP: true}]\n"
 
 // lookups has the webhook ask the cluster's registry, which speaks no TLS, as a registry configuration says it.
 func (w *world) lookups(t *testing.T) {
@@ -150,7 +262,7 @@ func (w *world) lookups(t *testing.T) {
 	}
 	object, err := json.Marshal(map[string]any{
 		"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]string{"name": "podinit-registries", "namespace": system},
-		"data": map[string]string{"registries.yaml": fmt.Sprintf("registries:\n- {host: %q, plainHTTP: true}\n", cluster.Registry)},
+		"data": map[string]string{"registries.yaml": registries},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -170,6 +282,9 @@ func (w *world) lookups(t *testing.T) {
 
 // deployAgain puts back what 'make cluster-deploy' has deployed, for who comes after.
 func (w *world) deployAgain(t *testing.T) {
+	if err := w.remove(context.WithoutCancel(t.Context())); err != nil {
+		t.Error(err)
+	}
 	for _, args := range [][]string{
 		{"apply", "--server-side", "--force-conflicts", "-k", filepath.Join(root, "bin/deploy")},
 		{"-n", "podinit-system", "rollout", "status", "deployment/podinit-webhook", "--timeout=180s"},
@@ -180,6 +295,23 @@ func (w *world) deployAgain(t *testing.T) {
 	}
 }
 
+// remove removes podinit, whichever way it was installed.
+func (w *world) remove(ctx context.Context) error {
+	uninstall := exec.CommandContext(ctx, filepath.Join(w.programs, "helm"), "uninstall", "podinit", "--namespace", "podinit-system", "--ignore-not-found", "--wait")
+	uninstall.Env = append(os.Environ(), "KUBECONFIG="+cluster.Kubeconfig)
+	for _, command := range []*exec.Cmd{
+		// Replicas take half a minute to end, for the sake of connections that nobody has here.
+		w.cluster.Kubectl(ctx, "-n", "podinit-system", "delete", "deployments,replicasets,pods", "--all", "--force", "--grace-period=0"),
+		uninstall,
+		w.cluster.Kubectl(ctx, "delete", "--ignore-not-found", "-k", filepath.Join(root, "config/default")),
+	} {
+		if out, err := command.CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w\n%s", command, err, out)
+		}
+	}
+	return nil
+}
+
 // page runs the commands of a page in a namespace of its own, and removes what it has made.
 func (w *world) page(t *testing.T, page docs.Page, onCluster bool) {
 	ctx, cancel := context.WithTimeout(t.Context(), perPage)
@@ -188,10 +320,14 @@ func (w *world) page(t *testing.T, page docs.Page, onCluster bool) {
 	if err := checkOut(ctx, directory); err != nil {
 		t.Fatal(err)
 	}
-	environment := []string{"PATH=" + w.programs + ":" + os.Getenv("PATH"), "NO_COLOR=1", "KUBECONFIG=/nonexistent"}
-	if onCluster {
-		environment[2] = "KUBECONFIG=" + w.namespace(t, page, directory)
+	if err := w.cloneOwn(directory); err != nil {
+		t.Fatal(err)
 	}
+	kubeconfig := "/nonexistent"
+	if onCluster {
+		kubeconfig = w.namespace(t, page, directory)
+	}
+	environment := append(slices.Clone(w.environment), "PATH="+w.programs+":"+os.Getenv("PATH"), "KUBECONFIG="+kubeconfig, "HOME="+directory)
 	s, err := startSession(ctx, directory, environment...)
 	if err != nil {
 		t.Fatal(err)
@@ -205,7 +341,14 @@ func (w *world) page(t *testing.T, page docs.Page, onCluster bool) {
 			if err := os.WriteFile(filepath.Join(directory, filepath.Base(b.Marker.Text)), []byte(w.names.Replace(b.Text)), 0o644); err != nil {
 				t.Fatal(err)
 			}
-		case docs.RunOnCluster, docs.RunOffline:
+		case docs.RunOnCluster, docs.RunBare, docs.RunOffline:
+			if b.Marker.Kind == docs.RunBare {
+				began := time.Now()
+				if err := w.remove(ctx); err != nil {
+					t.Fatalf("%s: %v", where, err)
+				}
+				t.Logf("%s: podinit removed in %.1f s", where, time.Since(began).Seconds())
+			}
 			began := time.Now()
 			out, err := s.run(w.names.Replace(b.Text))
 			printed = w.back.Replace(out)
