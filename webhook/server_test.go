@@ -24,7 +24,7 @@ import (
 // does not repeat what it has begun to send. Endpoints name the ended replica for a while yet. Not one request fails, and
 // what was under way when the listener closed is answered.
 func TestServerDrains(t *testing.T) {
-	const drain, lag = 1500 * time.Millisecond, 300 * time.Millisecond
+	const drain, lag = 5 * time.Second, 300 * time.Millisecond
 	var requests [2]atomic.Int64
 	slow := make(chan struct{})  // closed: the slow request's handler may answer
 	begun := make(chan struct{}) // closed: it is under way
@@ -43,6 +43,7 @@ func TestServerDrains(t *testing.T) {
 			if err != nil {
 				t.Errorf("reading a request: %v", err)
 			}
+			time.Sleep(5 * time.Millisecond) // so that most connections are in use
 			fmt.Fprintf(w, "%d %d", i, len(body))
 		})
 	}
@@ -68,11 +69,8 @@ func TestServerDrains(t *testing.T) {
 			}
 		})
 	}
-	time.Sleep(100 * time.Millisecond)
 	for i := range replicas {
-		if requests[i].Load() == 0 {
-			t.Errorf("replica %d has no part in the load", i)
-		}
+		eventually(t, fmt.Sprintf("replica %d to have a part in the load", i), func() bool { return requests[i].Load() > 0 })
 	}
 
 	replicas[0].end()
@@ -92,11 +90,15 @@ func TestServerDrains(t *testing.T) {
 		t.Fatalf("the ended replica does not serve on: %s", answer)
 	}
 	endpoints.Store(&[]string{replicas[1].address})
-	time.Sleep(lag)
-	before := requests[0].Load()
-	time.Sleep(lag)
-	if after := requests[0].Load(); after != before {
-		t.Errorf("%d requests still came to the replica that is no endpoint any more: its connections were not closed", after-before)
+	eventually(t, "no request to come any more to the replica that is no endpoint: its connections to be closed", func() bool {
+		before := requests[0].Load()
+		time.Sleep(lag)
+		return requests[0].Load() == before
+	})
+	if connection, err := net.Dial("tcp", replicas[0].address); err != nil {
+		t.Errorf("the listener was closed before the connections had moved: %v", err)
+	} else {
+		connection.Close()
 	}
 
 	// The listener closes when Drain is over; the slow request is under way then.
