@@ -295,7 +295,9 @@ test-cluster: cluster-deps cluster-programs ## the test cluster itself: up, cras
 
 .PHONY: test-e2e
 test-e2e: cluster-up cluster-deploy ## the suites on the real cluster (root)
-	go run ./test/demo -kubeconfig $$($(TEST_CLUSTER) kubeconfig) -push $$($(TEST_CLUSTER) registry)/podinit-demo:latest -plain-http
+	@# The demo as somebody with a cluster of their own runs it: podinit is there, and stays.
+	KUBECONFIG=$$($(TEST_CLUSTER) kubeconfig) $(MAKE) demo CLUSTER=current KUBECTL=$(abspath $(CLUSTER_BIN)/kubectl) \
+		IMAGE_REPOSITORY=$$($(TEST_CLUSTER) registry)/podinit INSECURE=yes
 	go test -count=1 -timeout 30m -v ./test/e2e -args -generated $(GENERATED_PODS)
 
 .PHONY: test-docs
