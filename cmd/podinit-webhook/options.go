@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/podinit/podinit/internal/inject"
 )
 
 // options are what the command line says.
@@ -84,7 +86,7 @@ func parse(args []string, getenv func(string) string) (options, error) {
 	f.StringVar(&o.Secret, "secret", "podinit-webhook-certificate", "`name` of the Secret that holds the certificate")
 	f.StringVar(&o.WebhookConfiguration, "webhook-configuration", "zz-podinit", "`name` of the MutatingWebhookConfiguration")
 	f.StringVar(&o.CertificateDirectory, "certificate-directory", "", "`directory` with tls.crt and tls.key that somebody else makes and renews, cert-manager for one; -secret and -webhook-configuration are then left alone")
-	f.StringVar(&excluded, "exclude-namespaces", "kube-system,kube-public,kube-node-lease", "`namespaces` that are never touched, besides the webhook's own")
+	f.StringVar(&excluded, "exclude-namespaces", strings.Join(inject.SystemNamespaces, ","), "`namespaces` that are never touched, besides the webhook's own")
 	f.BoolVar(&o.Lookups, "lookups", true, "ask registries what the images of containers without a command run")
 	f.DurationVar(&o.LookupTime, "lookup-timeout", 3*time.Second, "how long the creation of a pod may wait for that")
 	f.BoolVar(&o.PullSecrets, "pull-secrets", true, "read pods' imagePullSecrets for that, one by one")

@@ -50,6 +50,10 @@ type Config struct {
 	ExcludedNamespaces []string
 }
 
+// SystemNamespaces are those of what the cluster itself needs, which a webhook must not hold up: they are excluded unless
+// somebody says otherwise, and the webhook's own besides.
+var SystemNamespaces = []string{"kube-system", "kube-public", "kube-node-lease"}
+
 // Plan is what is to be done to one Pod.
 type Plan struct {
 	// Reason is why the Pod as a whole is left alone; empty if its containers are looked at.

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/inject"
 )
 
 func checkDefinition(f *Facts, r *Result) {
@@ -123,12 +124,9 @@ func asksForPods(rule admissionregistrationv1.RuleWithOperations) bool {
 		(rule.Scope == nil || *rule.Scope != admissionregistrationv1.ClusterScope)
 }
 
-// neverTouched are the namespaces of what the cluster itself needs, which a webhook must not hold up.
-var neverTouched = []string{metav1.NamespaceSystem, metav1.NamespacePublic, "kube-node-lease"}
-
 // excluded says whether no entry is ever called for pods of a namespace, by the namespace's name.
 func excluded(f *Facts, namespace string) bool {
-	return namespace == f.Namespace || slices.Contains(neverTouched, namespace)
+	return namespace == f.Namespace || slices.Contains(inject.SystemNamespaces, namespace)
 }
 
 // sample is a namespace or a pod as a selector sees it, and what to call it.
@@ -140,7 +138,7 @@ type sample struct {
 // checkSelectors asks the selectors for samples, not whether they are the same: platforms and values add namespaces
 // that are excluded.
 func checkSelectors(f *Facts, r *Result) {
-	inject := func(value string, more labels.Set) labels.Set {
+	labelled := func(value string, more labels.Set) labels.Set {
 		set := labels.Merge(labels.Set{}, more)
 		if value != "" {
 			set[v1alpha1.Inject] = value
@@ -153,11 +151,11 @@ func checkSelectors(f *Facts, r *Result) {
 		if value == "" {
 			said = "without the label " + v1alpha1.Inject
 		}
-		namespaces = append(namespaces, sample{"namespaces " + said, inject(value, labels.Set{corev1.LabelMetadataName: "podinit-sample"})})
-		pods = append(pods, sample{"pods " + said, inject(value, nil)})
+		namespaces = append(namespaces, sample{"namespaces " + said, labelled(value, labels.Set{corev1.LabelMetadataName: "podinit-sample"})})
+		pods = append(pods, sample{"pods " + said, labelled(value, nil)})
 	}
-	for _, name := range append(slices.Clone(neverTouched), f.Namespace) {
-		namespaces = append(namespaces, sample{"namespace " + name, inject(v1alpha1.InjectEnabled, labels.Set{corev1.LabelMetadataName: name})})
+	for _, name := range append(slices.Clone(inject.SystemNamespaces), f.Namespace) {
+		namespaces = append(namespaces, sample{"namespace " + name, labelled(v1alpha1.InjectEnabled, labels.Set{corev1.LabelMetadataName: name})})
 	}
 	entries(f, r, func(shipped, there *admissionregistrationv1.MutatingWebhook) {
 		compare(f, r, there.Name+": namespaceSelector", shipped.NamespaceSelector, there.NamespaceSelector, namespaces)

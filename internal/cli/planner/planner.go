@@ -61,8 +61,8 @@ func (o *Options) AddFlags(command *cobra.Command) {
 	_ = command.MarkFlagFilename("registry-config", "yaml", "yml") // it fails only for flags that are not there
 }
 
-// ExcludedNamespaces are those that the webhook never touches unless it is told otherwise.
-var ExcludedNamespaces = []string{"podinit-system", "kube-system", "kube-public", "kube-node-lease"}
+// excludedNamespaces are those that the webhook never touches unless it is told otherwise.
+var excludedNamespaces = append([]string{"podinit-system"}, inject.SystemNamespaces...)
 
 // lookupTime is how long one pod template may wait for its images; nobody's deadline is near.
 const lookupTime = time.Minute
@@ -81,7 +81,7 @@ func (o Options) New(ctx context.Context, flags *genericclioptions.ConfigFlags, 
 		return webhook.Injector{}, err
 	}
 	return webhook.Injector{
-		Config: inject.Config{Image: o.InitImage, Version: version.Version, ExcludedNamespaces: ExcludedNamespaces},
+		Config: inject.Config{Image: o.InitImage, Version: version.Version, ExcludedNamespaces: excludedNamespaces},
 		Images: images, LookupTime: lookupTime,
 		Setting: func(_ context.Context, namespace string, pod *inject.Pod) inject.Setting {
 			setting := inject.Setting{Namespace: namespace, Selected: true, Architectures: o.Architectures}

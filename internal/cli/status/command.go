@@ -23,6 +23,7 @@ import (
 	"github.com/podinit/podinit/internal/cli/output"
 	"github.com/podinit/podinit/internal/cli/pages"
 	"github.com/podinit/podinit/internal/cli/version"
+	"github.com/podinit/podinit/internal/inject"
 )
 
 const (
@@ -100,7 +101,7 @@ For a single pod, and for why a container is as it is: podinit explain pod/NAME.
 // collect reads a namespace, or all of them if that is empty, a page at a time.
 func collect(ctx context.Context, client kubernetes.Interface, namespace, installed string, digests Digests) (Report, error) {
 	var notRead []string
-	untouched := neverTouched
+	untouched := inject.SystemNamespaces
 	server, err := version.Find(ctx, client, metav1.NamespaceAll)
 	switch {
 	case err == nil:
@@ -141,9 +142,6 @@ func collect(ctx context.Context, client kubernetes.Interface, namespace, instal
 	report.NotRead = notRead
 	return report, ctx.Err()
 }
-
-// neverTouched are namespaces in which podinit does nothing, whatever their labels say; its own is another.
-var neverTouched = []string{metav1.NamespaceSystem, metav1.NamespacePublic, "kube-node-lease"}
 
 func optInOf(labels map[string]string, namespace string, untouched []string) optIn {
 	label, known := labels[namespace]
