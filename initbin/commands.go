@@ -46,7 +46,7 @@ func pause() {
 		case errno == 0 && (info.Signal == uint8(syscall.SIGTERM) || info.Signal == uint8(syscall.SIGINT)):
 			kernel.Exit(0)
 		case errno != 0 && errno != syscall.EINTR:
-			sayCannotWait(errno)
+			sayCannot("wait for signals (rt_sigtimedwait)", errno)
 			kernel.Exit(exitCannotRun)
 		}
 	}
@@ -80,6 +80,8 @@ func isPeer(name string) bool {
 	return false
 }
 
+//
+//go:noinline
 func baseName(path string) string {
 	for i := len(path) - 1; i >= 0; i-- {
 		if path[i] == '/' {

@@ -315,14 +315,30 @@ func TestTerminationMessageWithoutRoom(t *testing.T) {
 
 // Only what the memory limit does while the container lives is told of its end.
 func TestOutOfMemory(t *testing.T) {
-	for later, want := range map[string]string{"1": "", "2": ", as the container ran out of memory"} {
-		events := `/sys/fs/cgroup/memory.events`
-		c := newContainer(t)
-		c.Args = []string{c.Args[0], "/bin/sh", "-c", `mount -t tmpfs none /sys/fs/cgroup; echo oom_kill 1 >` + events + `; exec ` + initPath +
-			` -- sh -c 'echo oom_kill ` + later + ` >` + events + `; kill -KILL $$'`}
-		if code := c.run(); code != 137 || c.output.String() != "podinit: \"sh\" was killed by SIGKILL"+want+"\n" {
-			t.Errorf("code %d, want 137 and %q:\n%s", code, want, c.output)
-		}
+	const another = "; another process was killed because the container ran out of memory\n"
+	for name, tt := range map[string]struct {
+		later string // what the kernel counts at the end; it was 1
+		ends  string
+		code  int
+		want  string
+	}{
+		"another signal's SIGKILL":          {"1", "kill -KILL $$", 137, "podinit: \"sh\" was killed by SIGKILL\n"},
+		"main is killed":                    {"2", "kill -KILL $$", 137, "podinit: \"sh\" was killed by SIGKILL, as the container ran out of memory\n"},
+		"a child is killed, and main fails": {"2", "exit 7", 7, "podinit: \"sh\" has ended with 7" + another},
+		"as a shell reports the child":      {"2", "exit 137", 137, "podinit: \"sh\" has ended with 137" + another},
+		"main aborts for it":                {"2", "kill -ABRT $$", 134, "podinit: \"sh\" was killed by SIGABRT" + another},
+		"main is well":                      {"2", "exit 0", 0, ""},
+		"main fails for something else":     {"1", "exit 7", 7, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			events := `/sys/fs/cgroup/memory.events`
+			c := newContainer(t)
+			c.Args = []string{c.Args[0], "/bin/sh", "-c", `mount -t tmpfs none /sys/fs/cgroup; echo oom_kill 1 >` + events + `; ulimit -c 0; exec ` + initPath +
+				` -- sh -c 'echo oom_kill ` + tt.later + ` >` + events + `; ` + tt.ends + `'`}
+			if code := c.run(); code != tt.code || c.output.String() != tt.want {
+				t.Errorf("code %d, want %d and %q:\n%s", code, tt.code, tt.want, c.output)
+			}
+		})
 	}
 }
 

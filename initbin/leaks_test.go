@@ -3,11 +3,13 @@ package main
 import (
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 // What a program sees of itself is the same with the init as without.
@@ -165,17 +167,69 @@ func TestClosedStreams(t *testing.T) {
 	}
 }
 
-// A process that has changed its user can only be signalled with CAP_KILL: then there is nothing to be done.
+// A process that has changed its user can only be signalled with CAP_KILL: then a container that does not stop says why.
 func TestNotPermitted(t *testing.T) {
 	c := newContainer(t)
-	c.Args = []string{c.Args[0], "/usr/bin/setpriv", "--bounding-set=-kill", "--inh-caps=-kill", initPath, "-v", "--",
+	c.Args = []string{c.Args[0], "/usr/bin/setpriv", "--bounding-set=-kill", "--inh-caps=-kill", initPath, "--grace=0.5s", "--",
 		"setpriv", "--reuid=65534", "--clear-groups", "sh", "-c", "echo up; sleep 1; exit 5"}
 	if code := c.start().waitFor("up").signal(syscall.SIGTERM).wait(); code != 5 {
 		t.Errorf("exit code %d, want 5\n%s", code, c.output)
 	}
-	if !strings.Contains(c.output.String(), ": operation not permitted\n") {
-		t.Errorf("not a word of it:\n%s", c.output)
+	want := "up\n" +
+		"podinit: cannot send SIGTERM to \"sh\" (pid N): operation not permitted; it runs as another user: add the capability KILL to the container, or start the program as the container's user\n" +
+		"podinit: still running Ns after the stop signal: sh (pid N), sleep (pid N); SIGTERM could not be sent: operation not permitted (add the capability KILL)\n"
+	if diff := cmp.Diff(want, withoutNumbers(c.output.String())); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
+}
+
+// A system call that a seccomp profile refuses never leaves a container hanging without a word.
+func TestRefusedCalls(t *testing.T) {
+	const hint = "operation not permitted; a seccomp profile that was recorded for the program alone may forbid it: allow it, or run without podinit\n"
+	for name, tt := range map[string]struct {
+		call int
+		code int
+		want string
+	}{
+		"wait4":           {unix.SYS_WAIT4, 126, "podinit: cannot wait for processes (wait4): " + hint},
+		"rt_sigprocmask":  {unix.SYS_RT_SIGPROCMASK, 126, "podinit: cannot block signals (rt_sigprocmask): " + hint},
+		"rt_sigtimedwait": {unix.SYS_RT_SIGTIMEDWAIT, 126, "podinit: cannot wait for signals (rt_sigtimedwait): " + hint},
+		"ppoll":           {unix.SYS_PPOLL, 127, "podinit: cannot run \"nope\": not found in PATH; check the container's command and image\n"},
+		"close_range":     {unix.SYS_CLOSE_RANGE, 127, "podinit: cannot run \"nope\": not found in PATH; check the container's command and image\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newContainer(t, "nope")
+			c.Env = append(c.Env, refuseCall+"="+strconv.Itoa(tt.call))
+			if code := c.run(); code != tt.code || c.output.String() != tt.want {
+				t.Errorf("exit code %d, want %d\n%s", code, tt.code, c.output)
+			}
+		})
+	}
+	t.Run("kill", func(t *testing.T) {
+		c := script(t, "echo up; sleep 1; exit 5", "--grace=0.5s")
+		c.Env = append(c.Env, refuseCall+"="+strconv.Itoa(unix.SYS_KILL))
+		if code := c.start().waitFor("up").signal(syscall.SIGTERM).wait(); code != 5 {
+			t.Errorf("exit code %d, want 5\n%s", code, c.output)
+		}
+		for _, want := range []string{"podinit: cannot send SIGTERM to \"sh\" (pid N): operation not permitted", "; SIGTERM could not be sent: operation not permitted"} {
+			if got := withoutNumbers(c.output.String()); !strings.Contains(got, want) {
+				t.Errorf("no %q in:\n%s", want, got)
+			}
+		}
+	})
+	t.Run("close_range, inherited descriptors", func(t *testing.T) {
+		c := script(t, "ls /proc/1/fd")
+		c.Env = append(c.Env, refuseCall+"="+strconv.Itoa(unix.SYS_CLOSE_RANGE))
+		file, err := os.Open("/etc/hostname")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		c.ExtraFiles = []*os.File{file, file}
+		if c.run(); c.output.String() != "0\n1\n2\n" {
+			t.Errorf("descriptors of the init: %q", c.output)
+		}
+	})
 }
 
 // /proc may hide other users' processes, even the main process.
@@ -188,18 +242,38 @@ func TestHiddenProcesses(t *testing.T) {
 	}
 }
 
-// Without /proc, or with that of another PID namespace, signals go to the group, and nothing else dies of it.
-func TestWithoutProc(t *testing.T) {
-	c := script(t, `exec 2>&-; sh -c 'trap "echo child; exit" TERM; echo up; while :; do sleep 0.03; done' & wait`)
-	c.Env = append(c.Env, mountProc+"=no")
-	c.start().waitFor("up").signal(syscall.SIGTERM)
-	if code := c.wait(); code != 143 {
-		t.Errorf("exit code %d, want 143", code)
-	}
-	// Without /proc nobody can know who was told already, so the child may be told again when main has ended.
-	output := strings.ReplaceAll(c.output.String(), "child\nchild\n", "child\n")
-	want := "up\npodinit: /proc is missing or not of this PID namespace: signals go to the main process's group; mount it\nchild\n"
-	if diff := cmp.Diff(want, output); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+// Without /proc, or with too few descriptors to read it, nobody knows who handles what: the main process gets the signal
+// alone, as with tini, and what it leaves behind gets it once.
+func TestUnseen(t *testing.T) {
+	const child = `sh -c 'trap "echo child; sleep 0.3; echo finished; exit" TERM; echo up; while :; do sleep 0.03; done' & `
+	for name, tt := range map[string]struct {
+		main string
+		code int
+	}{
+		"main is ended":             {child + "wait", 143},
+		"main notifies its child":   {"trap 'kill -TERM $!; wait; exit 4' TERM; " + child + "wait", 4},
+		"main notifies and is gone": {"trap 'kill -TERM $!; exit 4' TERM; " + child + "wait", 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, how := range []string{"no /proc", "few descriptors"} {
+				want := "up\nchild\nfinished\n"
+				c := script(t, "exec 2>&-; "+tt.main)
+				if how == "no /proc" {
+					c.Env = append(c.Env, mountProc+"=no")
+					want = "up\npodinit: /proc is missing or not of this PID namespace: signals go to the main process alone; mount it\nchild\nfinished\n"
+				} else {
+					c.Args = append([]string{c.Args[0], "/bin/sh", "-c", `ulimit -n 4; exec "$@"`, "sh"}, c.Args[1:]...)
+					c.Args = append(c.Args[:len(c.Args)-1], tt.main) // without a descriptor for the redirection
+				}
+				c.start().waitFor("up").signal(syscall.SIGTERM)
+				if code := c.wait(); code != tt.code {
+					t.Errorf("%s: exit code %d, want %d", how, code, tt.code)
+				}
+				got := strings.ReplaceAll(c.output.String(), "Terminated\n", "")
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("%s (-want +got):\n%s", how, diff)
+				}
+			}
+		})
 	}
 }

@@ -23,7 +23,6 @@ type container struct {
 
 	main       int    // the main process, 0 once it has been reaped
 	group      int    // its process group
-	statusFile int    // its /proc/PID/status, 0 before the first signal
 	mainName   string // its name on the command line
 	oomKills   uint64 // how many processes the memory limit had killed before
 	alive      int    // how many programs live: the main process and those beside it
@@ -35,36 +34,49 @@ type container struct {
 	childless  bool   // there is nothing left to reap
 	moreToReap bool   // there may be more that have ended
 
-	passed proc.Set // the signals that have been passed on to it
+	sent       proc.Set // the signals that have been sent on
+	statusFile int      // the main process's /proc/PID/status, 0 before the first signal
 
 	stopping   bool  // a stop signal has come
 	oneEnded   bool  // a program has ended
 	ending     bool  // and, as there are several, they are all stopped for that
-	stopSignal uint8 // what was passed on for it
+	stopSignal uint8 // what was sent on for it
 	since      int64 // when the drain began: at the stop signal, or when the main process ended by itself
-	halfway    int64 // when to escalate, on the clock of kernel.Now; 0 is never
+	late       int64 // when the time is nearly over, on the clock of kernel.Now; 0 is never
 	deadline   int64 // when it ends; 0 is never
 	overdue    bool  // the deadline has passed
-	restTold   bool  // the programs have ended and the rest has been told to
-	nextTell   int64 // when to look again for those who have not been, once something has ended
-	reaped     bool  // which it has
-	killed     bool  // the deadline has passed and what was left has been killed
-	abandoned  bool  // and has not even gone then
-	leaving    bool  // nobody is waited for, but the relay for a moment
+
+	restNotified bool  // the programs have ended, and what they left behind is notified
+	nextNotify   int64 // when to look again for those that have not been, once something has ended
+	reaped       bool  // something has
+	holdUntil    int64 // until when those that handle SIGTERM are not sent it
+	killed       bool  // the deadline has passed and what was left has been killed
+	abandoned    bool  // and has not even gone then
+	leaving      bool  // nobody is waited for, but the relay for a moment
+
+	forwards        int          // whether the programs notify their children themselves
+	forwardsGuessed bool         // what they do about the signal was not known
+	refused         kernel.Errno // why the kernel did not let us send a signal that asks to end
 
 	beside     kernel.List[beside] // the programs of the Procfile
 	procfile   kernel.Mapping      // its text
 	relay      int                 // the process that prefixes their output, 0 if there is none
 	endedFirst int                 // which program, of several, has ended by itself, as in culprit
 
-	told       told
-	telling    bool // who is signalled now is told to end
-	processes  processes
-	queue      kernel.List[int32] // the processes to be asked about the signal at hand
-	unseenTold bool               // those that cannot be seen, without /proc, have been told once
-	untoldOnly bool               // ask only those that have not been told
-	watches    kernel.List[watched]
-	proc       uint8 // whether /proc can be used: see hasProc
+	notified       notified
+	handlers       notified // the processes that have handled a signal which asks to end
+	waiters        notified // those that have been seen to wait for signals
+	unseenNotified bool     // those that cannot be seen, without /proc, have been notified once
+	processes      processes
+	statHasSignals bool               // /proc/PID/stat says what a process does about signals
+	queue          kernel.List[int32] // the processes to be asked about the signal at hand, by position
+	looks          int                // how many files have been read for it, of those that few processes are worth
+	watches        kernel.List[watched]
+	deferred       kernel.List[deferred]
+	lookDeferred   bool   // something has ended that they may have waited for
+	nextDeferred   int64  // when to look whether it was the last
+	settleAt       int64  // when they get their signal; 0 if it is not known yet
+	proc           answer // whether /proc can be used: see hasProc
 }
 
 // start is the life of the container, and of the commands that only run once. It does not return.
@@ -96,7 +108,7 @@ func start(block *kernel.Block) {
 			c.receive(info)
 		case syscall.EAGAIN, syscall.EINTR: // a deadline, or we have been stopped and continued
 		default:
-			sayCannotWait(errno)
+			sayCannot("wait for signals (rt_sigtimedwait)", errno)
 			kernel.Exit(exitCannotRun)
 		}
 		c.look()

@@ -20,17 +20,18 @@ const (
 // say writes a line to standard error, if that takes it: a pipe that is full or broken must neither stop the init nor
 // raise SIGPIPE.
 func say(l *line.Line) {
-	if !kernel.Writable(2) {
+	writable, errno := kernel.Writable(2)
+	if errno == 0 && !writable {
 		return
 	}
-	if !kernel.IsTerminal(2) {
+	if errno == 0 && !kernel.IsTerminal(2) {
 		kernel.Write(2, l.End().Bytes())
 		return
 	}
-	// A terminal that nobody reads may have room for a part of the line, and blocks for the rest. O_NONBLOCK belongs to
-	// the open file, which is also the program's, so this takes one of its own.
+	// A terminal that nobody reads may have room for a part of the line, and blocks for the rest; and where poll is
+	// refused, nobody knows. O_NONBLOCK belongs to the open file, which is also the program's, so this takes one of its own.
 	var memory [32]byte
-	fd, errno := kernel.Open(kernel.Path(memory[:], "/proc/self/fd/2"), syscall.O_WRONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	fd, errno := kernel.Open(kernel.Path(memory[:], "/proc/self/fd/2"), syscall.O_WRONLY|syscall.O_APPEND|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 	if errno == 0 {
 		kernel.Write(fd, l.End().Bytes())
 		kernel.Close(fd)
@@ -68,7 +69,7 @@ func (c *container) reportUsage(p options.Problem) {
 	var l line.Line
 	l.Text("podinit: ").Text(p.Flag).Text(": ")
 	if p.Word != "" {
-		l.Text("\"").Text(p.Word).Text("\" is not ")
+		l.Quoted(p.Word).Text(" is not ")
 	}
 	c.reportAndSay(l.Text(p.Want))
 }
@@ -86,23 +87,48 @@ func sayNoMemory(errno kernel.Errno) {
 	say(l.Text("podinit: cannot map memory for the command line: ").Text(reason(errno)))
 }
 
+// sayCannot is for a system call without which there is no init. The kernel has them all.
+//
 //go:noinline
-func sayCannotWait(errno kernel.Errno) {
+func sayCannot(do string, errno kernel.Errno) {
 	var l line.Line
-	say(l.Text("podinit: cannot wait for signals (rt_sigtimedwait): ").Text(reason(errno)).
-		Text("; a seccomp profile that was recorded for the program alone may forbid it: allow it, or run without podinit"))
+	say(l.Text("podinit: cannot ").Text(do).Text(": ").Text(reason(errno)).Text(seccompHint))
 }
+
+const seccompHint = "; a seccomp profile that was recorded for the program alone may forbid it: allow it, or run without podinit"
 
 //go:noinline
 func sayNoProc() {
 	var l line.Line
-	say(l.Text("podinit: /proc is missing or not of this PID namespace: signals go to the main process's group; mount it"))
+	say(l.Text("podinit: /proc is missing or not of this PID namespace: signals go to the main process alone; mount it"))
+}
+
+// sayRefused is for the stop signal alone, so it is said once: a container that does not stop has to say why.
+//
+//go:noinline
+func sayRefused(pid int, p *proc.Process, signal uint8, errno kernel.Errno) {
+	var l line.Line
+	l.Text("podinit: cannot send ")
+	signalName(&l, signal)
+	l.Text(" to ")
+	if p != nil {
+		l.Quoted(p.Name()).Text(" (pid ").Number(int64(pid)).Text(")")
+	} else {
+		l.Text("pid ").Number(int64(pid))
+	}
+	l.Text(": ").Text(reason(errno))
+	if errno == syscall.EPERM {
+		l.Text("; it runs as another user: add the capability KILL to the container, or start the program as the container's user")
+	} else {
+		l.Text(seccompHint)
+	}
+	say(&l)
 }
 
 //go:noinline
-func sayHanded(pid int, signal uint8, errno kernel.Errno) {
+func saySent(pid int, signal uint8, errno kernel.Errno) {
 	var l line.Line
-	l.Text("podinit: passing ")
+	l.Text("podinit: sending ")
 	signalName(&l, signal)
 	l.Text(" to pid ").Number(int64(pid))
 	if errno != 0 {
@@ -120,7 +146,7 @@ func (c *container) sayProcfile(lineNumber int, problem, name string) {
 	}
 	l.Text(": ").Text(problem)
 	if name != "" {
-		l.Text(" \"").Text(name).Text("\"")
+		l.Text(" ").Quoted(name)
 	}
 	c.reportAndSay(&l)
 }
@@ -128,7 +154,7 @@ func (c *container) sayProcfile(lineNumber int, problem, name string) {
 //go:noinline
 func (c *container) sayBesideEnded(name string, status syscall.WaitStatus, stopping bool) {
 	var l line.Line
-	l.Text("podinit: \"").Text(name).Text("\" ")
+	l.Text("podinit: ").Quoted(name).Text(" ")
 	if status.Signaled() {
 		l.Text("was killed by ")
 		signalName(&l, uint8(status.Signal()))
@@ -144,13 +170,13 @@ func (c *container) sayBesideEnded(name string, status syscall.WaitStatus, stopp
 //go:noinline
 func (c *container) sayStarted() {
 	var l line.Line
-	say(l.Text("podinit: started \"").Text(c.mainName).Text("\" as pid ").Number(int64(c.main)))
+	say(l.Text("podinit: started ").Quoted(c.mainName).Text(" as pid ").Number(int64(c.main)))
 }
 
 //go:noinline
 func (c *container) sayEnded(status int) {
 	var l line.Line
-	say(l.Text("podinit: \"").Text(c.mainName).Text("\" has ended with ").Number(int64(status)))
+	say(l.Text("podinit: ").Quoted(c.mainName).Text(" has ended with ").Number(int64(status)))
 }
 
 //go:noinline
@@ -167,7 +193,7 @@ func sayReaped(pid int, status syscall.WaitStatus) {
 //go:noinline
 func (c *container) reportCannotFork(name string, errno kernel.Errno) {
 	var l line.Line
-	l.Text("podinit: cannot start \"").Text(name).Text("\": fork: ").Text(reason(errno))
+	l.Text("podinit: cannot start ").Quoted(name).Text(": fork: ").Text(reason(errno))
 	if errno == syscall.EAGAIN {
 		l.Text("; the container's limit of processes (pids.max, RLIMIT_NPROC) must leave room for two")
 	}
@@ -177,7 +203,7 @@ func (c *container) reportCannotFork(name string, errno kernel.Errno) {
 //go:noinline
 func (c *container) reportCannotRun(name string, errno kernel.Errno) {
 	var l line.Line
-	l.Text("podinit: cannot run \"").Text(name).Text("\": ")
+	l.Text("podinit: cannot run ").Quoted(name).Text(": ")
 	switch errno {
 	case syscall.ENOENT:
 		if contains(name, '/') {
@@ -212,29 +238,46 @@ const namesAtMost = 10
 func (c *container) reportEnd(now int64) {
 	var l line.Line
 	known := now == 0 // whether it is nothing that standard error needs to say
+	outOfMemory := c.exitCode() != 0 && oomKills() > c.oomKills
 	switch {
 	case c.exitCode() == 0: // --remap-exit-code says that this is how it ends well
 	case c.diedOf != 0:
-		known = known && (c.culprit != 0 || c.passed.Has(c.diedOf)) // it has been said, or has been asked for
-		l.Text("podinit: \"").Text(c.programName(c.culprit)).Text("\" was killed by ")
+		known = known && (c.culprit != 0 || c.sent.Has(c.diedOf)) // it has been said, or has been asked for
+		l.Text("podinit: ").Quoted(c.programName(c.culprit)).Text(" was killed by ")
 		signalName(&l, c.diedOf)
 		if c.dumped {
 			l.Text(", core dumped")
 		}
-		if c.diedOf == uint8(syscall.SIGKILL) && !c.passed.Has(c.diedOf) {
-			if oomKills() > c.oomKills {
+		if c.diedOf == uint8(syscall.SIGKILL) && !c.sent.Has(c.diedOf) {
+			if outOfMemory {
 				l.Text(", as the container ran out of memory")
 			}
+		} else if outOfMemory {
+			l.Text("; ").Text(oomVictim)
 		}
 	case len(c.beside.All()) > 0 && c.status != exitCannotRun:
 		// Which of them it was the exit code alone does not tell.
-		l.Text("podinit: \"").Text(c.programName(c.culprit)).Text("\" has ended with ").Number(int64(c.status))
+		l.Text("podinit: ").Quoted(c.programName(c.culprit)).Text(" has ended with ").Number(int64(c.status))
+		if outOfMemory {
+			l.Text("; ").Text(oomVictim)
+		}
+	case outOfMemory && now == 0 && c.status != exitCannotRun:
+		known = false
+		l.Text("podinit: ").Quoted(c.mainName).Text(" has ended with ").Number(int64(c.status)).Text("; ").Text(oomVictim)
 	}
 	if now != 0 && c.anyLeft() {
 		if c.killed {
 			c.nameRest(&l, now, "killed, ")
 		} else {
 			c.nameRest(&l, now, "")
+		}
+		if c.refused != 0 {
+			l.Text("; ")
+			signalName(&l, c.stopSignal)
+			l.Text(" could not be sent: ").Text(reason(c.refused))
+			if c.refused == syscall.EPERM {
+				l.Text(" (add the capability KILL)")
+			}
 		}
 	}
 	switch {
@@ -243,6 +286,9 @@ func (c *container) reportEnd(now int64) {
 		say(&l)
 	}
 }
+
+// oomVictim is what to say when not the main process, but another was killed for memory.
+const oomVictim = "another process was killed because the container ran out of memory"
 
 // oomKills is how many processes the memory limit has killed: Kubernetes shows OOMKilled only when that hits PID 1. The
 // file is the container's own cgroup's, of version 2 or 1 of cgroups(7); by hand it may be one with a history.
@@ -272,7 +318,7 @@ func (c *container) nameRest(l *line.Line, now int64, verb string) {
 	if c.stopping {
 		l.Text("the stop signal")
 	} else {
-		l.Text("\"").Text(c.programName(c.endedFirst)).Text("\" had ended")
+		l.Quoted(c.programName(c.endedFirst)).Text(" had ended")
 	}
 	named := 0
 	all := c.processes.all()
@@ -312,7 +358,7 @@ func (c *container) anyLeft() bool {
 
 // isLeft says whether a process of the snapshot is ours to wait for and still runs.
 func (c *container) isLeft(p *proc.Process) bool {
-	return !p.Gone() && int(p.PID) != c.relay && c.processes.below(p, int32(c.pid))
+	return p.Ours && !p.Gone() && int(p.PID) != c.relay
 }
 
 func signalName(l *line.Line, signal uint8) {

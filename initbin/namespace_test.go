@@ -10,18 +10,20 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/podinit/podinit/initbin/kernel"
 	"golang.org/x/sys/unix"
 )
 
-// initPath is the init under test, built as a release is.
-var initPath string
+// initPath is the init under test, built as a release is. scripts is a directory for scripts of the tests' programs.
+var initPath, scripts string
 
 // ldflags are what make the binary an init: see docs/freestanding.md.
 const ldflags = "-s -w -E main.entry"
@@ -40,7 +42,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	os.Chmod(directory, 0o755)
-	initPath = filepath.Join(directory, "init")
+	initPath, scripts = filepath.Join(directory, "init"), directory
 	build := exec.Command("go", "build", "-trimpath", "-ldflags", ldflags, "-o", initPath, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -64,11 +66,40 @@ func becomePID1() error {
 		}
 	}
 	os.Unsetenv(mountProc)
+	refused := os.Getenv(refuseCall)
+	os.Unsetenv(refuseCall)
 	// Whatever this test was started with (nohup ignores SIGHUP), a container begins with defaults.
 	for s := uint8(1); s <= 64; s++ {
 		kernel.SetIgnored(s, false)
 	}
+	if number, err := strconv.Atoi(refused); err == nil {
+		if err := refuseSystemCall(uint32(number)); err != nil {
+			return fmt.Errorf("refusing system call %d: %w", number, err)
+		}
+	}
 	return syscall.Exec(os.Args[1], os.Args[1:], os.Environ())
+}
+
+// refuseCall names the variable with the number of a system call that is refused with EPERM from then on, as a recorded
+// seccomp profile does.
+const refuseCall = "PODINIT_TEST_REFUSE"
+
+func refuseSystemCall(number uint32) error {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: 0}, // seccomp_data.nr
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jf: 1, K: number},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	_, _, errno := unix.RawSyscall(unix.SYS_PRCTL, unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&program)))
+	if errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 // testContainer is a process under test in a PID namespace of its own, as its PID 1 unless a test says otherwise.
@@ -94,7 +125,8 @@ func newContainer(t *testing.T, arguments ...string) *testContainer {
 	if err := os.WriteFile(filepath.Join(directory, "await"), []byte(await), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	cmd.Env = append(os.Environ(), mountProc+"=yes", "D="+directory)
+	// An interactive shell reads its user's files: not those of whoever runs the tests.
+	cmd.Env = append(os.Environ(), mountProc+"=yes", "D="+directory, "HOME="+directory)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS}
 	c := &testContainer{Cmd: cmd, t: t, output: &buffer{}, directory: directory}
 	cmd.Stdout, cmd.Stderr = c.output, c.output

@@ -3,13 +3,11 @@ package main
 import (
 	"syscall"
 
-	"unsafe"
-
 	"github.com/podinit/podinit/initbin/kernel"
 	"github.com/podinit/podinit/initbin/proc"
 )
 
-// processes is a snapshot of /proc, sorted by process ID. Its memory is used again for the next one.
+// processes is a snapshot of /proc, sorted by process ID, and linked as a tree. Its memory is used again for the next one.
 //
 // Children are found by their parent's number and not in /proc/PID/task/*/children, which many kernels do not have
 // (CONFIG_PROC_CHILDREN).
@@ -17,13 +15,15 @@ type processes struct {
 	list kernel.List[proc.Process]
 }
 
+// root is the init's own entry, or nil.
+func (p *processes) root(self int) *proc.Process { return p.find(int32(self)) }
+
 // all is the snapshot.
 func (p *processes) all() []proc.Process { return p.list.All() }
 
 // hasProc says whether there is a /proc and it is that of our PID namespace: another's numbers mean other processes.
 func (c *container) hasProc() bool {
-	const yes, no = 1, 2
-	if c.proc == 0 {
+	if c.proc == unknown {
 		c.proc = no
 		var memory, link [40]byte
 		n, _ := kernel.Readlink(kernel.Path(memory[:], "/proc/self"), link[:])
@@ -37,7 +37,16 @@ func (c *container) hasProc() bool {
 }
 
 // scan takes a new snapshot of the processes, if it can.
-func (c *container) scan() bool { return c.hasProc() && c.processes.scan() }
+func (c *container) scan() bool {
+	if !c.hasProc() || !c.processes.scan() {
+		return false
+	}
+	c.processes.link(int32(c.pid))
+	// Every signal is blocked here. gVisor has zeros where stat has signals.
+	self := c.processes.root(c.pid)
+	c.statHasSignals = self != nil && self.Blocked != 0
+	return true
+}
 
 // scan takes a new snapshot. It is false if there is no /proc, or no memory for it.
 func (p *processes) scan() bool {
@@ -54,33 +63,34 @@ func (p *processes) scan() bool {
 		if errno != 0 || n == 0 {
 			break
 		}
-		for rest := entries[:n]; len(rest) > direntName; {
-			length := int(*(*uint16)(unsafe.Pointer(&rest[direntLength])))
-			if length <= direntName || length > len(rest) {
-				break
+		for name, rest := kernel.EntryName(entries[:n]); name != ""; name, rest = kernel.EntryName(rest) {
+			pid, isProcess := number(name)
+			if !isProcess {
+				continue
 			}
-			if pid, isProcess := number(kernel.Text(&rest[direntName])); isProcess {
-				if process, exists := readStat(pid); exists {
-					if added := p.list.Add(); added != nil {
-						*added, ok = process, true
-					}
+			if process, exists := readStat(pid); exists {
+				if added := p.list.Add(); added != nil {
+					*added, ok = process, true
 				}
 			}
-			rest = rest[length:]
 		}
 	}
 	kernel.Close(directory)
 	return ok
 }
 
-// struct linux_dirent64 (getdents(2)): inode and offset, 8 bytes each, length 2, type 1, name.
-const (
-	direntLength = 16
-	direntName   = 19
-)
-
 // find is the process with that number.
 func (p *processes) find(pid int32) *proc.Process {
+	if at := p.position(pid); at >= 0 {
+		return &p.all()[at]
+	}
+	return nil
+}
+
+// position is where the process with that number stands, -1 if it is not there.
+//
+//go:noinline
+func (p *processes) position(pid int32) int {
 	all := p.all()
 	low, high := 0, len(all)
 	for low < high {
@@ -92,25 +102,42 @@ func (p *processes) find(pid int32) *proc.Process {
 		}
 	}
 	if low < len(all) && all[low].PID == pid {
-		return &all[low]
+		return low
 	}
-	return nil
+	return -1
 }
 
-// below says whether a process is a descendant of the process ancestor. Sessions of "kubectl exec" are not below PID 1:
+// link links every process to its relatives, and marks those below self. Sessions of "kubectl exec" are not below PID 1:
 // their parent is outside the PID namespace.
-func (p *processes) below(process *proc.Process, ancestor int32) bool {
-	for range p.all() {
-		if process.Parent == ancestor {
-			return true
+func (p *processes) link(self int32) {
+	all := p.all()
+	parent, at := int32(-1), -1
+	for i := len(all) - 1; i >= 0; i-- { // so that siblings are linked in order
+		if all[i].Parent != parent {
+			parent = all[i].Parent
+			at = p.position(parent)
 		}
-		parent := p.find(process.Parent)
-		if parent == nil {
-			return false
+		if at >= 0 {
+			all[i].Up = int32(at) + 1
+			all[i].Sibling = all[at].Child
+			all[at].Child = int32(i) + 1
 		}
-		process = parent
 	}
-	return false
+	root := int32(p.position(self)) + 1
+	if root == 0 {
+		return
+	}
+	// Numbers that are used again while we look may link processes in a circle, but not below root: every process has one
+	// parent.
+	for at := all[root-1].Child; at != 0; {
+		all[at-1].Ours = true
+		next := all[at-1].Child
+		for next == 0 && at != root {
+			next = all[at-1].Sibling
+			at = all[at-1].Up
+		}
+		at = next
+	}
 }
 
 // readStat reads /proc/PID/stat.
@@ -126,19 +153,21 @@ func readStat(pid int) (process proc.Process, ok bool) {
 	return proc.ParseStat(text[:n])
 }
 
-// readStatus reads /proc/PID/status.
-func readStatus(pid int) (status proc.Status, ok bool) {
+// readStatus reads /proc/PID/status. It is incomplete if it cannot be read.
+//
+//go:noinline
+func readStatus(pid int) (status proc.Status) {
 	fd, errno := openStatus(pid)
 	if errno != 0 {
-		return status, false
+		return status
 	}
-	status, ok = readStatusFrom(fd)
+	status = readStatusFrom(fd)
 	kernel.Close(fd)
-	return status, ok
+	return status
 }
 
 // mainStatus reads the main process's. Its file stays open, since that takes half of the time; it never is another
-// process's, even when the number is.
+// process's, even when the number is. ok is false if the file cannot be read.
 func (c *container) mainStatus() (status proc.Status, ok bool) {
 	if c.statusFile == 0 {
 		fd, errno := openStatus(c.main)
@@ -149,7 +178,7 @@ func (c *container) mainStatus() (status proc.Status, ok bool) {
 	} else if kernel.Rewind(c.statusFile) != 0 {
 		return status, false
 	}
-	return readStatusFrom(c.statusFile)
+	return readStatusFrom(c.statusFile), true
 }
 
 func openStatus(pid int) (fd int, errno kernel.Errno) {
@@ -157,7 +186,7 @@ func openStatus(pid int) (fd int, errno kernel.Errno) {
 	return kernel.Open(processFile(&memory, pid, "/status"), syscall.O_RDONLY, 0)
 }
 
-func readStatusFrom(fd int) (status proc.Status, ok bool) {
+func readStatusFrom(fd int) (status proc.Status) {
 	var text [2048]byte
 	for !status.Complete() {
 		n, errno := kernel.Read(fd, text[:])
@@ -166,10 +195,12 @@ func readStatusFrom(fd int) (status proc.Status, ok bool) {
 		}
 		status.Read(text[:n])
 	}
-	return status, status.Complete()
+	return status
 }
 
 // processFile is the name of a file of a process in /proc.
+//
+//go:noinline
 func processFile(memory *[40]byte, pid int, file string) []byte {
 	var digits [20]byte
 	n := putNumber(digits[:], pid)
@@ -177,6 +208,8 @@ func processFile(memory *[40]byte, pid int, file string) []byte {
 }
 
 // number reads a decimal number.
+//
+//go:noinline
 func number(s string) (n int, ok bool) {
 	if s == "" || len(s) > 9 {
 		return 0, false
@@ -191,6 +224,8 @@ func number(s string) (n int, ok bool) {
 }
 
 // putNumber writes a decimal number and says how long it is.
+//
+//go:noinline
 func putNumber(into []byte, n int) int {
 	var digits [20]byte
 	i := len(digits)

@@ -23,7 +23,10 @@ func (c *container) reap() {
 		case errno == syscall.ECHILD:
 			c.childless = true
 			return
-		case errno != 0 || pid == 0:
+		case errno != 0:
+			sayCannot("wait for processes (wait4)", errno)
+			kernel.Exit(exitCannotRun)
+		case pid == 0:
 			return
 		case status.Stopped():
 			if pid == c.main {
@@ -31,7 +34,7 @@ func (c *container) reap() {
 			}
 			continue
 		}
-		c.reaped = true
+		c.reaped, c.lookDeferred = true, true
 		switch {
 		case pid == c.main:
 			c.main = 0 // the number may be given to another process from here on
@@ -50,6 +53,9 @@ func (c *container) mainHasEnded(status syscall.WaitStatus) {
 	}
 	c.alive--
 	c.oneEnded = true
+	if c.forwardsGuessed && status.Signaled() && c.sent.Has(uint8(status.Signal())) {
+		c.forwards = forwardsNothing // it had no handler
+	}
 	if alone := len(c.beside.All()) == 0; alone || c.isFailure(status) {
 		c.decide(0, status)
 	}
@@ -80,7 +86,7 @@ func exitStatus(status syscall.WaitStatus) int {
 // isFailure says whether a program has failed, and not only ended by a signal that it was sent.
 func (c *container) isFailure(status syscall.WaitStatus) bool {
 	if status.Signaled() {
-		return !c.passed.Has(uint8(status.Signal()))
+		return !c.sent.Has(uint8(status.Signal()))
 	}
 	return status.ExitStatus() != 0
 }

@@ -80,7 +80,7 @@ func closeOthers(polls []kernel.PollFd) {
 		}
 		next = max(next, int(p.FD)+1)
 	}
-	kernel.CloseFrom(next)
+	closeFrom(next)
 }
 
 // passLines writes the lines out that are complete; at the end of the stream, or when there is no room for more, also

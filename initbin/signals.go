@@ -9,6 +9,15 @@ import (
 	"github.com/podinit/podinit/initbin/proc"
 )
 
+// delivery is a signal on its way to the processes that get it.
+type delivery struct {
+	signal uint8
+	ends   bool // it asks to end: SIGTERM, SIGINT, the stop signal
+	again  bool // also to those that have been notified before, since it is the platform's, and not ours
+	last   bool // the time is nearly over: those that ignore the signal protect their children no longer
+	now    bool // the time is over: nothing is deferred
+}
+
 // receive does with a signal what the container owes it.
 func (c *container) receive(info kernel.Info) {
 	if !forwardable(info, c.pid) {
@@ -23,24 +32,19 @@ func (c *container) receive(info kernel.Info) {
 	if stop && !c.stopping {
 		c.stopping, c.stopSignal = true, signal
 		if !c.killed && !c.leaving { // else all is decided
-			c.begin(kernel.Now(), c.options.Deadline())
+			c.begin(kernel.Now(), c.options.Deadline(), c.options.Grace)
 		}
 	}
-	if stop || signal == uint8(syscall.SIGTERM) {
-		c.tell(signal)
-	} else {
-		c.pass(signal)
-	}
+	ends := stop || info.Signal == uint8(syscall.SIGINT) || asksToEnd(signal)
+	// What has been left behind has been notified by us: the platform's own signal is for those that have not.
+	c.send(delivery{signal: signal, ends: ends, again: !ends || !c.restNotified || c.options.WaitAll})
 }
 
-// tell passes a signal on that asks to end.
-func (c *container) tell(signal uint8) {
-	c.telling = true
-	c.pass(signal)
-	c.telling = false
+func asksToEnd(signal uint8) bool {
+	return signal == uint8(syscall.SIGTERM) || signal == uint8(syscall.SIGINT)
 }
 
-// forwardable says whether somebody meant this signal for the container.
+// forwardable says whether a signal was meant for the container.
 func forwardable(info kernel.Info, self int) bool {
 	byProcess := info.Code <= 0
 	switch syscall.Signal(info.Signal) {
@@ -57,83 +61,103 @@ func forwardable(info kernel.Info, self int) bool {
 	return true
 }
 
-// pass gives a signal to whom the signal target says.
-func (c *container) pass(signal uint8) {
-	c.passed = c.passed.With(signal)
+// send gives a signal to the processes that the signal target names.
+func (c *container) send(d delivery) {
+	c.sent = c.sent.With(d.signal)
+	c.looks = 0
 	target := c.options.SignalTarget
 	if c.alive == 0 && target != options.All {
 		target = options.Auto // the program is gone, and --wait=all lives on for what it has left
 	}
 	switch target {
 	case options.Main:
-		c.passToPrograms(signal)
+		c.sendToPrograms(d)
 	case options.Group:
-		c.passToGroups(signal)
+		c.sendToGroups(d)
 	case options.All:
-		c.passToAll(signal)
+		c.sendToAll(d)
 	default:
-		c.passByHandler(signal)
+		c.sendByHandler(d)
 	}
 }
 
-// hand sends a signal to one process. That the kernel refuses is nothing to end a container for: the process may have
-// changed its user (EPERM, without CAP_KILL) or be gone (ESRCH).
-func (c *container) hand(pid int32, signal uint8) {
-	stopped := false
-	if c.telling {
-		if p, ok := readStat(int(pid)); ok {
-			c.told.add(&p)
-			stopped = p.Stopped()
+// deliver sends a signal to one process of the snapshot. That the kernel refuses is nothing to end a container for: the
+// process may have changed its user (EPERM, without CAP_KILL) or be gone (ESRCH).
+//
+//go:noinline
+func (c *container) deliver(p *proc.Process, d delivery) {
+	if d.ends {
+		c.notified.add(p)
+	}
+	errno := kernel.Kill(int(p.PID), d.signal)
+	if d.ends && p.Stopped() {
+		kernel.Kill(int(p.PID), uint8(syscall.SIGCONT)) // else it would hear of it only when somebody continues it
+	}
+	c.noteDelivery(int(p.PID), p, d, errno)
+}
+
+// deliverUnseen sends a signal to a program, or a negative group of them, that need not be in a snapshot.
+func (c *container) deliverUnseen(pid int, d delivery) kernel.Errno {
+	if d.ends && pid > 0 {
+		if p, ok := readStat(pid); ok {
+			c.deliver(&p, d)
+			return 0
 		}
 	}
-	errno := kernel.Kill(int(pid), signal)
-	if stopped {
-		kernel.Kill(int(pid), uint8(syscall.SIGCONT)) // else it would hear of it only when somebody continues it
-	}
-	if c.options.Verbosity > 0 {
-		sayHanded(int(pid), signal, errno)
+	errno := kernel.Kill(pid, d.signal)
+	c.noteDelivery(pid, nil, d, errno)
+	return errno
+}
+
+// noteDelivery says what is worth a line about a signal that has been sent.
+func (c *container) noteDelivery(pid int, p *proc.Process, d delivery, errno kernel.Errno) {
+	if errno != 0 && errno != syscall.ESRCH && d.ends && !d.last && c.refused == 0 {
+		c.refused = errno
+		sayRefused(pid, p, d.signal, errno)
+	} else if c.options.Verbosity > 0 {
+		saySent(pid, d.signal, errno)
 	}
 }
 
-func (c *container) passToPrograms(signal uint8) {
+// sendToPrograms sends a signal to the main process and those of the Procfile. What they do about it is not known then.
+func (c *container) sendToPrograms(d delivery) {
+	if d.ends && c.alive > 0 {
+		c.forwards, c.forwardsGuessed = max(c.forwards, forwardsMaybe), true
+	}
 	if c.main != 0 {
-		c.hand(int32(c.main), signal)
+		c.deliverUnseen(c.main, d)
 	}
 	programs := c.beside.All()
 	for i := range programs {
 		if p := &programs[i]; p.pid != 0 {
-			c.hand(p.pid, signal)
+			c.deliverUnseen(int(p.pid), d)
 		}
 	}
 }
 
-func (c *container) passToGroups(signal uint8) {
-	c.passToGroup(c.main, c.group, signal)
+func (c *container) sendToGroups(d delivery) {
+	c.sendToGroup(c.main, c.group, d)
 	programs := c.beside.All()
 	for i := range programs {
 		p := &programs[i]
-		c.passToGroup(int(p.pid), int(p.group), signal)
+		c.sendToGroup(int(p.pid), int(p.group), d)
 	}
 }
 
-func (c *container) passToGroup(program, group int, signal uint8) {
+func (c *container) sendToGroup(program, group int, d delivery) {
 	if group == 0 || program == 0 && !c.ownsGroup(group) {
 		return
 	}
-	if c.telling && c.scan() {
+	if d.ends && c.scan() {
 		all := c.processes.all()
 		for i := range all {
 			if p := &all[i]; int(p.Group) == group {
-				c.told.add(p)
+				c.notified.add(p)
 			}
 		}
 	}
-	errno := kernel.Kill(-group, signal)
-	if errno == syscall.ESRCH && program != 0 {
-		errno = kernel.Kill(program, signal) // it has left its group
-	}
-	if c.options.Verbosity > 0 {
-		sayHanded(-group, signal, errno)
+	if c.deliverUnseen(-group, d) == syscall.ESRCH && program != 0 {
+		c.deliverUnseen(program, d) // it has left its group
 	}
 }
 
@@ -152,154 +176,257 @@ func (c *container) ownsGroup(group int) bool {
 	return false
 }
 
-func (c *container) passToAll(signal uint8) {
+func (c *container) sendToAll(d delivery) {
 	seen := c.scan()
 	all := c.processes.all()
 	for i := range all {
 		if p := &all[i]; c.isLeft(p) {
-			if c.telling {
-				c.told.add(p)
+			if d.ends {
+				c.notified.add(p)
 			}
 			if c.pid != 1 {
-				kernel.Kill(int(p.PID), signal)
+				kernel.Kill(int(p.PID), d.signal)
 			}
 		}
 	}
 	if c.pid == 1 || !seen {
-		c.signalUnseen(signal)
+		c.signalUnseen(d)
 	}
 }
 
-// passByHandler gives a signal to the topmost processes that can handle it, each once: see package policy.
-func (c *container) passByHandler(signal uint8) {
+// sendByHandler gives a signal to the topmost processes that handle it, each once: see package policy. Where /proc
+// cannot be read, the programs alone get it, as with tini: nobody knows who would get it twice.
+func (c *container) sendByHandler(d delivery) {
 	if !c.hasProc() {
-		c.passToGroups(signal)
+		c.sendUnseen(d)
 		return
 	}
 	if c.main != 0 && c.alive == 1 {
 		// The usual case, without a look at all the others: the main process catches it. Nor is there more to look at
 		// where /proc hides other users' processes (proc(5), hidepid).
 		status, ok := c.mainStatus()
-		if !ok || status.Caught.Has(signal) && !(policy.FromTerminal(signal) && c.mainIsShell()) {
-			c.hand(int32(c.main), signal)
+		if !ok {
+			c.sendToPrograms(d)
+			return
+		}
+		if status.Caught.Has(d.signal) && d.signal != uint8(syscall.SIGINT) {
+			if d.ends {
+				c.findForwards(d.signal)
+			}
+			c.deliverUnseen(c.main, d)
 			return
 		}
 	}
 	if !c.scan() {
-		c.passToGroups(signal)
+		c.sendUnseen(d)
 		return
 	}
 	c.queue.Clear()
 	if c.alive == 0 {
-		c.queueChildren(int32(c.pid), false)
+		c.queueChildren(c.processes.root(c.pid), d, false)
 	}
-	if c.main != 0 {
-		c.enqueue(int32(c.main))
-	}
+	c.enqueue(c.processes.find(int32(c.main)))
 	programs := c.beside.All()
 	for i := range programs {
-		if p := &programs[i]; p.pid != 0 {
-			c.enqueue(p.pid)
+		c.enqueue(c.processes.find(programs[i].pid))
+	}
+	c.work(d)
+}
+
+func (c *container) sendUnseen(d delivery) {
+	switch {
+	case !d.ends && (c.alive == 0 || policy.IgnoredByDefault(d.signal)):
+		c.sendToGroups(d) // it ends nobody
+	case c.alive > 0:
+		c.sendToPrograms(d)
+	case !c.unseenNotified || d.again:
+		c.unseenNotified = true
+		c.signalUnseen(d)
+	}
+}
+
+// Whether a program that has got a signal which asks to end notifies its children itself.
+const (
+	forwardsNothing = iota // it has been ended by the signal, or its script sends no signals
+	forwardsMaybe          // it handles the signal
+	forwardsSurely         // its script sends signals
+)
+
+// findForwards finds out whether the main process, which handles a signal, notifies its children itself, and which of
+// them it may notify. It is about to be sent the signal, and may be gone afterwards.
+func (c *container) findForwards(signal uint8) {
+	forwards := forwardsMaybe
+	if p, ok := readStat(c.main); ok {
+		if shell := c.shell(&p, uint8(syscall.SIGTERM)); shell.Is {
+			forwards = forwardsOf(&shell)
 		}
 	}
-	c.work(signal)
+	if forwards != forwardsNothing && c.forwards < forwards && c.scan() {
+		c.markHandlers(signal)
+	}
+	c.forwards = max(c.forwards, forwards)
 }
 
-func (c *container) mainIsShell() bool {
-	p, ok := readStat(c.main)
-	return ok && policy.IsShell(p.Name())
+func forwardsOf(shell *policy.Shell) int {
+	if shell.Kills {
+		return forwardsSurely
+	}
+	return forwardsNothing
 }
 
-// work goes through the queue, which grows by the children of those who do not handle the signal. The snapshot of
+// work goes through the queue, which grows by the children of those that do not handle the signal. The snapshot of
 // processes must be from before the first of them was signalled: the children of the dead have a new parent.
-func (c *container) work(signal uint8) {
-	handed := false
-	for i := 0; i < len(c.queue.All()) && i < len(c.processes.all()); i++ {
-		pid := c.queue.All()[i]
-		p := c.processes.find(pid)
-		if p == nil {
-			continue // it has ended meanwhile
+func (c *container) work(d delivery) {
+	defers := d.ends && !d.now && c.handlerBelowQueue(d.signal)
+	sent := false
+	for i := 0; i < len(c.queue.All()); i++ {
+		p := &c.processes.all()[c.queue.All()[i]]
+		program := c.isProgram(p.PID)
+		if defers && !program && !p.Handles {
+			c.deferDelivery(p, d)
+			continue
 		}
-		answer := policy.Alone // where status says nothing of signals, as gVisor's does
-		if status, ok := readStatus(int(pid)); ok {
-			answer = policy.Before(&status, p.Name(), signal)
-		}
+		answer := c.before(p, d, program)
 		if answer != policy.Below {
-			c.hand(pid, signal)
-			handed = true
+			c.deliver(p, d)
+			sent = true
 		}
-		after := answer == policy.Look
-		if after {
-			answer = c.lookAgain(p, signal)
+		if answer == policy.Look && (p.Child != 0 || program || c.belowLiving(p)) {
+			answer = c.after(p, d)
 		}
 		switch answer {
 		case policy.Both, policy.Below:
-			c.queueChildren(pid, policy.FromTerminal(signal) && policy.IsShell(p.Name()) && !after)
+			c.queueChildren(p, d, answer == policy.Both && d.signal == uint8(syscall.SIGINT))
+		case policy.Within:
+			if before := len(c.queue.All()); p.Child != 0 {
+				c.queueChildren(p, d, false)
+				sent = sent || before < len(c.queue.All())
+			} else {
+				// Nothing else ends it, and it has nothing to do before it ends: it has no handler.
+				kernel.Kill(int(p.PID), uint8(syscall.SIGKILL))
+			}
 		case policy.Later:
-			c.watch(p, signal)
+			c.watch(p, d)
 		}
 	}
-	if !handed && len(c.queue.All()) > 0 {
-		if p := c.processes.find(c.queue.All()[0]); p != nil {
-			if now, ok := readStat(int(p.PID)); ok && now.Start == p.Start {
-				c.hand(p.PID, signal)
-			}
+	if !sent && d.ends && len(c.queue.All()) > 0 {
+		p := &c.processes.all()[c.queue.All()[0]]
+		if now, ok := readStat(int(p.PID)); ok && now.Start == p.Start {
+			c.deliver(p, d)
 		}
 	}
 }
 
-func (c *container) lookAgain(p *proc.Process, signal uint8) policy.Answer {
-	// In this order: a SIGKILL that is no longer pending has left its flag.
-	status, exists := readStatus(int(p.PID))
-	after, ok := readStat(int(p.PID))
-	if !ok || !exists || after.Start != p.Start {
+// before asks what to do with a process that has not got the signal yet.
+func (c *container) before(p *proc.Process, d delivery, program bool) policy.Answer {
+	f := c.facts(p, d)
+	answer := policy.Before(&f, d.signal, d.ends)
+	if answer == policy.Ask {
+		f.Shell = c.shell(p, d.signal)
+		answer = policy.Before(&f, d.signal, d.ends)
+	}
+	if answer == policy.Hold && d.last {
+		answer = policy.Both
+	}
+	if program && d.ends && (answer == policy.Alone || !f.Known) {
+		forwards := forwardsMaybe
+		if f.Shell.Is {
+			forwards = forwardsOf(&f.Shell)
+		}
+		c.forwards = max(c.forwards, forwards)
+		c.forwardsGuessed = c.forwardsGuessed || !f.Known
+	}
+	return answer
+}
+
+// after asks again about a process that has got the signal and has no handler for it.
+func (c *container) after(p *proc.Process, d delivery) policy.Answer {
+	now, ok := readStat(int(p.PID))
+	if !ok || now.Start != p.Start {
 		return policy.Both // it is gone
 	}
-	return policy.After(&after, &status, signal)
+	does := proc.Disposition{Known: c.statHasSignals}
+	answer := policy.After(&now, does, false, d.signal)
+	if answer != policy.Both && c.isNestedInit(&now) && c.waits(&now, d.signal) == no {
+		answer = policy.After(&now, does, true, d.signal)
+	}
+	return answer
 }
 
-func (c *container) enqueue(pid int32) {
+// belowLiving says whether a process has got the signal though its parent lives on: then it may be PID 1 of a PID
+// namespace.
+func (c *container) belowLiving(p *proc.Process) bool {
+	if p.Up == 0 {
+		return false
+	}
+	parent := &c.processes.all()[p.Up-1]
+	return int(parent.PID) != c.pid && !c.notified.has(parent)
+}
+
+// isProgram says whether a process is one that we have started.
+//
+//go:noinline
+func (c *container) isProgram(pid int32) bool {
+	if int(pid) == c.main {
+		return true
+	}
+	programs := c.beside.All()
+	for i := range programs {
+		if programs[i].pid == pid {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *container) enqueue(p *proc.Process) {
+	if p == nil {
+		return
+	}
 	if slot := c.queue.Add(); slot != nil {
-		*slot = pid
+		*slot = int32(c.processes.position(p.PID))
 	}
 }
 
 // queueChildren asks about the children of a process next. To those in the foreground of a terminal that a shell runs
 // on, the terminal itself sends its signals.
-func (c *container) queueChildren(parent int32, ofShell bool) {
+func (c *container) queueChildren(parent *proc.Process, d delivery, ofShell bool) {
+	if parent == nil {
+		return
+	}
 	foreground := -1
 	if ofShell && c.terminal {
 		foreground, _ = kernel.Foreground(0)
 	}
 	all := c.processes.all()
-	for i := range all {
-		p := &all[i]
-		if p.Parent == parent && !p.Gone() && int(p.Group) != foreground && !(c.untoldOnly && c.told.has(p)) && int(p.PID) != c.relay {
-			c.enqueue(p.PID)
+	for at := parent.Child; at != 0; at = all[at-1].Sibling {
+		p := &all[at-1]
+		if !p.Gone() && int(p.Group) != foreground && (d.again || !c.notified.has(p)) && int(p.PID) != c.relay {
+			if slot := c.queue.Add(); slot != nil {
+				*slot = at - 1
+			}
 		}
 	}
 }
 
-// watched is a process that may be writing its core dump, and one of its children.
+// watched is a process that may be about to end, and one of its children.
 type watched struct {
 	process, child identity
-	signal         uint8
-	telling        bool
+	d              delivery
 	next, step     int64 // when to look again, and how long to wait after that
 }
 
-// watchAtMost is how long a process may take to begin with its core dump.
+// watchAtMost is how long a process may take to begin with its end.
 const watchAtMost = 1e9
 
 // watch makes sure that the children of a process get the signal when it has died of it.
-func (c *container) watch(p *proc.Process, signal uint8) {
+func (c *container) watch(p *proc.Process, d delivery) {
 	const first = 1e6
 	all := c.processes.all()
-	for i := range all {
-		if child := &all[i]; child.Parent == p.PID && !child.Gone() {
+	for at := p.Child; at != 0; at = all[at-1].Sibling {
+		if child := &all[at-1]; !child.Gone() {
 			if w := c.watches.Add(); w != nil {
-				*w = watched{process: identify(p), child: identify(child), signal: signal,
-					telling: c.telling, next: kernel.Now() + first, step: first}
+				*w = watched{process: identify(p), child: identify(child), d: d, next: kernel.Now() + first, step: first}
 			}
 		}
 	}
@@ -323,18 +450,16 @@ func (c *container) look() {
 			i++
 			continue
 		}
-		child, signal, telling := w.child, w.signal, w.telling
+		child, d := w.child, w.d
 		c.watches.Remove(i)
 		if !died {
 			continue // it takes the signal with sigwait: its children are its own affair
 		}
 		if c.scan() {
-			if p := c.processes.find(child.pid); p != nil && p.Start == child.start {
-				c.telling = telling
+			if p := child.find(&c.processes); p != nil && (d.again || !c.notified.has(p)) {
 				c.queue.Clear()
-				c.enqueue(child.pid)
-				c.work(signal)
-				c.telling = false
+				c.enqueue(p)
+				c.work(d)
 			}
 		}
 	}

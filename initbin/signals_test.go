@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,14 +15,19 @@ import (
 	"github.com/podinit/podinit/initbin/kernel"
 )
 
-// trapper is a shell command that says its name and the signal whenever it gets one of a list, and lives on: the
-// signals in capitals, a name.
+// trapper is the command of a script that says its name and the signal whenever it gets one of a list, and lives on: the
+// signals in capitals, a name. The script is a file, since words in the text of a shell around it would be taken for
+// that shell's own.
 func trapper(name string, signals ...string) string {
 	text := "exec 2>/dev/null; "
 	for _, s := range signals {
 		text += "trap 'echo " + name + " " + s + "' " + s + "; "
 	}
-	return "bash -c \"" + text + "echo up " + name + "; while :; do sleep 0.03; done\""
+	file := filepath.Join(scripts, name+strings.Join(signals, ""))
+	if err := os.WriteFile(file, []byte(text+"echo up "+name+"; while :; do sleep 0.03; done\n"), 0o644); err != nil {
+		panic(err)
+	}
+	return "bash " + file
 }
 
 func TestSignalsByHandler(t *testing.T) {
@@ -47,6 +53,16 @@ func TestSignalsByHandler(t *testing.T) {
 			[]string{"up child"}, []syscall.Signal{syscall.SIGINT}, []string{"child INT"}, 0},
 		"WINCH is ignored by the shell": {nil, []string{"sh", "-c", trapper("child", "WINCH") + "; true"},
 			[]string{"up child"}, []syscall.Signal{syscall.SIGWINCH}, []string{"child WINCH"}, 0},
+		"QUIT is no stop signal: the shell lives on": {nil, []string{"sh", "-c", trapper("child", "QUIT") + "; true"},
+			[]string{"up child"}, []syscall.Signal{syscall.SIGQUIT, syscall.SIGQUIT}, []string{"child QUIT", "child QUIT"}, 0},
+		"a shell that traps HUP has it alone": {nil, []string{"bash", "-c", "trap 'echo main HUP' HUP; " + trapper("child", "HUP") + " & while :; do wait; done"},
+			[]string{"up child"}, []syscall.Signal{syscall.SIGHUP}, []string{"main HUP"}, 0},
+		"a shell that traps INT has it alone": {nil, []string{"bash", "-c", "trap 'echo main INT' INT; " + trapper("child", "INT") + " & while :; do wait; done"},
+			[]string{"up child"}, []syscall.Signal{syscall.SIGINT}, []string{"main INT"}, 0},
+		"bash always ignores QUIT": {[]string{"--stop-signal=QUIT"}, []string{"bash", "-c", trapper("child", "QUIT") + "; true"},
+			[]string{"up child"}, []syscall.Signal{syscall.SIGQUIT}, []string{"child QUIT"}, 0},
+		"a nested init that waits for it has USR1": {nil, []string{"tini", "-s", "--", "bash", "-c", "trap 'echo main USR1' USR1; " + trapper("child", "USR1") + " & while :; do wait; done"},
+			[]string{"up child"}, []syscall.Signal{syscall.SIGUSR1}, []string{"main USR1"}, 0},
 		"TTIN does not stop the shell": {nil, []string{"sh", "-c", trapper("child", "TTIN", "TTOU") + "; true"},
 			[]string{"up child"}, []syscall.Signal{syscall.SIGTTIN, syscall.SIGTTOU}, []string{"child TTIN", "child TTOU"}, 0},
 		"a nested init has it alone": {nil, []string{"INIT", "--", "sh", "-c", trapper("child", "TERM") + "; true"},

@@ -33,6 +33,14 @@ func (c *container) adopt() {
 	if c.childIgnored {
 		kernel.SetIgnored(uint8(syscall.SIGCHLD), false)
 	}
+	if errno := kernel.SetMask(everySignal); errno != 0 { // the entry could not say so
+		sayCannot("block signals (rt_sigprocmask)", errno)
+		kernel.Exit(exitCannotRun)
+	}
+	if _, _, errno := kernel.Wait(0); errno != 0 && errno != syscall.ECHILD { // better now than when the program has begun
+		sayCannot("wait for processes (wait4)", errno)
+		kernel.Exit(exitCannotRun)
+	}
 	c.findTerminal()
 	c.oomKills = oomKills()
 }
@@ -178,9 +186,37 @@ func (c *container) execPath(block *kernel.Block, program int, memory []byte, di
 // settle gives up what only the main process needs: other descriptors, so that a closed pipe looks closed, and the
 // working directory, so that it can be unmounted. 0, 1 and 2 stay, since images write to /proc/1/fd/1.
 func (c *container) settle() {
-	kernel.CloseFrom(3)
+	closeFrom(3)
 	root := [...]byte{'/', 0}
 	kernel.Chdir(root[:])
+}
+
+// closeFrom closes every descriptor from first on: at once, or one by one those that /proc lists, or as many as are usual.
+func closeFrom(first int) {
+	if kernel.CloseRange(first) == 0 {
+		return
+	}
+	var memory [16]byte
+	directory, errno := kernel.Open(kernel.Path(memory[:], "/proc/self/fd"), syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
+	if errno != 0 {
+		for fd := first; fd < 1024; fd++ {
+			kernel.Close(fd)
+		}
+		return
+	}
+	var entries [2048]byte
+	for {
+		n, errno := kernel.Dirents(directory, entries[:])
+		if errno != 0 || n == 0 {
+			break
+		}
+		for name, rest := kernel.EntryName(entries[:n]); name != ""; name, rest = kernel.EntryName(rest) {
+			if fd, ok := number(name); ok && fd >= first && fd != directory {
+				kernel.Close(fd)
+			}
+		}
+	}
+	kernel.Close(directory)
 }
 
 func contains(s string, c byte) bool {

@@ -4,6 +4,7 @@ import "syscall"
 
 // Where this architecture's calls differ from the others'.
 const (
+	sysProcessVMReadv    = 376
 	sysMmap              = syscall.SYS_MMAP2
 	sysRenameat          = syscall.SYS_RENAMEAT
 	sysStatfs            = syscall.SYS_STATFS64

@@ -4,6 +4,7 @@ import "syscall"
 
 // Where this architecture's calls differ from the others'.
 const (
+	sysProcessVMReadv    = 340
 	sysMmap              = syscall.SYS_MMAP
 	sysRenameat          = syscall.SYS_RENAMEAT
 	sysStatfs            = syscall.SYS_STATFS

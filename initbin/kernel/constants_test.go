@@ -10,6 +10,7 @@ import (
 func TestConstants(t *testing.T) {
 	for name, c := range map[string][2]int{
 		"close_range":            {sysCloseRange, unix.SYS_CLOSE_RANGE},
+		"process_vm_readv":       {sysProcessVMReadv, unix.SYS_PROCESS_VM_READV},
 		"SIG_SETMASK":            {sigSetmask, unix.SIG_SETMASK},
 		"CLOCK_MONOTONIC":        {clockMonotonic, unix.CLOCK_MONOTONIC},
 		"PR_SET_CHILD_SUBREAPER": {prSetChildSubreaper, unix.PR_SET_CHILD_SUBREAPER},

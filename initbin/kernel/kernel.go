@@ -61,15 +61,18 @@ func Wait(options int) (pid int, status syscall.WaitStatus, errno Errno) {
 }
 
 // Kill is kill(2).
+//
+//go:noinline
 func Kill(pid int, signal uint8) Errno {
 	_, _, e := syscall.RawSyscall(syscall.SYS_KILL, uintptr(pid), uintptr(signal), 0)
 	return e
 }
 
 // SetMask blocks exactly the signals in mask, of which bit n-1 is signal n.
-func SetMask(mask uint64) {
+func SetMask(mask uint64) Errno {
 	set := kernelSet(mask)
-	syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(&set)), 0, unsafe.Sizeof(set), 0, 0)
+	_, _, e := syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, sigSetmask, uintptr(unsafe.Pointer(&set)), 0, unsafe.Sizeof(set), 0, 0)
+	return e
 }
 
 // Info is what comes with a signal: the head of siginfo_t.
@@ -94,6 +97,8 @@ type siginfo struct {
 
 // NextSignal takes one of the blocked signals off the queue, and waits for one at most timeout nanoseconds, for ever if
 // that is negative. errno is EAGAIN when the time is over, and EINTR when we have been stopped and continued.
+//
+//go:noinline
 func NextSignal(timeout int64) (Info, Errno) {
 	var info siginfo
 	set := kernelSet(^uint64(0))
@@ -106,6 +111,33 @@ func NextSignal(timeout int64) (Info, Errno) {
 	_, _, e := syscall.RawSyscall6(syscall.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&set)), uintptr(unsafe.Pointer(&info)),
 		uintptr(unsafe.Pointer(limit)), unsafe.Sizeof(set), 0, 0)
 	return Info{Signal: uint8(info.signo), Code: info.code, PID: int(info.fields.pid)}, e
+}
+
+// Sleep waits for so many nanoseconds.
+func Sleep(ns int64) {
+	t := timespec(ns)
+	syscall.RawSyscall6(syscall.SYS_PPOLL, 0, 0, uintptr(unsafe.Pointer(&t)), 0, 0, 0)
+}
+
+// Call is the number of a system call that /proc/PID/syscall shows.
+type Call int
+
+// WaitsForSignal says whether a process that is in the call waits for signals (sigtimedwait(2)).
+func (c Call) WaitsForSignal() bool {
+	const time64 = 421 // rt_sigtimedwait_time64, on 32-bit architectures
+	return c == syscall.SYS_RT_SIGTIMEDWAIT || c == time64
+}
+
+// WaitsForChild says whether a process that is in the call waits for a child (wait(2)).
+func (c Call) WaitsForChild() bool { return c == syscall.SYS_WAIT4 || c == syscall.SYS_WAITID }
+
+// SignalSet reads a set of signals in the memory of another process (process_vm_readv(2)).
+func SignalSet(pid int, address uint64) (mask uint64, errno Errno) {
+	var set uint64
+	local := [2]uintptr{uintptr(unsafe.Pointer(&set)), unsafe.Sizeof(set)} // struct iovec
+	remote := [2]uintptr{uintptr(address), unsafe.Sizeof(set)}
+	_, _, e := syscall.RawSyscall6(sysProcessVMReadv, uintptr(pid), uintptr(unsafe.Pointer(&local)), 1, uintptr(unsafe.Pointer(&remote)), 1, 0)
+	return set, e
 }
 
 // Discard takes a blocked signal off the queue, if it is there.
@@ -179,6 +211,8 @@ func Setsid() Errno {
 }
 
 // Foreground is the process group in the foreground of a terminal; errno is ENOTTY if fd is no terminal, or not ours.
+//
+//go:noinline
 func Foreground(fd int) (pgid int, errno Errno) {
 	var p int32
 	_, _, e := syscall.RawSyscall(syscall.SYS_IOCTL, uintptr(fd), syscall.TIOCGPGRP, uintptr(unsafe.Pointer(&p)))
@@ -217,17 +251,16 @@ func Chdir(path []byte) Errno {
 	return e
 }
 
-// CloseFrom closes every descriptor from first on.
-func CloseFrom(first int) {
-	_, _, e := syscall.RawSyscall(sysCloseRange, uintptr(first), uintptr(^uint32(0)), 0)
-	if e != 0 { // Linux before 5.9, or a seccomp profile from before it
-		for fd := first; fd < 4096; fd++ {
-			Close(fd)
-		}
-	}
+// CloseRange closes every descriptor from first on. errno is ENOSYS before Linux 5.9, or what a seccomp profile from
+// before it says. The last descriptor is the highest that an int holds: gVisor takes no higher one.
+func CloseRange(first int) Errno {
+	_, _, e := syscall.RawSyscall(sysCloseRange, uintptr(first), 1<<31-1, 0)
+	return e
 }
 
 // Open is open(2) with O_CLOEXEC.
+//
+//go:noinline
 func Open(path []byte, flags int, mode uint32) (fd int, errno Errno) {
 	at := atFdcwd // not the constant: it is negative
 	r, _, e := syscall.RawSyscall6(syscall.SYS_OPENAT, uintptr(at), uintptr(unsafe.Pointer(unsafe.SliceData(path))),
@@ -236,6 +269,8 @@ func Open(path []byte, flags int, mode uint32) (fd int, errno Errno) {
 }
 
 // Readlink says what a symbolic link holds.
+//
+//go:noinline
 func Readlink(path, into []byte) (n int, errno Errno) {
 	at := atFdcwd
 	r, _, e := syscall.RawSyscall6(syscall.SYS_READLINKAT, uintptr(at), uintptr(unsafe.Pointer(unsafe.SliceData(path))),
@@ -258,6 +293,8 @@ func Close(fd int) {
 }
 
 // Read is read(2).
+//
+//go:noinline
 func Read(fd int, into []byte) (n int, errno Errno) {
 	r, _, e := syscall.RawSyscall(syscall.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(into))), uintptr(len(into)))
 	if e != 0 {
@@ -267,6 +304,8 @@ func Read(fd int, into []byte) (n int, errno Errno) {
 }
 
 // Write is write(2).
+//
+//go:noinline
 func Write(fd int, text []byte) (n int, errno Errno) {
 	r, _, e := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(text))), uintptr(len(text)))
 	if e != 0 {
@@ -296,13 +335,29 @@ func Dirents(fd int, into []byte) (n int, errno Errno) {
 	return int(r), 0
 }
 
+// EntryName is the name of the first of the entries that Dirents has read, and the others. It is empty behind the last.
+//
+//go:noinline
+func EntryName(entries []byte) (name string, rest []byte) {
+	// struct linux_dirent64 (getdents(2)): inode and offset, 8 bytes each, length 2, type 1, name.
+	const lengthAt, nameAt = 16, 19
+	if len(entries) <= nameAt {
+		return "", nil
+	}
+	length := int(*(*uint16)(unsafe.Pointer(&entries[lengthAt])))
+	if length <= nameAt || length > len(entries) {
+		return "", nil
+	}
+	return Text(&entries[nameAt]), entries[length:]
+}
+
 // Writable says whether a write to fd takes at least a line now, instead of blocking or raising SIGPIPE. Of a terminal it
 // says only that there is some room: see IsTerminal.
-func Writable(fd int) bool {
+func Writable(fd int) (bool, Errno) {
 	p := PollFd{FD: int32(fd), Events: PollOut}
 	t := syscall.Timespec{}
 	n, _, e := syscall.RawSyscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(unsafe.Pointer(&t)), 0, 0, 0)
-	return e == 0 && n == 1 && p.Revents == PollOut
+	return e == 0 && n == 1 && p.Revents == PollOut, e
 }
 
 // Fsync is fsync(2).
@@ -354,6 +409,8 @@ func WaitFor(pid int) (status syscall.WaitStatus, errno Errno) {
 
 // Path puts a path together from its parts, in the memory given, and ends it with the NUL that the kernel wants. It is
 // nil if it does not fit.
+//
+//go:noinline
 func Path(into []byte, parts ...string) []byte {
 	n := 0
 	for _, part := range parts {

@@ -84,6 +84,8 @@ func (l *List[T]) Add() *T {
 	return (*T)(l.add(int(unsafe.Sizeof(element))))
 }
 
+//
+//go:noinline
 func (l *list) add(size int) unsafe.Pointer {
 	if !l.memory.Reserve((l.n + 1) * size) {
 		return nil

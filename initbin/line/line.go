@@ -23,6 +23,9 @@ func (l *Line) Text(s string) *Line {
 	return l
 }
 
+// Quoted appends s between quotation marks.
+func (l *Line) Quoted(s string) *Line { return l.Text("\"").Text(s).Text("\"") }
+
 // Number appends n in decimal.
 func (l *Line) Number(n int64) *Line {
 	if n < 0 {

@@ -127,6 +127,10 @@ func (o Options) Deadline() Duration {
 	return o.Grace - min(o.Grace/10, Second)
 }
 
+// Late is how long after the stop signal the time is nearly over, of a grace period: those whom otherwise only SIGKILL
+// ends are notified then. docs/init.md has the table that this is from.
+func (d Duration) Late() Duration { return d - min(d/5, 3*Second) }
+
 // Outgoing is what a signal becomes on its way, 0 if it is dropped. A session of its own has no shell that could
 // continue it, so there the stop signals of a terminal would be lost: as dumb-init does, they become SIGSTOP.
 func (o *Options) Outgoing(s Signal) Signal {

@@ -1,7 +1,9 @@
-// Package policy decides who gets a signal, from what /proc says about a process. It is pure: text in, answer out.
+// Package policy decides which processes get a signal, from what /proc says about them. It is pure: facts in, answer out.
 //
-// The aim is that the topmost processes that can handle a signal get it, each once. A process that handles it is left
-// to tell its own children, since it may have reasons not to (PostgreSQL), or may do so itself (a supervisor).
+// The law is docs/init.md's: the outcome is never worse than the better of two, the program as PID 1 without an init,
+// and tini. So a process that handles a signal gets it alone, since it may have reasons not to notify its children
+// (PostgreSQL), or notifies them itself (a supervisor). A signal that does not ask to end goes to those that handle it
+// and to nobody else, as the kernel drops what PID 1 does not handle (signal(7)).
 package policy
 
 import (
@@ -10,86 +12,158 @@ import (
 	"github.com/podinit/podinit/initbin/proc"
 )
 
+// Facts are what is known about a process that a signal may be for.
+type Facts struct {
+	// Disposition is what the process does about the signal.
+	proc.Disposition
+	// Waits is that the process waits for the signal with sigwait(3), which unblocks it meanwhile.
+	Waits bool
+	// Reaps is that the process has one thread and waits for a child: it takes no signal that it blocks.
+	Reaps bool
+	// Sandbox is that the only child of the process is PID 1 of a PID namespace of its own (bwrap, unshare --fork).
+	Sandbox bool
+	// Shell is filled in when Before answers Ask.
+	Shell Shell
+}
+
+// Shell is what is known about a process as a shell.
+type Shell struct {
+	Asked bool // the other fields are filled in
+	Is    bool // the process is a shell
+	// Interactive is that the shell ignores SIGTERM because a user sits before it (bash -i), and not by a trap.
+	Interactive bool
+	Script
+}
+
 // Answer says what to do with one process.
 type Answer uint8
 
 const (
-	// Alone: signal it, and nobody below it.
+	// Alone: send the signal to the process, and to none of its children.
 	Alone Answer = iota
-	// Both: signal it, and ask about each of its children.
+	// Both: send it, and ask about each of the children.
 	Both
-	// Look: signal it, then look again and ask After.
+	// Look: send it, then look again and ask After.
 	Look
-	// Below: do not signal it, but ask about its children. If nobody there has a handler either, the topmost gets it.
+	// Below: do not send it, but ask about the children.
 	Below
+	// Hold: send it, which changes nothing as the process ignores it, and leave the children alone as long as possible.
+	Hold
 	// Later: it is too early to tell; ask After again.
 	Later
+	// Within: the process is PID 1 of a PID namespace of its own and drops the signal; only its children can be reached.
+	Within
+	// Ask: fill in Facts.Shell and ask again.
+	Ask
 )
 
-// Before decides about a process that has not been signalled yet.
-func Before(s *proc.Status, name string, signal uint8) Answer {
-	caught, ignored := s.Caught.Has(signal), s.Ignored.Has(signal)
+// Before decides about a process that has not got the signal yet. ends says that the signal asks to end.
+func Before(f *Facts, signal uint8, ends bool) Answer {
+	interrupt := ends && signal == uint8(syscall.SIGINT)
 	switch {
 	case signal == uint8(syscall.SIGKILL) || signal == uint8(syscall.SIGSTOP):
 		return Alone // only a rewrite gives these, and they mean the main process
-	case (caught || ignored) && FromTerminal(signal) && IsShell(name):
-		// A shell that waits for a child expects that the child gets it too, as it would from a terminal.
-		return Both
-	case caught:
+	case f.Caught && !interrupt:
 		return Alone
-	case ignored, ignoredByDefault(signal):
-		return Both
-	case stops(signal):
-		// A shell that is stopped does not even die of SIGTERM any more, so nobody is stopped that need not be.
+	case f.Blocked && f.Reaps && !f.Caught:
 		return Below
+	case (f.Blocked || f.Waits) && !f.Caught:
+		return Alone
+	case f.Known && !f.Caught && (!ends || !f.Ignored):
+		switch {
+		case signal == uint8(syscall.SIGCONT):
+			return Both // it continues whoever is stopped, and hurts nobody
+		case !ends, f.Sandbox:
+			return Below
+		}
+		return Look
+	case !f.Shell.Asked:
+		return Ask
+	case f.Caught:
+		// A shell catches SIGINT while it waits, and expects that its child gets it too, as it would from a terminal. With
+		// a trap of its own it decides itself.
+		if f.Shell.Is && !f.Shell.Traps {
+			return Both
+		}
+		return Alone
+	case f.Ignored:
+		return ignored(&f.Shell, signal)
 	}
-	return Look
+	return unknown(&f.Shell, signal, ends)
 }
 
-// After decides about a process that has been signalled, though it did not catch the signal: p and s are read
-// afterwards.
-func After(p *proc.Process, s *proc.Status, signal uint8) Answer {
+// ignored decides about a process that ignores a signal which asks to end. A process that does so on purpose protects
+// what it runs.
+func ignored(shell *Shell, signal uint8) Answer {
 	switch {
-	case p.Gone() || s.Pending.Has(uint8(syscall.SIGKILL)):
+	case !shell.Is:
+		return Hold
+	case shell.Interactive || shell.Watchdog:
+		return Both
+	case (signal == uint8(syscall.SIGQUIT) || signal == uint8(syscall.SIGINT)) && !shell.Traps:
+		// bash and busybox always ignore SIGQUIT (bash(1), "SIGNALS"), and a subshell in the background ignores both
+		// (POSIX.1-2017, XCU 2.11).
+		return Both
+	}
+	return Hold
+}
+
+// unknown decides where the kernel does not say what a process does about signals.
+func unknown(shell *Shell, signal uint8, ends bool) Answer {
+	switch {
+	case ends && shell.Is && signal == uint8(syscall.SIGINT) && !shell.Traps:
+		return Both
+	case ends:
+		return Look
+	case shell.Is && !(shell.Traps && shell.Names):
+		return Below
+	}
+	return Alone
+}
+
+// After decides about a process that has got the signal, though it does not catch it: p and does are read afterwards.
+// nested says that it is PID 1 of a PID namespace of its own, and does not wait for the signal.
+func After(p *proc.Process, does proc.Disposition, nested bool, signal uint8) Answer {
+	switch {
+	case p.Gone() || proc.Set(p.Pending).Has(uint8(syscall.SIGKILL)):
 		// To end a process, the kernel queues SIGKILL for all its threads while it still queues the signal.
 		return Both
-	case dumps(signal):
+	case nested:
+		return Within
+	case dumps(signal), !does.Known:
 		return Later // to write a core dump, it does not: the process has to run first, and ends by itself
 	}
 	// The default action would have ended it, and did not: it takes the signal with sigwait or signalfd.
 	return Alone
 }
 
-// IsShell says whether a command name is that of a shell.
+// IsShell says whether a program's name is that of a shell.
 func IsShell(name string) bool {
 	switch name {
-	case "sh", "bash", "dash", "ash", "ksh", "mksh", "zsh", "busybox":
+	case "sh", "bash", "dash", "ash", "ksh", "ksh93", "mksh", "zsh":
 		return true
 	}
 	return false
 }
 
-// FromTerminal says whether a terminal sends this signal to its whole foreground group.
-func FromTerminal(signal uint8) bool {
-	switch syscall.Signal(signal) {
-	case syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT:
+// Applets says whether a program's name is that of one that is many, a shell among them: then its first argument, or
+// the name that it is called by, says which.
+func Applets(name string) bool { return name == "busybox" || name == "toybox" }
+
+// IsInit says whether a program's name is that of an init that takes every signal with sigwait or signalfd.
+func IsInit(name string) bool {
+	switch name {
+	case "tini", "tini-static", "docker-init", "dumb-init", "catatonit":
 		return true
 	}
 	return false
 }
 
-// ignoredByDefault, stops and dumps are the table "Standard signals" in signal(7).
-func ignoredByDefault(signal uint8) bool {
+// IgnoredByDefault says whether a signal does nothing to a process without a handler. This and dumps are the table
+// "Standard signals" in signal(7).
+func IgnoredByDefault(signal uint8) bool {
 	switch syscall.Signal(signal) {
 	case syscall.SIGCHLD, syscall.SIGCONT, syscall.SIGURG, syscall.SIGWINCH:
-		return true
-	}
-	return false
-}
-
-func stops(signal uint8) bool {
-	switch syscall.Signal(signal) {
-	case syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU:
 		return true
 	}
 	return false

@@ -7,38 +7,65 @@ import (
 	"github.com/podinit/podinit/initbin/proc"
 )
 
-func set(signals ...syscall.Signal) (s proc.Set) {
-	for _, n := range signals {
-		s = s.With(uint8(n))
-	}
-	return s
-}
+var (
+	catches  = proc.Disposition{Known: true, Caught: true}
+	ignores  = proc.Disposition{Known: true, Ignored: true}
+	blocks   = proc.Disposition{Known: true, Blocked: true}
+	nothing  = proc.Disposition{Known: true}
+	unsaid   = proc.Disposition{}
+	noShell  = Shell{Asked: true}
+	shell    = Shell{Asked: true, Is: true}
+	trapping = Shell{Asked: true, Is: true, Script: Script{Traps: true}}
+)
 
 func TestBefore(t *testing.T) {
 	for name, tt := range map[string]struct {
-		status proc.Status
-		comm   string
+		facts  Facts
 		signal syscall.Signal
+		ends   bool
 		want   Answer
 	}{
-		"a server catches TERM":                       {proc.Status{Caught: set(syscall.SIGTERM)}, "postgres", syscall.SIGTERM, Alone},
-		"a server catches HUP":                        {proc.Status{Caught: set(syscall.SIGHUP)}, "nginx", syscall.SIGHUP, Alone},
-		"a shell with a trap for TERM":                {proc.Status{Caught: set(syscall.SIGTERM)}, "bash", syscall.SIGTERM, Alone},
-		"a shell that catches INT while it waits":     {proc.Status{Caught: set(syscall.SIGINT)}, "bash", syscall.SIGINT, Both},
-		"an interactive shell ignores QUIT":           {proc.Status{Ignored: set(syscall.SIGQUIT)}, "bash", syscall.SIGQUIT, Both},
-		"an interactive shell ignores TERM":           {proc.Status{Ignored: set(syscall.SIGTERM)}, "bash", syscall.SIGTERM, Both},
-		"ignored by anybody":                          {proc.Status{Ignored: set(syscall.SIGUSR1)}, "python3", syscall.SIGUSR1, Both},
-		"WINCH is ignored by default":                 {proc.Status{}, "sleep", syscall.SIGWINCH, Both},
-		"CONT":                                        {proc.Status{}, "sleep", syscall.SIGCONT, Both},
-		"WINCH is caught":                             {proc.Status{Caught: set(syscall.SIGWINCH)}, "vi", syscall.SIGWINCH, Alone},
-		"TTIN would stop a shell":                     {proc.Status{}, "sh", syscall.SIGTTIN, Below},
-		"gunicorn catches TTIN":                       {proc.Status{Caught: set(syscall.SIGTTIN)}, "gunicorn", syscall.SIGTTIN, Alone},
-		"TERM may end a shell":                        {proc.Status{}, "sh", syscall.SIGTERM, Look},
-		"QUIT may dump it":                            {proc.Status{}, "sh", syscall.SIGQUIT, Look},
-		"a real-time signal":                          {proc.Status{}, "sh", 40, Look},
-		"KILL, by a rewrite, is for the main process": {proc.Status{}, "sh", syscall.SIGKILL, Alone},
+		"a server catches TERM":                         {Facts{Disposition: catches}, syscall.SIGTERM, true, Alone},
+		"a server catches HUP":                          {Facts{Disposition: catches}, syscall.SIGHUP, false, Alone},
+		"a shell with a trap for HUP":                   {Facts{Disposition: catches, Shell: trapping}, syscall.SIGHUP, false, Alone},
+		"INT is caught: is it a shell?":                 {Facts{Disposition: catches}, syscall.SIGINT, true, Ask},
+		"INT is caught by a server":                     {Facts{Disposition: catches, Shell: noShell}, syscall.SIGINT, true, Alone},
+		"a shell that catches INT while it waits":       {Facts{Disposition: catches, Shell: shell}, syscall.SIGINT, true, Both},
+		"a shell with a trap catches INT":               {Facts{Disposition: catches, Shell: trapping}, syscall.SIGINT, true, Alone},
+		"HUP would end a program":                       {Facts{Disposition: nothing}, syscall.SIGHUP, false, Below},
+		"a real-time signal would end a program":        {Facts{Disposition: nothing}, 40, false, Below},
+		"a real-time signal is the stop signal":         {Facts{Disposition: nothing}, 40, true, Look},
+		"TERM may end a shell":                          {Facts{Disposition: nothing}, syscall.SIGTERM, true, Look},
+		"WINCH is ignored by default":                   {Facts{Disposition: nothing}, syscall.SIGWINCH, false, Below},
+		"TTIN would stop a shell":                       {Facts{Disposition: nothing}, syscall.SIGTTIN, false, Below},
+		"CONT":                                          {Facts{Disposition: nothing}, syscall.SIGCONT, false, Both},
+		"USR1 is ignored":                               {Facts{Disposition: ignores}, syscall.SIGUSR1, false, Below},
+		"tini waits for USR1":                           {Facts{Disposition: nothing, Waits: true}, syscall.SIGUSR1, false, Alone},
+		"catatonit blocks it, for a descriptor":         {Facts{Disposition: blocks}, syscall.SIGTERM, true, Alone},
+		"unshare blocks it while it waits":              {Facts{Disposition: blocks, Reaps: true}, syscall.SIGTERM, true, Below},
+		"bwrap has a sandbox below":                     {Facts{Disposition: nothing, Sandbox: true}, syscall.SIGTERM, true, Below},
+		"TERM is ignored: is it a shell?":               {Facts{Disposition: ignores}, syscall.SIGTERM, true, Ask},
+		"a program ignores TERM":                        {Facts{Disposition: ignores, Shell: noShell}, syscall.SIGTERM, true, Hold},
+		"trap '' TERM":                                  {Facts{Disposition: ignores, Shell: trapping}, syscall.SIGTERM, true, Hold},
+		"a shell inherited that TERM is ignored":        {Facts{Disposition: ignores, Shell: shell}, syscall.SIGTERM, true, Hold},
+		"an interactive shell ignores TERM":             {Facts{Disposition: ignores, Shell: Shell{Asked: true, Is: true, Interactive: true}}, syscall.SIGTERM, true, Both},
+		"mariadbd-safe ignores TERM":                    {Facts{Disposition: ignores, Shell: Shell{Asked: true, Is: true, Script: Script{Traps: true, Watchdog: true}}}, syscall.SIGTERM, true, Both},
+		"bash ignores QUIT":                             {Facts{Disposition: ignores, Shell: shell}, syscall.SIGQUIT, true, Both},
+		"bash has traps and ignores QUIT":               {Facts{Disposition: ignores, Shell: trapping}, syscall.SIGQUIT, true, Hold},
+		"a subshell in the background ignores INT":      {Facts{Disposition: ignores, Shell: shell}, syscall.SIGINT, true, Both},
+		"gVisor: is it a shell?":                        {Facts{Disposition: unsaid}, syscall.SIGTERM, true, Ask},
+		"gVisor: TERM to a program":                     {Facts{Disposition: unsaid, Shell: noShell}, syscall.SIGTERM, true, Look},
+		"gVisor: TERM to a shell":                       {Facts{Disposition: unsaid, Shell: shell}, syscall.SIGTERM, true, Look},
+		"gVisor: INT to a shell":                        {Facts{Disposition: unsaid, Shell: shell}, syscall.SIGINT, true, Both},
+		"gVisor: INT to a shell with a trap":            {Facts{Disposition: unsaid, Shell: trapping}, syscall.SIGINT, true, Look},
+		"gVisor: HUP to a program":                      {Facts{Disposition: unsaid, Shell: noShell}, syscall.SIGHUP, false, Alone},
+		"gVisor: HUP to a shell":                        {Facts{Disposition: unsaid, Shell: shell}, syscall.SIGHUP, false, Below},
+		"gVisor: HUP to a shell with another trap":      {Facts{Disposition: unsaid, Shell: trapping}, syscall.SIGHUP, false, Below},
+		"gVisor: HUP to a shell with a trap for it":     {Facts{Disposition: unsaid, Shell: Shell{Asked: true, Is: true, Script: Script{Traps: true, Names: true}}}, syscall.SIGHUP, false, Alone},
+		"KILL, by a rewrite, is for the main process":   {Facts{Disposition: nothing}, syscall.SIGKILL, true, Alone},
+		"a handler counts more than that it is blocked": {Facts{Disposition: proc.Disposition{Known: true, Caught: true, Blocked: true}, Reaps: true}, syscall.SIGTERM, true, Alone},
 	} {
-		if got := Before(&tt.status, tt.comm, uint8(tt.signal)); got != tt.want {
+		if got := Before(&tt.facts, uint8(tt.signal), tt.ends); got != tt.want {
 			t.Errorf("%s: %v, want %v", name, got, tt.want)
 		}
 	}
@@ -47,30 +74,78 @@ func TestBefore(t *testing.T) {
 func TestAfter(t *testing.T) {
 	for name, tt := range map[string]struct {
 		process proc.Process
-		status  proc.Status
+		does    proc.Disposition
+		nested  bool
 		signal  syscall.Signal
 		want    Answer
 	}{
-		"the kernel has queued SIGKILL":        {proc.Process{State: 'S'}, proc.Status{State: 'S', Pending: set(syscall.SIGTERM, syscall.SIGKILL)}, syscall.SIGTERM, Both},
-		"a zombie":                             {proc.Process{State: 'Z'}, proc.Status{State: 'Z'}, syscall.SIGTERM, Both},
-		"on its way out":                       {proc.Process{State: 'R', Flags: 0x400444}, proc.Status{State: 'R'}, syscall.SIGTERM, Both},
-		"tini takes it by sigwait":             {proc.Process{State: 'S'}, proc.Status{State: 'S'}, syscall.SIGTERM, Alone},
-		"catatonit has it blocked, for a fd":   {proc.Process{State: 'S'}, proc.Status{State: 'S', Blocked: set(syscall.SIGTERM), Pending: set(syscall.SIGTERM)}, syscall.SIGTERM, Alone},
-		"a core dump has not begun":            {proc.Process{State: 'S'}, proc.Status{State: 'S', Pending: set(syscall.SIGQUIT)}, syscall.SIGQUIT, Later},
-		"a core dump is being written":         {proc.Process{State: 'D', Flags: 0x400600}, proc.Status{State: 'D'}, syscall.SIGQUIT, Both},
-		"it has dumped core and is a zombie":   {proc.Process{State: 'Z', Flags: 0x40060c}, proc.Status{State: 'Z'}, syscall.SIGQUIT, Both},
-		"a real-time signal ends it like TERM": {proc.Process{State: 'S'}, proc.Status{Pending: set(40, syscall.SIGKILL)}, 40, Both},
+		"the kernel has queued SIGKILL":        {proc.Process{State: 'S', Pending: 1 << 8}, nothing, false, syscall.SIGTERM, Both},
+		"a zombie":                             {proc.Process{State: 'Z'}, nothing, false, syscall.SIGTERM, Both},
+		"on its way out":                       {proc.Process{State: 'R', Flags: 0x400444}, nothing, false, syscall.SIGTERM, Both},
+		"tini takes it by sigwait":             {proc.Process{State: 'S'}, nothing, false, syscall.SIGTERM, Alone},
+		"catatonit has it blocked, for a fd":   {proc.Process{State: 'S'}, blocks, false, syscall.SIGTERM, Alone},
+		"PID 1 of a namespace drops it":        {proc.Process{State: 'S'}, nothing, true, syscall.SIGTERM, Within},
+		"PID 1 of a namespace has ended":       {proc.Process{State: 'Z'}, nothing, true, syscall.SIGTERM, Both},
+		"a core dump has not begun":            {proc.Process{State: 'S'}, nothing, false, syscall.SIGQUIT, Later},
+		"gVisor says nothing":                  {proc.Process{State: 'S'}, unsaid, false, syscall.SIGTERM, Later},
+		"a core dump is being written":         {proc.Process{State: 'D', Flags: 0x400600}, nothing, false, syscall.SIGQUIT, Both},
+		"it has dumped core and is a zombie":   {proc.Process{State: 'Z', Flags: 0x40060c}, nothing, false, syscall.SIGQUIT, Both},
+		"a real-time signal ends it like TERM": {proc.Process{State: 'S', Pending: 1 << 8}, nothing, false, 40, Both},
 	} {
-		if got := After(&tt.process, &tt.status, uint8(tt.signal)); got != tt.want {
+		if got := After(&tt.process, tt.does, tt.nested, uint8(tt.signal)); got != tt.want {
 			t.Errorf("%s: %v, want %v", name, got, tt.want)
 		}
 	}
 }
 
 func TestIsShell(t *testing.T) {
-	for name, want := range map[string]bool{"sh": true, "bash": true, "busybox": true, "zsh": true, "bashful": false, "": false, "python3": false} {
+	for name, want := range map[string]bool{"sh": true, "bash": true, "zsh": true, "bashful": false, "": false, "python3": false, "busybox": false} {
 		if got := IsShell(name); got != want {
 			t.Errorf("%q: %v", name, got)
 		}
 	}
+}
+
+func TestScript(t *testing.T) {
+	for text, want := range map[string]Script{
+		"bash\x00-c\x00prog; true\x00":                               {},
+		"trap 'kill -TERM $pid' TERM; prog & wait\n":                 {Traps: true, Kills: true},
+		"trap \"pkill -HUP prog\" SIGHUP\n":                          {Traps: true, Kills: true, Names: true},
+		"trap cleanup HUP;":                                          {Traps: true, Names: true},
+		"trapped=1 skills=2 killing HUPPLA":                          {Kills: true},
+		"killall -q x\n":                                             {Kills: true},
+		"/bin/sh\x00/usr/bin/mariadbd-safe\x00":                      {Watchdog: true},
+		"/bin/sh\x00/usr/bin/mysqld_safe\x00--user=x\x00":            {Watchdog: true},
+		"a_word_that_is_longer_than_any_that_counts_trap trap\x00":   {Traps: true},
+		"no-trap a-kill\n":                                           {Kills: true},
+		"bash\x00-c\x00trap\x00":                                     {Traps: true},
+		"trap 'stop=1' TERM; while [ -z \"$stop\" ]; do job; done\n": {Traps: true},
+	} {
+		for piece := 1; piece <= len(text); piece += 5 {
+			var got Script
+			for rest := text; rest != ""; rest = rest[min(piece, len(rest)):] {
+				got.Read([]byte(rest[:min(piece, len(rest))]), "SIGHUP")
+			}
+			got.n, got.word = 0, [16]byte{}
+			if got != want {
+				t.Errorf("%q in pieces of %d: %+v, want %+v", text, piece, got, want)
+			}
+		}
+	}
+}
+
+// FuzzScript: in whatever pieces a script comes, the result is the same.
+func FuzzScript(f *testing.F) {
+	f.Add([]byte("trap 'kill -HUP $pid' HUP\n"), 3)
+	f.Fuzz(func(t *testing.T, text []byte, piece int) {
+		var whole, pieces Script
+		whole.Read(text, "SIGHUP")
+		piece = max(1, piece&0xff)
+		for rest := text; len(rest) > 0; rest = rest[min(piece, len(rest)):] {
+			pieces.Read(rest[:min(piece, len(rest))], "SIGHUP")
+		}
+		if whole != pieces {
+			t.Errorf("in pieces of %d: %+v, want %+v", piece, pieces, whole)
+		}
+	})
 }

@@ -13,10 +13,28 @@ type Process struct {
 	Flags   uint32
 	Threads int32
 	Start   uint64 // since boot, in ticks: a process ID may be used again, both together not
-	State   byte
-	length  uint8
-	name    [15]byte // TASK_COMM_LEN without the NUL
+
+	// What the first thread does about the signals up to 31: Status has the others. Pending is of the thread alone, so
+	// it has SIGKILL as soon as the process is being ended, and not what is sent to the process.
+	Pending, Blocked, Ignored, Caught uint32
+
+	// What the table that the process stands in says of it.
+	Relatives
+	Ours    bool // it is below the init
+	Handles bool // it, or a process below it, handles the signal at hand
+
+	State  byte
+	length uint8
+	name   [15]byte // TASK_COMM_LEN without the NUL
 }
+
+// Relatives are positions in a table of processes, plus one, so that 0 is none.
+type Relatives struct {
+	Up, Child, Sibling int32
+}
+
+// InStat is the last signal that /proc/PID/stat has a bit for.
+const InStat = 31
 
 // PF_EXITING and PF_SIGNALED (linux/sched.h): the first thread is past the point where it could handle anything; and it
 // is because of a signal, so that all threads are, though it may still be writing a core dump or giving memory back.
@@ -35,6 +53,12 @@ func (p *Process) Gone() bool {
 		return true
 	}
 	return (p.State == 'Z' || p.State == 'X' || p.Flags&flagExiting != 0) && p.Threads <= 1
+}
+
+// Does says what the first thread does about a signal up to InStat.
+func (p *Process) Does(signal uint8) Disposition {
+	return Disposition{Known: true, Caught: Set(p.Caught).Has(signal), Ignored: Set(p.Ignored).Has(signal),
+		Blocked: Set(p.Blocked).Has(signal)}
 }
 
 // Stopped says whether the process is stopped by a signal.
@@ -73,6 +97,13 @@ func ParseStat(text []byte) (p Process, ok bool) {
 	p.Threads = int32(f.number(text))
 	f.number(text) // itrealvalue
 	p.Start = f.number(text)
+	for range 8 { // vsize to kstkeip
+		f.number(text)
+	}
+	p.Pending = uint32(f.number(text))
+	p.Blocked = uint32(f.number(text))
+	p.Ignored = uint32(f.number(text))
+	p.Caught = uint32(f.number(text))
 	return p, !f.bad
 }
 
@@ -108,4 +139,34 @@ func (f *fields) letter(text []byte) byte {
 	}
 	f.at += 2
 	return text[f.at-1]
+}
+
+// ParseCall reads /proc/PID/syscall (proc_pid_syscall(5)): the number of the system call that a process is in, -1 if it
+// is in none or runs, and the first argument.
+func ParseCall(text []byte) (call int, argument uint64) {
+	i := 0
+	for ; i < len(text) && '0' <= text[i] && text[i] <= '9' && i < 9; i++ {
+		call = call*10 + int(text[i]-'0')
+	}
+	if i == 0 || i+3 > len(text) || string(text[i:i+3]) != " 0x" {
+		return -1, 0
+	}
+	for i += 3; i < len(text); i++ {
+		digit, ok := hex(text[i])
+		if !ok {
+			break
+		}
+		argument = argument<<4 | uint64(digit)
+	}
+	return call, argument
+}
+
+func hex(c byte) (digit byte, ok bool) {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0', true
+	case 'a' <= c && c <= 'f':
+		return c - 'a' + 10, true
+	}
+	return 0, false
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-const stat = " S 1 41 40 0 -1 4194560 107 0 0 0 0 1 2 3 20 0 1 0 8841 2506752 242 18446744073709551615 1 2 3 0 0 0 0 0 65536 1 0 0 17 1 0 0 0 0 0\n"
+const stat = " S 1 41 40 0 -1 4194560 107 0 0 0 0 1 2 3 20 0 1 0 8841 2506752 242 18446744073709551615 1 2 3 0 0 256 1073741824 4102 65538 1 0 0 17 1 0 0 0 0 0\n"
 
 func TestParseStat(t *testing.T) {
 	for _, name := range []string{"sleep", "", "a b", "a) S 7 (b", "))", "((", "x\ny", "15 characters!!"} {
@@ -24,9 +24,11 @@ func TestParseStat(t *testing.T) {
 			Flags                       uint32
 			Start                       uint64
 			Name                        string
+			Pending, Blocked            uint32
+			Ignored, Caught             uint32
 		}
-		want := fields{42, 1, 41, 40, 'S', 4194560, 8841, name}
-		got := fields{p.PID, p.Parent, p.Group, p.Session, p.State, p.Flags, p.Start, p.Name()}
+		want := fields{42, 1, 41, 40, 'S', 4194560, 8841, name, 256, 1 << 30, 4102, 65538}
+		got := fields{p.PID, p.Parent, p.Group, p.Session, p.State, p.Flags, p.Start, p.Name(), p.Pending, p.Blocked, p.Ignored, p.Caught}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", name, diff)
 		}
@@ -35,6 +37,53 @@ func TestParseStat(t *testing.T) {
 		strings.Replace("42 (x)"+stat, "8841", "x", 1), "42 (x)" + stat[:50]} {
 		if p, ok := ParseStat([]byte(text)); ok {
 			t.Errorf("%q is taken as %+v", text, p)
+		}
+	}
+}
+
+func TestDoes(t *testing.T) {
+	p, _ := ParseStat([]byte("42 (x)" + stat))
+	for signal, want := range map[uint8]Disposition{
+		2: {Known: true, Ignored: true, Caught: true}, 17: {Known: true, Caught: true}, 13: {Known: true, Ignored: true},
+		31: {Known: true, Blocked: true}, 15: {Known: true},
+	} {
+		if got := p.Does(signal); got != want {
+			t.Errorf("signal %d: %+v, want %+v", signal, got, want)
+		}
+	}
+	var s Status
+	s.Read([]byte(status))
+	if got, want := s.Does(64), (Disposition{Known: true, Ignored: true}); got != want {
+		t.Errorf("signal 64: %+v, want %+v", got, want)
+	}
+	var none Status
+	none.Read([]byte("Name:\tx\nState:\tS (sleeping)\nTgid:\t1\nPid:\t1\nThreads:\t1\n")) // as gVisor has it
+	if got := none.Does(15); got != (Disposition{}) {
+		t.Errorf("without lines about signals: %+v", got)
+	}
+}
+
+func TestParseCall(t *testing.T) {
+	for text, want := range map[string]struct {
+		call     int
+		argument uint64
+	}{
+		"128 0x7ffd24c45560 0x0 0x7ffd24c45540 0x8 0x0 0x0 0x7ffd24c45518 0x7f1\n": {128, 0x7ffd24c45560},
+		"61 0xffffffffffffffff 0x7ffd 0x2 0x0 0x0 0x0 0x7ff 0x7f\n":                {61, 0xffffffffffffffff},
+		"running\n": {-1, 0}, "-1 0x7ffd 0x7f\n": {-1, 0}, "": {-1, 0}, "128": {-1, 0}, "128 0": {-1, 0}, "12345678901 0x1": {-1, 0},
+	} {
+		if call, argument := ParseCall([]byte(text)); call != want.call || argument != want.argument {
+			t.Errorf("%q: %d, %x", text, call, argument)
+		}
+	}
+}
+
+func TestNestedInit(t *testing.T) {
+	for text, want := range map[string]bool{"NSpid:\t7\t1\n": true, "NSpid:\t1\n": false, "NSpid:\t7\t21\n": false, "NSpid:\t7\t1\t1\n": true,
+		"NSpid:\t7\t1\t5\n": false, "NSpid:\t\n": false, "NSpid:\t4194304\t4194304\t4194304\t1\n": true, "Tgid:\t1\n": false} {
+		var s Status
+		if s.Read([]byte(text)); s.NestedInit != want {
+			t.Errorf("%q: %v", text, s.NestedInit)
 		}
 	}
 }
@@ -105,8 +154,19 @@ func TestRealProc(t *testing.T) {
 		t.Fatal(err)
 	}
 	var s Status
-	if s.Read(text); !s.Complete() || !s.Caught.Has(15) {
+	if s.Read(text); !s.Complete() || !s.Caught.Has(15) || s.NestedInit {
 		t.Errorf("%+v from %s", s, text)
+	}
+	// The two files agree about every signal that both have.
+	stat, err := os.ReadFile("/proc/self/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, _ := ParseStat(stat)
+	for signal := uint8(1); signal <= InStat; signal++ {
+		if a, b := p.Does(signal), s.Does(signal); a.Caught != b.Caught || a.Ignored != b.Ignored {
+			t.Errorf("signal %d: %+v in stat, %+v in status", signal, a, b)
+		}
 	}
 }
 

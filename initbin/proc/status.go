@@ -22,13 +22,28 @@ type Status struct {
 	Ignored Set
 	Caught  Set
 
+	// NestedInit is that the process is PID 1 of a PID namespace below that of the /proc it was read from.
+	NestedInit bool
+
 	seen int
 	n    int
-	line [32]byte
+	line [64]byte
 }
 
-// Complete says whether every line that is needed has been read.
+// Complete says whether every line about signals has been read, and the state. gVisor has no lines about signals
+// (google/gvisor, pkg/sentry/fsimpl/proc/task_files.go).
 func (s *Status) Complete() bool { return s.seen == 6 }
+
+// Does says what the first thread does about a signal.
+func (s *Status) Does(signal uint8) Disposition {
+	return Disposition{Known: s.Complete(), Caught: s.Caught.Has(signal), Ignored: s.Ignored.Has(signal), Blocked: s.Blocked.Has(signal)}
+}
+
+// Disposition is what a process does about one signal.
+type Disposition struct {
+	Known                    bool // the kernel says so; else the rest is false
+	Caught, Ignored, Blocked bool
+}
 
 // Read takes the next piece of the file. The list of groups can make it longer than any buffer, so it comes in pieces
 // and only the head of each line is kept. Newlines within a name are escaped by the kernel here.
@@ -53,6 +68,8 @@ func (s *Status) take(line []byte) {
 	case begins(line, "State:\t") && len(line) > len("State:\t"):
 		s.State = line[len("State:\t")]
 		s.seen++
+	case begins(line, "NSpid:\t"):
+		s.NestedInit = nestedInit(line[len("NSpid:\t"):])
 	case begins(line, "SigPnd:\t"), begins(line, "ShdPnd:\t"):
 		s.Pending |= s.set(line)
 	case begins(line, "SigBlk:\t"):
@@ -64,19 +81,22 @@ func (s *Status) take(line []byte) {
 	}
 }
 
+// nestedInit reads the numbers that a process has in its PID namespaces, the outermost first: it is somebody's PID 1 if
+// there are several and the last one is 1.
+func nestedInit(numbers []byte) bool {
+	n := len(numbers)
+	return n >= 3 && numbers[n-1] == '1' && numbers[n-2] == '\t'
+}
+
 // set reads the hexadecimal number behind an eight-letter heading.
 func (s *Status) set(line []byte) Set {
 	var set Set
 	for _, c := range line[len("SigPnd:\t"):] {
-		switch {
-		case '0' <= c && c <= '9':
-			c -= '0'
-		case 'a' <= c && c <= 'f':
-			c -= 'a' - 10
-		default:
+		digit, ok := hex(c)
+		if !ok {
 			return 0
 		}
-		set = set<<4 | Set(c)
+		set = set<<4 | Set(digit)
 	}
 	s.seen++
 	return set

@@ -9,23 +9,23 @@ import (
 	"github.com/podinit/podinit/initbin/proc"
 )
 
-// told remembers which processes have been asked to end, so that none is asked twice: programs take a second SIGTERM
-// for impatience. It is a hash table by process ID in mapped memory, and it never forgets; the start time tells a
-// process from a later one with the same number.
-type told struct {
+// notified is a set of processes: those that have been asked to end, so that none is asked twice, since programs take a
+// second SIGTERM for impatience. It is a hash table by process ID in mapped memory, and it never forgets; the start time
+// tells a process from a later one with the same number.
+type notified struct {
 	memory kernel.Mapping
 	n      int
 }
 
-// telling is that a process has been told.
-type telling struct {
+// notice is that a process has been notified.
+type notice struct {
 	start uint64
 	pid   int32
 	moment
 }
 
-// moment is when a process has been told: in the ticks of Process.Start, and as a tick is long, with the number of the
-// process that was the newest then, which only shells are asked for.
+// moment is when a process has been notified: in the ticks of Process.Start, and as a tick is long, with the number of
+// the process that was the newest then, which only shells are asked for.
 type moment struct {
 	ticks  uint32
 	newest int32
@@ -69,14 +69,24 @@ type identity struct {
 
 func identify(p *proc.Process) identity { return identity{start: p.Start, pid: p.PID} }
 
-func (t *told) has(p *proc.Process) bool {
-	_, told := t.when(p)
-	return told
+// find is the process in a snapshot, or nil if it has ended.
+func (id identity) find(in *processes) *proc.Process {
+	if p := in.find(id.pid); p != nil && p.Start == id.start {
+		return p
+	}
+	return nil
 }
 
-// when says when p has been told, if it has been.
-func (t *told) when(p *proc.Process) (m moment, told bool) {
-	slots := kernel.View[telling](t.memory)
+func (t *notified) has(p *proc.Process) bool {
+	_, ok := t.when(p)
+	return ok
+}
+
+// when says when p has been notified, if it has been.
+//
+//go:noinline
+func (t *notified) when(p *proc.Process) (m moment, ok bool) {
+	slots := kernel.View[notice](t.memory)
 	if len(slots) == 0 {
 		return m, false
 	}
@@ -84,15 +94,15 @@ func (t *told) when(p *proc.Process) (m moment, told bool) {
 	return slot.moment, slot.pid != 0
 }
 
-// add remembers p. Without memory for that it is forgotten, and at worst told twice.
-func (t *told) add(p *proc.Process) {
-	slots := kernel.View[telling](t.memory)
+// add remembers p. Without memory for that it is forgotten, and at worst notified twice.
+func (t *notified) add(p *proc.Process) {
+	slots := kernel.View[notice](t.memory)
 	if 2*t.n >= len(slots) {
-		bigger, errno := kernel.Map(max(1, 2*len(slots)*int(unsafe.Sizeof(telling{}))))
+		bigger, errno := kernel.Map(max(1, 2*len(slots)*int(unsafe.Sizeof(notice{}))))
 		if errno != 0 {
 			return
 		}
-		more := kernel.View[telling](bigger)
+		more := kernel.View[notice](bigger)
 		for _, s := range slots {
 			if s.pid != 0 {
 				more[place(more, s.pid, s.start)] = s
@@ -103,7 +113,7 @@ func (t *told) add(p *proc.Process) {
 	}
 	i := place(slots, p.PID, p.Start)
 	if slots[i].pid == 0 {
-		slots[i] = telling{start: p.Start, pid: p.PID, moment: moment{ticks: kernel.BootTicks()}}
+		slots[i] = notice{start: p.Start, pid: p.PID, moment: moment{ticks: kernel.BootTicks()}}
 		if policy.IsShell(p.Name()) {
 			slots[i].newest = newestProcess()
 		}
@@ -112,7 +122,9 @@ func (t *told) add(p *proc.Process) {
 }
 
 // place is where a process is, or the free slot where it would be. There is always a free one.
-func place(slots []telling, pid int32, start uint64) int {
+//
+//go:noinline
+func place(slots []notice, pid int32, start uint64) int {
 	i := int(uint(pid) % uint(len(slots)))
 	for slots[i].pid != 0 && (slots[i].pid != pid || slots[i].start != start) {
 		if i++; i == len(slots) {

@@ -1,0 +1,261 @@
+package main
+
+import (
+	"syscall"
+
+	"github.com/podinit/podinit/initbin/kernel"
+	"github.com/podinit/podinit/initbin/options"
+	"github.com/podinit/podinit/initbin/policy"
+	"github.com/podinit/podinit/initbin/proc"
+)
+
+// does says what a process of the snapshot does about a signal. /proc/PID/stat has been read already, and has the
+// signals up to 31.
+//
+//go:noinline
+func (c *container) does(p *proc.Process, signal uint8) proc.Disposition {
+	if c.statHasSignals && signal <= proc.InStat {
+		return p.Does(signal)
+	}
+	status := readStatus(int(p.PID))
+	return status.Does(signal)
+}
+
+// handles says whether a process has a handler for a signal, or takes it in another way that shows. What cannot be known
+// counts as one, and so does what had one when the container was asked to end: after its first call process.once of
+// Node.js takes the handler away.
+func (c *container) handles(p *proc.Process, signal uint8) bool {
+	does := c.does(p, signal)
+	switch {
+	case does.Caught || !does.Known || c.handlers.has(p):
+		return true
+	case does.Blocked:
+		return !(p.Threads <= 1 && c.call(p).WaitsForChild())
+	}
+	return false
+}
+
+// markHandlers marks every process of ours that handles a signal which asks to end, and all above it, and remembers
+// them. It says how many there are.
+func (c *container) markHandlers(signal uint8) (n int) {
+	all := c.processes.all()
+	for i := range all {
+		p := &all[i]
+		if !c.isLeft(p) || !c.handles(p, signal) {
+			continue
+		}
+		n++
+		c.handlers.add(p)
+		for at := int32(i) + 1; at != 0 && !all[at-1].Handles; at = all[at-1].Up {
+			all[at-1].Handles = true
+		}
+	}
+	return n
+}
+
+// facts are what policy.Before wants to know about a process.
+func (c *container) facts(p *proc.Process, d delivery) policy.Facts {
+	f := policy.Facts{Disposition: c.does(p, d.signal)}
+	switch {
+	case !f.Known || f.Caught:
+	case f.Blocked:
+		f.Reaps = p.Threads <= 1 && c.call(p).WaitsForChild()
+	case !d.ends:
+		// If it asks to end it is sent, and what happens is seen.
+		waits := c.waits(p, d.signal)
+		f.Waits = waits == yes || waits == unknown && policy.IsInit(p.Name())
+	case !f.Ignored:
+		f.Sandbox = c.hasSandbox(p)
+	}
+	return f
+}
+
+// looksAtMost bounds the files that are read for one signal to find out what few processes do, such as waiting for a
+// signal.
+const looksAtMost = 256
+
+// mayLook says whether one more file may be read for this signal.
+func (c *container) mayLook() bool {
+	c.looks++
+	return c.looks <= looksAtMost
+}
+
+// call is the system call that a process is in.
+func (c *container) call(p *proc.Process) kernel.Call {
+	call, _, _ := c.readCall(p)
+	return call
+}
+
+// readCall reads /proc/PID/syscall. ok is false if the kernel does not let us: it takes the rights of a debugger.
+func (c *container) readCall(p *proc.Process) (call kernel.Call, argument uint64, ok bool) {
+	if !c.mayLook() {
+		return -1, 0, false
+	}
+	var memory [40]byte
+	fd, errno := kernel.Open(processFile(&memory, int(p.PID), "/syscall"), syscall.O_RDONLY, 0)
+	if errno != 0 {
+		return -1, 0, false
+	}
+	var text [256]byte
+	n, errno := kernel.Read(fd, text[:])
+	kernel.Close(fd)
+	number, argument := proc.ParseCall(text[:n])
+	return kernel.Call(number), argument, errno == 0
+}
+
+// answer is yes, no, or that it cannot be known.
+type answer uint8
+
+const (
+	unknown answer = iota
+	no
+	yes
+)
+
+// waits says whether a process waits for a signal with sigwait(3): then the kernel unblocks it, and no other file shows
+// it. tini does, and dumb-init, and we. Between two waits the signal is blocked; but a process that another signal has
+// just woken runs, as far as can be seen, with its signals unblocked. It is given a moment to go on, and what has
+// waited once is known to.
+func (c *container) waits(p *proc.Process, signal uint8) answer {
+	const moment, attempts = 500e3, 40
+	for range attempts {
+		call, set, ok := c.readCall(p)
+		switch {
+		case !ok:
+			return unknown
+		case call.WaitsForSignal():
+			if mask, errno := kernel.SignalSet(int(p.PID), set); errno == 0 && !proc.Set(mask).Has(signal) {
+				return no
+			}
+			c.waiters.add(p)
+			return yes
+		}
+		if status := readStatus(int(p.PID)); status.Blocked.Has(signal) || c.waiters.has(p) {
+			return yes
+		}
+		if call >= 0 {
+			return no // it is in another call
+		}
+		kernel.Sleep(moment)
+	}
+	return no
+}
+
+// hasSandbox says whether the only child of a process is PID 1 of a PID namespace of its own.
+func (c *container) hasSandbox(p *proc.Process) bool {
+	if p.Child == 0 {
+		return false
+	}
+	child := &c.processes.all()[p.Child-1]
+	return child.Sibling == 0 && c.isNestedInit(child)
+}
+
+// isNestedInit says whether a process is PID 1 of a PID namespace of its own.
+func (c *container) isNestedInit(p *proc.Process) bool {
+	if !c.mayLook() {
+		return false
+	}
+	status := readStatus(int(p.PID))
+	return status.NestedInit
+}
+
+// scriptAtMost is how much of a shell's script is read.
+const scriptAtMost = 256 << 10
+
+// shell says what is known about a process as a shell, for a signal.
+func (c *container) shell(p *proc.Process, signal uint8) (shell policy.Shell) {
+	shell.Asked = true
+	if !c.isShell(p) {
+		return shell
+	}
+	shell.Is = true
+	name := options.Signal(signal).Name()
+	readScript(&shell.Script, int(p.PID), "/cmdline", name)
+	// bash keeps its script open as descriptor 255, dash and busybox as 10.
+	readScript(&shell.Script, int(p.PID), "/fd/255", name)
+	readScript(&shell.Script, int(p.PID), "/fd/10", name)
+	if c.does(p, uint8(syscall.SIGTERM)).Caught || c.does(p, uint8(syscall.SIGHUP)).Caught || c.does(p, uint8(syscall.SIGQUIT)).Caught {
+		shell.Traps = true // a library that it has read may have set them
+	}
+	// An interactive shell with job control ignores what a terminal stops jobs with, too.
+	shell.Interactive = !shell.Traps && c.does(p, uint8(syscall.SIGTSTP)).Ignored
+	return shell
+}
+
+func readScript(script *policy.Script, pid int, file, signal string) {
+	var memory [40]byte
+	var text [1024]byte
+	path := processFile(&memory, pid, file)
+	if n, errno := kernel.Readlink(path, text[:]); errno == 0 && (n < len(devices) || text[0] != '/' || string(text[:len(devices)]) == devices) {
+		return // a pipe or a device, which opening may change
+	}
+	fd, errno := kernel.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	if errno != 0 {
+		return
+	}
+	for read := 0; read < scriptAtMost && (read > 0 || kernel.Rewind(fd) == 0); { // a named pipe has no beginning
+		n, errno := kernel.Read(fd, text[:])
+		if errno != 0 || n == 0 {
+			break
+		}
+		script.Read(text[:n], signal)
+		read += n
+	}
+	kernel.Close(fd)
+	text[0] = 0
+	script.Read(text[:1], signal) // ends the last word
+}
+
+const devices = "/dev/"
+
+// isShell says whether a process is a shell: by the name of what it executes, since a script with a #! line has its own
+// as command name; by that and its arguments, if what it executes is many programs in one or cannot be known.
+func (c *container) isShell(p *proc.Process) bool {
+	if policy.IsShell(p.Name()) {
+		return true
+	}
+	if !c.mayLook() {
+		return false
+	}
+	var memory [40]byte
+	var link [256]byte
+	n, errno := kernel.Readlink(processFile(&memory, int(p.PID), "/exe"), link[:])
+	if errno == 0 && n < len(link) {
+		program := cutDeleted(kernel.AsString(link[:n]))
+		if name := baseName(program); !policy.Applets(name) {
+			return policy.IsShell(name)
+		}
+	}
+	fd, errno := kernel.Open(processFile(&memory, int(p.PID), "/cmdline"), syscall.O_RDONLY, 0)
+	if errno != 0 {
+		return false
+	}
+	var text [256]byte
+	n, _ = kernel.Read(fd, text[:])
+	kernel.Close(fd)
+	first, rest := cutAtNUL(text[:n])
+	second, _ := cutAtNUL(rest)
+	name := baseName(first)
+	if len(name) > 1 && name[0] == '-' {
+		name = name[1:] // a login shell
+	}
+	return policy.IsShell(name) || policy.Applets(name) && policy.IsShell(second)
+}
+
+// cutDeleted takes away what the kernel appends to the path of a file that has been removed (proc_pid_exe(5)).
+func cutDeleted(path string) string {
+	const deleted = " (deleted)"
+	if n := len(path) - len(deleted); n > 0 && path[n:] == deleted {
+		return path[:n]
+	}
+	return path
+}
+
+func cutAtNUL(text []byte) (first string, rest []byte) {
+	for i := range text {
+		if text[i] == 0 {
+			return kernel.AsString(text[:i]), text[i+1:]
+		}
+	}
+	return kernel.AsString(text), nil
+}

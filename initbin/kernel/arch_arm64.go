@@ -1,0 +1,3 @@
+package kernel
+
+const sysProcessVMReadv = 270
