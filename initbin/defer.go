@@ -25,19 +25,16 @@ func (c *container) deferDelivery(p *proc.Process, d delivery) {
 	}
 }
 
-// handlerBelowQueue says whether any process of the queue, or below it, handles the signal: then those that do not are
-// to get it later. When the main process has gone, all that is left counts.
-func (c *container) handlerBelowQueue(signal uint8) bool {
+// anyHandlerFor says whether any process handles the signal, besides the programs that it goes to: then those that do
+// not are to get it later.
+func (c *container) anyHandlerFor(signal uint8) bool {
 	handlers := c.markHandlers(signal)
-	if c.alive == 0 {
-		return handlers > 0
-	}
 	for _, at := range c.queue.All() {
-		if c.processes.all()[at].Handles {
-			return true
+		if p := &c.processes.all()[at]; c.isProgram(p.PID) && c.handlers.has(p) {
+			handlers--
 		}
 	}
-	return false
+	return handlers > 0
 }
 
 // deliverDeferred sends the signals that were kept, once nobody is left who handles them, and a moment later.

@@ -11,8 +11,8 @@ import (
 // killPatience is how long killed processes may take to go. One that hangs in the kernel does not keep the container.
 const killPatience = 500e6
 
-// holdAtMost is how long what the main process has left behind is not notified, where the main process may have done so
-// itself before it ended.
+// holdAtMost is how long what a program has left behind is not notified, where the program may have done so itself
+// before it ended.
 const holdAtMost = 3e9
 
 // drain moves on with the end of the container. While programs live they are left alone, and at most those that a shell
@@ -34,7 +34,7 @@ func (c *container) drain() {
 		}
 	}
 	if c.late != 0 && now >= c.late {
-		c.late, c.holdUntil = 0, 0
+		c.late = 0
 		c.escalate(false)
 		if c.restNotified {
 			c.notifyRest(now)
@@ -77,13 +77,10 @@ func (c *container) drainRest(now int64) {
 			// The program has outlived the deadline. The rest hears of it only now, and may at least begin to end.
 			c.deadline, c.late = now+killPatience, 0
 		}
-		c.hold(now)
 	}
 	if c.reaped && now >= c.nextNotify || c.holdUntil != 0 && now >= c.holdUntil {
 		c.reaped = false
-		if now >= c.holdUntil {
-			c.holdUntil = 0
-		}
+		c.holdUntil = 0
 		c.notifyRest(now)
 		// A look at thousands of processes takes its time, and thousands of them may end one by one.
 		c.nextNotify = now + 10*(kernel.Now()-now)
@@ -100,25 +97,35 @@ func (c *container) drainRest(now int64) {
 // waitsForRest says whether what is left is waited for.
 func (c *container) waitsForRest() bool { return c.deadline != c.since && !c.leaving }
 
-// hold sets how long those that are left and handle SIGTERM are not sent it, since the main process may have notified
-// them itself before it ended: a second notification makes programs drop what they still do.
-func (c *container) hold(now int64) {
-	switch {
-	case !c.waitsForRest() || c.late == 0:
-	case c.forwards == forwardsSurely:
-		c.holdUntil = c.late
-	case c.forwards == forwardsMaybe:
-		c.holdUntil = min(c.late, now+min(holdAtMost, (c.deadline-c.since)/4))
+// heldUntil is until when a process that is left and handles SIGTERM is not sent it, since the program that it comes
+// from may have notified it before it ended: a second notification makes programs drop what they still do.
+func (c *container) heldUntil(p *proc.Process, now int64) int64 {
+	if !c.waitsForRest() || c.overdue || !c.stopping && c.forwarded < c.since-holdAtMost {
+		return 0
 	}
+	switch c.forwards {
+	case forwardsSurely:
+		return c.last // in case that it was not for this one
+	case forwardsMaybe:
+		c.held.add(p)
+		when, ok := c.held.when(p)
+		if !ok {
+			return 0
+		}
+		const tick = 1e7
+		return min(c.late, now-int64(kernel.BootTicks()-when.ticks)*tick+min(holdAtMost, (c.deadline-c.since)/4))
+	}
+	return 0
 }
 
 // begin sets the times of a drain: when what is left is killed, and what time there is in all.
 func (c *container) begin(now int64, limit, whole options.Duration) {
-	c.since = now
+	c.since, c.sinceTicks = now, kernel.BootTicks()
 	c.deadline = now + int64(limit)
-	c.late = 0
+	c.late, c.last = 0, 0
 	if limit > 0 { // else nobody is waited for
 		c.late = now + int64(whole.Late())
+		c.last = (c.late + c.deadline) / 2
 	}
 }
 
@@ -161,9 +168,12 @@ func (c *container) escalate(finally bool) {
 			}
 			continue
 		}
-		when, ok := c.notified.when(p)
-		if !ok || p.Child == 0 {
+		if p.Child == 0 {
 			continue
+		}
+		when, ok := c.notified.when(p)
+		if !ok {
+			when = moment{ticks: c.sinceTicks} // another may have notified it
 		}
 		switch does := c.does(p, d.signal); {
 		case does.Ignored && !does.Caught:
@@ -247,7 +257,9 @@ func (c *container) notifyRest(now int64) {
 	}
 	// Without /proc, or where that hides other users' processes (proc(5), hidepid), all get it or none.
 	if !c.scan() || c.pid == 1 && !c.unseenNotified && !c.seesChild() {
-		if !c.unseenNotified && now >= c.holdUntil {
+		if until := c.heldUntil(&proc.Process{}, now); now < until {
+			c.holdUntil = until
+		} else if !c.unseenNotified {
 			c.unseenNotified = true
 			c.signalUnseen(d)
 		}
@@ -278,8 +290,14 @@ func (c *container) queueRest(d delivery, now int64) {
 		case !c.isLeft(p) || c.notified.has(p):
 		case !p.Handles:
 			c.deferDelivery(p, d)
-		case now >= c.holdUntil:
-			c.enqueue(p)
+		default:
+			if until := c.heldUntil(p, now); now < until {
+				if c.holdUntil == 0 || until < c.holdUntil {
+					c.holdUntil = until
+				}
+			} else {
+				c.enqueue(p)
+			}
 		}
 	}
 	if handlers == 0 && len(c.deferred.All()) > 0 {

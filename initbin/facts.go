@@ -41,7 +41,7 @@ func (c *container) markHandlers(signal uint8) (n int) {
 	all := c.processes.all()
 	for i := range all {
 		p := &all[i]
-		if !c.isLeft(p) || !c.handles(p, signal) {
+		if !c.isLeft(p) || !c.handles(p, signal) && !c.waitsNow(p, signal) {
 			continue
 		}
 		n++
@@ -141,6 +141,19 @@ func (c *container) waits(p *proc.Process, signal uint8) answer {
 	return no
 }
 
+// waitsNow says whether a process waits for a signal with sigwait(3), as far as one look can tell.
+func (c *container) waitsNow(p *proc.Process, signal uint8) bool {
+	if c.does(p, signal).Ignored {
+		return false
+	}
+	call, set, ok := c.readCall(p)
+	if !ok || !call.WaitsForSignal() {
+		return false
+	}
+	mask, errno := kernel.SignalSet(int(p.PID), set)
+	return errno != 0 || proc.Set(mask).Has(signal)
+}
+
 // hasSandbox says whether the only child of a process is PID 1 of a PID namespace of its own.
 func (c *container) hasSandbox(p *proc.Process) bool {
 	if p.Child == 0 {
@@ -171,9 +184,10 @@ func (c *container) shell(p *proc.Process, signal uint8) (shell policy.Shell) {
 	shell.Is = true
 	name := options.Signal(signal).Name()
 	readScript(&shell.Script, int(p.PID), "/cmdline", name)
-	// bash keeps its script open as descriptor 255, dash and busybox as 10.
+	// bash keeps its script open as descriptor 255, dash and busybox as 10, until they have read it to its end.
 	readScript(&shell.Script, int(p.PID), "/fd/255", name)
 	readScript(&shell.Script, int(p.PID), "/fd/10", name)
+	readNamedScript(&shell.Script, int(p.PID), name)
 	if c.does(p, uint8(syscall.SIGTERM)).Caught || c.does(p, uint8(syscall.SIGHUP)).Caught || c.does(p, uint8(syscall.SIGQUIT)).Caught {
 		shell.Traps = true // a library that it has read may have set them
 	}
@@ -184,15 +198,21 @@ func (c *container) shell(p *proc.Process, signal uint8) (shell policy.Shell) {
 
 func readScript(script *policy.Script, pid int, file, signal string) {
 	var memory [40]byte
-	var text [1024]byte
+	var link [64]byte
 	path := processFile(&memory, pid, file)
-	if n, errno := kernel.Readlink(path, text[:]); errno == 0 && (n < len(devices) || text[0] != '/' || string(text[:len(devices)]) == devices) {
+	if n, errno := kernel.Readlink(path, link[:]); errno == 0 && (n < len(devices) || link[0] != '/' || string(link[:len(devices)]) == devices) {
 		return // a pipe or a device, which opening may change
 	}
+	readScriptFile(script, path, signal)
+}
+
+// readScriptFile reads a file, if it is one that has a beginning and an end.
+func readScriptFile(script *policy.Script, path []byte, signal string) bool {
 	fd, errno := kernel.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 	if errno != 0 {
-		return
+		return false
 	}
+	var text [1024]byte
 	for read := 0; read < scriptAtMost && (read > 0 || kernel.Rewind(fd) == 0); { // a named pipe has no beginning
 		n, errno := kernel.Read(fd, text[:])
 		if errno != 0 || n == 0 {
@@ -204,6 +224,40 @@ func readScript(script *policy.Script, pid int, file, signal string) {
 	kernel.Close(fd)
 	text[0] = 0
 	script.Read(text[:1], signal) // ends the last word
+	return true
+}
+
+// readNamedScript reads the file that a shell's first arguments name, if one of them does.
+func readNamedScript(script *policy.Script, pid int, signal string) {
+	var memory [40]byte
+	fd, errno := kernel.Open(processFile(&memory, pid, "/cmdline"), syscall.O_RDONLY, 0)
+	if errno != 0 {
+		return
+	}
+	var text [512]byte
+	n, _ := kernel.Read(fd, text[:])
+	kernel.Close(fd)
+	_, rest := cutAtNUL(text[:n])
+	const words = 3 // an option, or the name of an applet, before it
+	for i := 0; i < words && len(rest) > 0; i++ {
+		var word string
+		word, rest = cutAtNUL(rest)
+		if rest == nil || len(word) == 0 || word[0] == '-' || len(word) >= len(devices) && word[:len(devices)] == devices {
+			continue
+		}
+		var path [600]byte
+		var name []byte
+		if word[0] == '/' {
+			name = kernel.Path(path[:], word)
+		} else {
+			var digits [20]byte
+			d := putNumber(digits[:], pid)
+			name = kernel.Path(path[:], "/proc/", kernel.AsString(digits[:d]), "/cwd/", word)
+		}
+		if name != nil && readScriptFile(script, name, signal) {
+			return
+		}
+	}
 }
 
 const devices = "/dev/"
@@ -251,6 +305,7 @@ func cutDeleted(path string) string {
 	return path
 }
 
+//go:noinline
 func cutAtNUL(text []byte) (first string, rest []byte) {
 	for i := range text {
 		if text[i] == 0 {

@@ -198,7 +198,11 @@ func TestRefusedCalls(t *testing.T) {
 		"close_range":     {unix.SYS_CLOSE_RANGE, 127, "podinit: cannot run \"nope\": not found in PATH; check the container's command and image\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newContainer(t, "nope")
+			program := "nope"
+			if tt.code == 126 {
+				program = "true" // it must not be said that it cannot be run
+			}
+			c := newContainer(t, program)
 			c.Env = append(c.Env, refuseCall+"="+strconv.Itoa(tt.call))
 			if code := c.run(); code != tt.code || c.output.String() != tt.want {
 				t.Errorf("exit code %d, want %d\n%s", code, tt.code, c.output)

@@ -37,14 +37,16 @@ type container struct {
 	sent       proc.Set // the signals that have been sent on
 	statusFile int      // the main process's /proc/PID/status, 0 before the first signal
 
-	stopping   bool  // a stop signal has come
-	oneEnded   bool  // a program has ended
-	ending     bool  // and, as there are several, they are all stopped for that
-	stopSignal uint8 // what was sent on for it
-	since      int64 // when the drain began: at the stop signal, or when the main process ended by itself
-	late       int64 // when the time is nearly over, on the clock of kernel.Now; 0 is never
-	deadline   int64 // when it ends; 0 is never
-	overdue    bool  // the deadline has passed
+	stopping   bool   // a stop signal has come
+	oneEnded   bool   // a program has ended
+	ending     bool   // and, as there are several, they are all stopped for that
+	stopSignal uint8  // what was sent on for it
+	since      int64  // when the drain began: at the stop signal, or when the main process ended by itself
+	sinceTicks uint32 // the same as BootTicks has it
+	late       int64  // when the time is nearly over, on the clock of kernel.Now; 0 is never
+	last       int64  // when it is nearly over even for those that another has notified, most likely
+	deadline   int64  // when it ends; 0 is never
+	overdue    bool   // the deadline has passed
 
 	restNotified bool  // the programs have ended, and what they left behind is notified
 	nextNotify   int64 // when to look again for those that have not been, once something has ended
@@ -54,7 +56,8 @@ type container struct {
 	abandoned    bool  // and has not even gone then
 	leaving      bool  // nobody is waited for, but the relay for a moment
 
-	forwards        int          // whether the programs notify their children themselves
+	forwards        int          // whether those that have got a signal notify their children themselves
+	forwarded       int64        // when they got it
 	forwardsGuessed bool         // what they do about the signal was not known
 	refused         kernel.Errno // why the kernel did not let us send a signal that asks to end
 
@@ -65,6 +68,7 @@ type container struct {
 
 	notified       notified
 	handlers       notified // the processes that have handled a signal which asks to end
+	held           notified // those that are not notified at once, as another may have done it
 	waiters        notified // those that have been seen to wait for signals
 	unseenNotified bool     // those that cannot be seen, without /proc, have been notified once
 	processes      processes

@@ -357,6 +357,8 @@ func (c *container) anyLeft() bool {
 }
 
 // isLeft says whether a process of the snapshot is ours to wait for and still runs.
+//
+//go:noinline
 func (c *container) isLeft(p *proc.Process) bool {
 	return p.Ours && !p.Gone() && int(p.PID) != c.relay
 }
@@ -376,6 +378,8 @@ func (c *container) reportAndSay(l *line.Line) {
 }
 
 // reason is an error in words, the few that can come up; the others have numbers.
+//
+//go:noinline
 func reason(errno kernel.Errno) string {
 	switch errno {
 	case syscall.EPERM:

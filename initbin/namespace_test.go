@@ -126,7 +126,7 @@ func newContainer(t *testing.T, arguments ...string) *testContainer {
 		t.Fatal(err)
 	}
 	// An interactive shell reads its user's files: not those of whoever runs the tests.
-	cmd.Env = append(os.Environ(), mountProc+"=yes", "D="+directory, "HOME="+directory)
+	cmd.Env = append(os.Environ(), mountProc+"=yes", "D="+directory, "HOME="+scripts)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS}
 	c := &testContainer{Cmd: cmd, t: t, output: &buffer{}, directory: directory}
 	cmd.Stdout, cmd.Stderr = c.output, c.output

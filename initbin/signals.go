@@ -36,8 +36,8 @@ func (c *container) receive(info kernel.Info) {
 		}
 	}
 	ends := stop || info.Signal == uint8(syscall.SIGINT) || asksToEnd(signal)
-	// What has been left behind has been notified by us: the platform's own signal is for those that have not.
-	c.send(delivery{signal: signal, ends: ends, again: !ends || !c.restNotified || c.options.WaitAll})
+	// What has been left behind has been notified by us: a signal from outside is for those that have not.
+	c.send(delivery{signal: signal, ends: ends, again: !c.restNotified || c.options.WaitAll})
 }
 
 func asksToEnd(signal uint8) bool {
@@ -122,7 +122,8 @@ func (c *container) noteDelivery(pid int, p *proc.Process, d delivery, errno ker
 // sendToPrograms sends a signal to the main process and those of the Procfile. What they do about it is not known then.
 func (c *container) sendToPrograms(d delivery) {
 	if d.ends && c.alive > 0 {
-		c.forwards, c.forwardsGuessed = max(c.forwards, forwardsMaybe), true
+		c.noteForwards(forwardsMaybe)
+		c.forwardsGuessed = true
 	}
 	if c.main != 0 {
 		c.deliverUnseen(c.main, d)
@@ -210,9 +211,7 @@ func (c *container) sendByHandler(d delivery) {
 			return
 		}
 		if status.Caught.Has(d.signal) && d.signal != uint8(syscall.SIGINT) {
-			if d.ends {
-				c.findForwards(d.signal)
-			}
+			c.findForwards(d)
 			c.deliverUnseen(c.main, d)
 			return
 		}
@@ -253,18 +252,26 @@ const (
 )
 
 // findForwards finds out whether the main process, which handles a signal, notifies its children itself, and which of
-// them it may notify. It is about to be sent the signal, and may be gone afterwards.
-func (c *container) findForwards(signal uint8) {
+// them it may notify. It is about to be sent the signal, and may be gone afterwards. A signal that does not ask to end
+// is worth a look only at a shell, whose trap may end by itself what it runs.
+func (c *container) findForwards(d delivery) {
+	p, ok := readStat(c.main)
+	if !ok || !d.ends && !policy.IsShell(p.Name()) {
+		return
+	}
 	forwards := forwardsMaybe
-	if p, ok := readStat(c.main); ok {
-		if shell := c.shell(&p, uint8(syscall.SIGTERM)); shell.Is {
-			forwards = forwardsOf(&shell)
-		}
+	if shell := c.shell(&p, uint8(syscall.SIGTERM)); shell.Is {
+		forwards = forwardsOf(&shell)
 	}
-	if forwards != forwardsNothing && c.forwards < forwards && c.scan() {
-		c.markHandlers(signal)
+	if d.ends && forwards != forwardsNothing && c.forwards < forwards && c.scan() {
+		c.markHandlers(d.signal)
 	}
+	c.noteForwards(forwards)
+}
+
+func (c *container) noteForwards(forwards int) {
 	c.forwards = max(c.forwards, forwards)
+	c.forwarded = kernel.Now()
 }
 
 func forwardsOf(shell *policy.Shell) int {
@@ -277,7 +284,7 @@ func forwardsOf(shell *policy.Shell) int {
 // work goes through the queue, which grows by the children of those that do not handle the signal. The snapshot of
 // processes must be from before the first of them was signalled: the children of the dead have a new parent.
 func (c *container) work(d delivery) {
-	defers := d.ends && !d.now && c.handlerBelowQueue(d.signal)
+	defers := d.ends && !d.now && c.anyHandlerFor(d.signal)
 	sent := false
 	for i := 0; i < len(c.queue.All()); i++ {
 		p := &c.processes.all()[c.queue.All()[i]]
@@ -328,12 +335,15 @@ func (c *container) before(p *proc.Process, d delivery, program bool) policy.Ans
 	if answer == policy.Hold && d.last {
 		answer = policy.Both
 	}
-	if program && d.ends && (answer == policy.Alone || !f.Known) {
+	if d.ends && (answer == policy.Alone || program && !f.Known) {
+		if !f.Shell.Asked {
+			f.Shell = c.shell(p, d.signal)
+		}
 		forwards := forwardsMaybe
 		if f.Shell.Is {
 			forwards = forwardsOf(&f.Shell)
 		}
-		c.forwards = max(c.forwards, forwards)
+		c.noteForwards(forwards)
 		c.forwardsGuessed = c.forwardsGuessed || !f.Known
 	}
 	return answer

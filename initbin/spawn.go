@@ -228,6 +228,7 @@ func contains(s string, c byte) bool {
 	return false
 }
 
+//go:noinline
 func cutAtColon(s string) (first, rest string, more bool) {
 	for i := range len(s) {
 		if s[i] == ':' {

@@ -70,6 +70,8 @@ func (b *Block) Args(first int) ([]string, Mapping, Errno) {
 }
 
 // Text is a C string as a Go string, without a copy.
+//
+//go:noinline
 func Text(p *byte) string {
 	n := 0
 	for *(*byte)(unsafe.Add(unsafe.Pointer(p), n)) != 0 {

@@ -149,6 +149,8 @@ func Discard(signal uint8) {
 }
 
 // Now is the monotonic clock in nanoseconds. It stands still while the machine is suspended, so no deadline passes then.
+//
+//go:noinline
 func Now() int64 {
 	var t syscall.Timespec
 	syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, clockMonotonic, uintptr(unsafe.Pointer(&t)), 0)
@@ -288,6 +290,8 @@ func IsOpen(fd int) bool {
 }
 
 // Close is close(2).
+//
+//go:noinline
 func Close(fd int) {
 	syscall.RawSyscall(syscall.SYS_CLOSE, uintptr(fd), 0, 0)
 }

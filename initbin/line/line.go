@@ -73,6 +73,7 @@ func (l *Line) Bytes() []byte { return l.text[:l.n] }
 // Empty says whether nothing has been appended.
 func (l *Line) Empty() bool { return l.n == 0 }
 
+//go:noinline
 func (l *Line) byte(c byte) {
 	if uint(l.n) < Size {
 		l.text[l.n] = c

@@ -71,8 +71,8 @@ func Before(f *Facts, signal uint8, ends bool) Answer {
 		return Alone
 	case f.Known && !f.Caught && (!ends || !f.Ignored):
 		switch {
-		case signal == uint8(syscall.SIGCONT):
-			return Both // it continues whoever is stopped, and hurts nobody
+		case signal == uint8(syscall.SIGCONT), ends && IgnoredByDefault(signal):
+			return Both // it continues what is stopped, or does nothing
 		case !ends, f.Sandbox:
 			return Below
 		}
