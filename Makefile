@@ -240,11 +240,11 @@ endif
 
 ## Test
 
-GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(chart|check|cluster|conformance|docs/run|e2e|image|observe|operate|release)(/.*)?)$$')
+GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(chart|check|cluster|conformance|docs/run|never-worse|e2e|image|observe|operate|release)(/.*)?)$$')
 
 # The suites from test-e2e on share a cluster, in this order: test-operate begins by taking podinit away.
 .PHONY: test
-test: deps lint licences test-race test-observe test-init test-conformance test-release test-cluster test-e2e test-check test-docs test-operate test-chart ## everything that CI runs: unit tests with -race, then the suites on the real thing
+test: deps lint licences test-race test-observe test-init test-conformance test-never-worse test-release test-cluster test-e2e test-check test-docs test-operate test-chart ## everything that CI runs: unit tests with -race, then the suites on the real thing
 	@$(MAKE) cluster-down
 
 .PHONY: test-unit
@@ -270,6 +270,7 @@ test-release: deps $(BIN)/helm/helm4 ## two releases of the work tree, are they 
 
 # Sizes. As they stand here they are those for CI; test-long has the ones that the product promises.
 CONFORMANCE_SIZE ?=
+NEVER_WORSE_SIZE ?= -trees 300 -seed 1
 RELEASE_SIZE ?=
 GENERATED_PODS ?= 300
 OPERATE_SIZE ?=
@@ -278,12 +279,16 @@ OPERATE_SIZE ?=
 test-long: deps build helm-programs ## the same with storms of full size and 300,000 generated pods, and the peers as they are (two hours)
 	go test -count=1 -timeout 120m ./internal/inject -run Properties -pods=300000
 	go test -count=1 -timeout 60m -tags peers -run TestPeers ./test/conformance
-	@$(MAKE) test CONFORMANCE_SIZE=-long GENERATED_PODS=3000 RELEASE_SIZE='-cold -architectures "$(ARCHITECTURES)" -platforms "$(PLATFORMS)"' \
+	@$(MAKE) test CONFORMANCE_SIZE=-long NEVER_WORSE_SIZE='-trees 3000 -seed $(shell date +%Y%m%d)' GENERATED_PODS=3000 RELEASE_SIZE='-cold -architectures "$(ARCHITECTURES)" -platforms "$(PLATFORMS)"' \
 		OPERATE_SIZE="-rounds 10 -helm $(abspath $(BIN))/helm/helm4"
 
 .PHONY: test-conformance
 test-conformance: deps build ## the init through every behaviour, in PID namespaces of its own (root)
 	go test -count=1 -timeout 60m -v ./test/conformance -args -init $(abspath $(BIN)/linux/$(ARCH)/init) $(CONFORMANCE_SIZE)
+
+.PHONY: test-never-worse
+test-never-worse: deps build ## generated trees of processes under the init, without one, and under tini: is anything worse (root)
+	go test -count=1 -timeout 120m -v ./test/never-worse -args -init $(abspath $(BIN)/linux/$(ARCH)/init) $(NEVER_WORSE_SIZE)
 
 .PHONY: conformance
 conformance: deps build ## which behaviour holds for which init: podinit, tini, dumb-init, catatonit
