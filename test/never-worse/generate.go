@@ -65,6 +65,9 @@ func (t *Tree) program(r *rand.Rand, name string) Program {
 		return p
 	case "ignore":
 		p.Ignore = []string{"TERM", "INT", "QUIT", "HUP"}
+		if t.Stop && r.IntN(4) != 0 && !slices.Contains(p.Ignore, t.Signal) {
+			p.Ignore = append(p.Ignore, t.Signal)
+		}
 		return p
 	}
 	switch r.IntN(5) {
@@ -101,7 +104,7 @@ func (t *Tree) settle(r *rand.Rand) {
 		case !t.ends():
 			p.Shut = min(p.Shut, 0.05) // within the time that an ordinary signal's outcome is observed
 		case p.Kind == "ignore":
-			p.Natural = t.Stop && (path.Shielded || !t.loops()) && r.IntN(3) != 0
+			p.Natural = t.Stop && (path.Shielded || !t.loops() && slices.Contains(p.Ignore, path.Signal)) && r.IntN(3) != 0
 		case path.Shielded && t.Stop && natural:
 			p.Natural = r.IntN(3) != 0
 			if p.Kind == "default" && t.loops() {

@@ -179,7 +179,7 @@ func (j *judgement) time(grace time.Duration) {
 	oneEnded := !j.none.Killed || !j.tini.Killed
 	switch {
 	case j.Leave:
-	case j.ours.Killed && (bothEnded || j.Stop && oneEnded):
+	case j.ours.Killed && (j.Stop && oneEnded || bothEnded && j.ours.MainAlive):
 		j.add(tooLate, "", "it had to be killed")
 	case bothEnded && !j.ours.Killed && !j.awaits():
 		limit := max(j.none.Took, j.tini.Took) + slack
@@ -228,7 +228,7 @@ func (j *judgement) purpose() {
 		}
 		if len(f.Got) == 0 {
 			j.add(notNotified, p.Name, "it catches %s", j.path.Signal)
-		} else if p.Shut <= limit && j.Times == 1 && f.Done == 0 {
+		} else if p.Shut <= limit && j.Times == 1 && f.Done == 0 && !j.groups() {
 			j.add(cut, p.Name, "it was notified and did not finish its shutdown")
 		} else if f.Done > 0 && !j.ours.Output[p.Name+" says done"] {
 			j.add(cut, p.Name, "its last output did not arrive")

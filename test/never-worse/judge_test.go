@@ -28,7 +28,7 @@ func ran(code int, took time.Duration, fate Fate) Outcome {
 
 func stillRuns(fate Fate) Outcome {
 	o := ran(137, grace, fate)
-	o.Killed, o.Alive = true, map[string]int{"P": 1}
+	o.Killed, o.MainAlive, o.Alive = true, true, map[string]int{"P": 1}
 	return o
 }
 
@@ -103,6 +103,8 @@ func TestJudge(t *testing.T) {
 		"left behind, notified once more":  {leave, early, early, ran(0, 2*time.Second, twiceGot), []string{cut, twice}},
 		"kept waiting until the very end":  {tree("trap echo, foreground", "TERM", "TERM", true, quick), stillRuns(nothing), stillRuns(nothing), stillRuns(nothing), []string{notNotified}},
 		"kept waiting, notified in time":   {tree("trap echo, foreground", "TERM", "TERM", true, quick), stillRuns(nothing), stillRuns(nothing), ran(0, 4*time.Second, done), nil},
+		"what is left is awaited":          {tree("trap exit, background", "HUP", "HUP", false, Program{Kind: "ignore"}), ran(0, 0, nothing), ran(0, 0, nothing), func() Outcome { o := stillRuns(nothing); o.MainAlive = false; return o }(), nil},
+		"the main process did not exit":    {tree("trap exit, background", "HUP", "HUP", false, Program{Kind: "ignore"}), ran(0, 0, nothing), ran(0, 0, nothing), stillRuns(nothing), []string{tooLate}},
 		"both end by themselves, we don't": {forward, ran(0, 2*time.Second, done), ran(0, 2*time.Second, done), stillRuns(done), []string{tooLate, notEnded}},
 	} {
 		got := kinds(Judge(tt.tree, tt.none, tt.tini, tt.ours, grace))

@@ -21,6 +21,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -44,7 +45,7 @@ type Options struct {
 }
 
 func (o *Options) flags(fs *flag.FlagSet) {
-	fs.StringVar(&o.Init, "init", os.Getenv("PODINIT_INIT"), "the `init` to test; $PODINIT_INIT, or bin/linux/ARCH/init of this repository")
+	fs.StringVar(&o.Init, "init", os.Getenv("PODINIT_INIT"), "the `init` to test, with flags if need be (\"/usr/bin/tini -g\"); $PODINIT_INIT, or bin/linux/ARCH/init of this repository")
 	fs.IntVar(&o.Trees, "trees", 300, "how many `trees` to generate, besides the hand-written ones")
 	fs.Uint64Var(&o.Seed, "seed", 1, "the `seed` that the trees are generated from")
 	fs.StringVar(&o.Only, "only", "", "run only the trees with these `IDs`, separated by commas, and print their outcomes")
@@ -76,10 +77,12 @@ func (o *Options) Run(w io.Writer) (int, error) {
 		}
 		o.Init = filepath.Join(root, "bin", "linux", runtime.GOARCH, "init")
 	}
-	path, err := filepath.Abs(o.Init)
+	underTest := strings.Fields(o.Init)
+	path, err := filepath.Abs(underTest[0])
 	if err != nil {
 		return 0, err
 	}
+	underTest[0] = path
 	if _, err := os.Stat(path); err != nil {
 		return 0, fmt.Errorf("%w; build it with make build, or name it with -init", err)
 	}
@@ -93,13 +96,15 @@ func (o *Options) Run(w io.Writer) (int, error) {
 	}
 	defer stage.Close()
 	began := time.Now()
-	inits := Inits(path)
+	inits := Inits(underTest)
 	results := runAll(stage, trees, inits, o.Parallel, o.Parallel)
+	var broken error
 	count := map[string]int{}
 	failed, group, passing := 0, 0, 0
 	for _, r := range results {
 		if r.Err != nil {
-			return failed, fmt.Errorf("tree %s: %w\n%s", r.Tree.ID, r.Err, r.Tree)
+			broken = errors.Join(broken, fmt.Errorf("tree %s could not be run: %w\n%s", r.Tree.ID, r.Err, r.Tree))
+			continue
 		}
 		if len(Judge(r.Tree, r.Outcomes["none"], r.Outcomes["tini"], r.Outcomes["tini -g"], o.Grace)) > 0 {
 			group++
@@ -118,7 +123,7 @@ func (o *Options) Run(w io.Writer) (int, error) {
 	}
 	fmt.Fprintf(w, "%d trees, %d violate the law%s; %.0f s", len(results), failed, byKind(count), time.Since(began).Seconds())
 	fmt.Fprintf(w, " (tini -g: %d; violations that did not repeat: %d)\n", group, passing)
-	return failed, nil
+	return failed, broken
 }
 
 // trees are those that the flags ask for.

@@ -15,6 +15,8 @@ type Outcome struct {
 	// Killed: the container still ran at the end of the grace period, or when an ordinary signal had been observed long
 	// enough.
 	Killed bool
+	// MainAlive: so did the main process.
+	MainAlive bool
 	// Early: it had ended before the signal was sent.
 	Early bool
 	// Took is from the signal to the end.
@@ -89,6 +91,9 @@ func (o Outcome) String() string {
 		fmt.Fprintf(&b, "code %d before the signal", o.Code)
 	case o.Killed:
 		fmt.Fprintf(&b, "still running after %.1f s", o.Took.Seconds())
+		if !o.MainAlive {
+			b.WriteString(" without its main process")
+		}
 	default:
 		fmt.Fprintf(&b, "code %d after %.1f s", o.Code, o.Took.Seconds())
 	}

@@ -28,22 +28,23 @@ type Init struct {
 }
 
 // Inits are those that are compared. "tini -g" is run for information: its outcomes are counted, not compared with.
-func Inits(podinit string) []Init {
+// The last is the init under test: podinit's, or any other with its flags.
+func Inits(underTest []string) []Init {
 	always := func(words ...string) func(*Tree, time.Duration) []string {
 		return func(*Tree, time.Duration) []string { return words }
 	}
-	return []Init{
-		{"none", always()},
-		{"tini", always("tini", "--")},
-		{"tini -g", always("tini", "-g", "--")},
-		{"podinit", func(t *Tree, grace time.Duration) []string {
-			words := []string{podinit, "--grace=" + grace.String()}
-			if t.Stop && t.Signal != "TERM" {
-				words = append(words, "--stop-signal=SIG"+t.Signal)
-			}
-			return append(words, "--")
-		}},
+	ours := func(t *Tree, grace time.Duration) []string {
+		words := slices.Concat(underTest, []string{"--grace=" + grace.String()})
+		if t.Stop && t.Signal != "TERM" {
+			words = append(words, "--stop-signal=SIG"+t.Signal)
+		}
+		return append(words, "--")
 	}
+	switch filepath.Base(underTest[0]) {
+	case "tini", "tini-static", "dumb-init", "catatonit":
+		ours = always(append(underTest, "--")...) // these know neither flag
+	}
+	return []Init{{"none", always()}, {"tini", always("tini", "--")}, {"tini -g", always("tini", "-g", "--")}, {"podinit", ours}}
 }
 
 // Stage is where containers are run.
@@ -99,6 +100,7 @@ func (s *Stage) Run(t *Tree, in Init) (Outcome, error) {
 		return Outcome{}, err
 	}
 	c.awaitQuiet(2 * time.Second)
+	main := c.mainProcess(in.Name == "none")
 	if t.Leave {
 		c.touch("leave")
 		c.sleep(leaving)
@@ -117,6 +119,7 @@ func (s *Stage) Run(t *Tree, in Init) (Outcome, error) {
 			c.awaitQuiet(2 * time.Second)
 			o.Alive = c.census()
 		}
+		o.MainAlive = slices.Contains(c.processes(), main)
 		// It may have ended while we looked.
 		o.Killed = !c.ended()
 		c.kill()
@@ -335,6 +338,15 @@ func (c *container) processes() []int {
 		}
 	}
 	return all
+}
+
+// mainProcess is the first child of the init, or PID 1 where there is no init.
+func (c *container) mainProcess(none bool) int {
+	all := c.processes()
+	if none || len(all) == 1 {
+		return all[0]
+	}
+	return slices.Min(all[1:])
 }
 
 // census counts the living processes of each program.

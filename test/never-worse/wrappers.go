@@ -72,15 +72,15 @@ var wrappers = []*Wrapper{
 	// The main process ends by itself.
 	{Name: "leave", Script: `{P} & until [ -e $D/leave ]; do sleep 0.1; done; exit 0`, Background: true, Leaves: true},
 
-	// Programs that start programs.
-	{Name: "tini", Prefix: []string{"tini", "--"}},
-	{Name: "tini -g", Prefix: []string{"tini", "-g", "--"}, Group: true},
-	{Name: "dumb-init", Prefix: []string{"dumb-init"}, Group: true},
-	{Name: "unshare -pf", Prefix: []string{"unshare", "-p", "-f"}},
-	{Name: "unshare -f", Prefix: []string{"unshare", "-f"}},
-	{Name: "env", Prefix: []string{"env", "A=1"}},
-	{Name: "setsid", Prefix: []string{"setsid", "-w"}},
-	{Name: "timeout", Prefix: []string{"timeout", "1000"}, Group: true},
+	// Programs that start programs. By their paths: busybox has some of these itself.
+	{Name: "tini", Prefix: []string{"/usr/bin/tini", "--"}},
+	{Name: "tini -g", Prefix: []string{"/usr/bin/tini", "-g", "--"}, Group: true},
+	{Name: "dumb-init", Prefix: []string{"/usr/bin/dumb-init"}, Group: true},
+	{Name: "unshare -pf", Prefix: []string{"/usr/bin/unshare", "-p", "-f"}},
+	{Name: "unshare -f", Prefix: []string{"/usr/bin/unshare", "-f"}},
+	{Name: "env", Prefix: []string{"/usr/bin/env", "A=1"}},
+	{Name: "setsid", Prefix: []string{"/usr/bin/setsid", "-w"}},
+	{Name: "timeout", Prefix: []string{"/usr/bin/timeout", "1000"}, Group: true},
 }
 
 // wrapper finds one by its name.
