@@ -64,25 +64,37 @@ func (j *judgement) names() (names []string) {
 	return names
 }
 
-// notified: no process gets more signals than under the one of the two that gave it more, or than were sent.
+// notified: no process gets more signals than under the one of the two that gave it more, or than were sent. Those that
+// ask it to end are counted for themselves: a reload is no reason to leave.
 func (j *judgement) notified() {
+	early := j.none.Early && j.tini.Early
 	for _, name := range j.names() {
+		has := j.ours.Programs[name].Got
+		for _, ends := range []bool{true, false} {
+			of := func(got []string) (out []string) {
+				for _, signal := range got {
+					if j.endsOn(name, signal) == ends {
+						out = append(out, signal)
+					}
+				}
+				return out
+			}
+			had := max(len(of(j.none.Programs[name].Got)), len(of(j.tini.Programs[name].Got)))
+			limit := max(had, j.Times)
+			if early && ends {
+				limit = max(had, 1) // it is left when the main process has ended, and notified for that
+			} else if j.path.Shielded && !j.ends() {
+				limit = had // what a shell catches, it gets alone
+			}
+			if j.groups() {
+				limit++ // once more by a wrapper, which the kernel or the wrapper's own end may keep from being seen
+			}
+			if got := of(has); len(got) > limit {
+				j.add(twice, name, "%d times (%s) instead of %d", len(got), strings.Join(got, ", "), limit)
+			}
+		}
 		had := max(len(j.none.Programs[name].Got), len(j.tini.Programs[name].Got))
-		limit := max(had, j.Times)
-		if j.path.Shielded && !j.ends() {
-			limit = had // what a shell catches, it gets alone
-		}
-		if j.none.Early && j.tini.Early {
-			limit = max(had, 1) // it is left when the main process has ended, and notified for that
-		}
-		if j.groups() {
-			limit++ // once more by a wrapper, which the kernel or the wrapper's own end may keep from being seen
-		}
-		got := j.ours.Programs[name].Got
-		if len(got) > limit {
-			j.add(twice, name, "%d times (%s) instead of %d", len(got), strings.Join(got, ", "), limit)
-		}
-		if len(got) == 0 && had > 0 && j.ours.Programs[name].Up > 0 {
+		if len(has) == 0 && had > 0 && j.ours.Programs[name].Up > 0 {
 			j.add(notNotified, name, "no signal reached it")
 		}
 	}
@@ -142,7 +154,7 @@ func (j *judgement) survivors() {
 	if j.Stop || j.Leave {
 		return
 	}
-	mayEnd := j.ends() && !j.path.Shielded || j.someLeft()
+	mayEnd := j.ends() && !j.path.Shielded || j.someLeft() || j.innerDecides()
 	for _, base := range []Outcome{j.none, j.tini} {
 		if base.Killed && !j.ours.Killed && !mayEnd {
 			j.add(killed, "", "the container ended with %d", j.ours.Code)
@@ -157,6 +169,7 @@ func (j *judgement) survivors() {
 }
 
 // code: the exit code is that of one of the two, unless both had to be killed.
+// Where podinit notifies what unshare has started instead of unshare, that ends with its child's code, not by the signal.
 // A container that an ordinary signal need not end has no exit code to compare with.
 func (j *judgement) code() {
 	if j.ours.Killed || !j.Stop && (j.none.Killed || j.tini.Killed) {
@@ -164,7 +177,7 @@ func (j *judgement) code() {
 	}
 	var codes []int
 	for _, base := range []Outcome{j.none, j.tini} {
-		if !base.Killed {
+		if !base.Killed && !(base.Code >= 128 && j.none.Killed && j.has("unshare")) {
 			codes = append(codes, base.Code)
 		}
 	}

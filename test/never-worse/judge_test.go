@@ -63,6 +63,9 @@ func TestJudge(t *testing.T) {
 	early := ran(0, 0, nothing)
 	early.Early = true
 
+	inner := tree("foreground", "", "USR1", false, Program{Kind: "default"})
+	inner.Layers = append(inner.Layers, tree("forward", "USR1", "USR1", false, Program{}).Layers...)
+
 	for name, tt := range map[string]struct {
 		tree             *Tree
 		none, tini, ours Outcome
@@ -71,7 +74,7 @@ func TestJudge(t *testing.T) {
 		"the same everywhere":            {forward, ran(0, 2*time.Second, done), ran(0, 2*time.Second, done), ran(0, 2*time.Second, done), nil},
 		"notified twice, left its work":  {forward, ran(0, 2*time.Second, done), ran(0, 2*time.Second, done), ran(3, 2*time.Second, twiceGot), []string{cut, code, twice, lost}},
 		"notified twice by all":          {exits, ran(0, 0, twiceGot), ran(0, 0, nothing), ran(0, 0, Fate{Got: []string{"TERM", "TERM"}, Done: 1}), nil},
-		"INT, and then TERM":             {exits, ran(0, 0, nothing), ran(0, 0, nothing), ran(0, 0, Fate{Got: []string{"INT", "TERM"}, Done: 1}), []string{twice}},
+		"INT, and then TERM":             {tree("forward and exit", "INT", "INT", true, once), ran(0, 0, nothing), ran(0, 0, nothing), ran(0, 0, Fate{Got: []string{"INT", "TERM"}, Done: 1}), []string{twice}},
 		"notified, after nobody was":     {below, stillRuns(nothing), ran(143, 0, nothing), ran(143, 2500*time.Millisecond, done), nil},
 		"never notified":                 {below, stillRuns(nothing), ran(143, 0, nothing), ran(143, 0, nothing), []string{notNotified}},
 		"never ended":                    {tree("foreground", "", "TERM", true, Program{Kind: "default"}), stillRuns(nothing), ran(143, 0, nothing), stillRuns(nothing), []string{tooLate, notEnded}},
@@ -97,6 +100,8 @@ func TestJudge(t *testing.T) {
 		"a signal reaches who catches":     {tree("foreground", "", "HUP", false, reloads), stillRuns(nothing), ran(129, 0, nothing), stillRuns(Fate{Got: []string{"HUP"}}), nil},
 		"it ends by its own handler":       {tree("foreground", "", "QUIT", false, quits), stillRuns(nothing), ran(131, 0, nothing), ran(0, 0, Fate{Got: []string{"QUIT"}, Done: 1}), nil},
 		"it was a TERM that ended it":      {tree("foreground", "", "QUIT", false, quits), stillRuns(nothing), ran(131, 0, nothing), ran(131, 0, Fate{Got: []string{"QUIT", "TERM"}, Done: 1}), []string{killed, twice}},
+		"a reload, and TERM":               {tree("two programs, wait -n", "", "HUP", false, Program{Kind: "handler", Catch: term, Reload: []string{"HUP"}}), early, early, ran(0, 0, Fate{Got: []string{"HUP", "TERM"}, Done: 1}), nil},
+		"an inner wrapper forwards it":     {inner, stillRuns(nothing), ran(138, 0, nothing), ran(0, 0, nothing), nil},
 		"INT ends who does not handle it":  {tree("exec", "", "INT", false, Program{Kind: "default"}), stillRuns(nothing), ran(130, 0, nothing), ran(130, 0, nothing), nil},
 		"a signal does not reach it":       {tree("exec", "", "HUP", false, reloads), stillRuns(Fate{Got: []string{"HUP"}}), stillRuns(Fate{Got: []string{"HUP"}}), stillRuns(nothing), []string{notNotified}},
 		"left behind, notified once":       {leave, early, early, ran(0, 2*time.Second, done), nil},

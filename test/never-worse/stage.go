@@ -54,12 +54,12 @@ type Stage struct {
 	program string
 }
 
-// NewStage compiles the program that trees consist of.
-func NewStage(grace time.Duration) (*Stage, error) {
+// NewStage compiles the program that trees consist of, unless it is compiled already.
+func NewStage(grace time.Duration, compiled string) (*Stage, error) {
 	if os.Geteuid() != 0 {
 		return nil, errors.New("a PID namespace with its own /proc needs root: run this with sudo, or in a container with --privileged")
 	}
-	for _, program := range []string{"gcc", "bash", "dash", "busybox", "tini", "dumb-init", "unshare", "setsid", "timeout", "tee"} {
+	for _, program := range []string{"bash", "dash", "busybox", "tini", "dumb-init", "unshare", "setsid", "timeout", "tee"} {
 		if _, err := exec.LookPath(program); err != nil {
 			return nil, fmt.Errorf("%w; make deps installs what the trees are made of", err)
 		}
@@ -69,11 +69,18 @@ func NewStage(grace time.Duration) (*Stage, error) {
 		return nil, err
 	}
 	s := &Stage{Grace: grace, dir: dir, program: filepath.Join(dir, "program")}
+	if compiled != "" {
+		text, err := os.ReadFile(compiled)
+		if err == nil {
+			err = os.WriteFile(s.program, text, 0o755)
+		}
+		return s, err
+	}
 	compile := exec.Command("gcc", "-O1", "-Wall", "-static", "-x", "c", "-o", s.program, "-")
 	compile.Stdin = strings.NewReader(string(programSource))
 	if out, err := compile.CombinedOutput(); err != nil {
 		s.Close()
-		return nil, fmt.Errorf("gcc: %w\n%s", err, out)
+		return nil, fmt.Errorf("gcc (make deps installs it): %w\n%s", err, out)
 	}
 	return s, nil
 }
@@ -186,7 +193,6 @@ func (s *Stage) start(t *Tree, in Init) (*container, error) {
 		SysProcAttr: &syscall.SysProcAttr{
 			Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS,
 			Setsid:     true,
-			Pdeathsig:  syscall.SIGKILL,
 		},
 	}
 	if err := c.cmd.Start(); err != nil {
@@ -329,15 +335,42 @@ func cutLast(s, separator string) (before, after string, found bool) {
 // processes are all processes of the container, by the machine's numbers.
 func (c *container) processes() []int {
 	all := []int{c.cmd.Process.Pid}
+	children := kernelChildren
+	if _, err := os.Stat("/proc/thread-self/children"); err != nil {
+		children = scannedChildren() // gVisor has no such file
+	}
 	for i := 0; i < len(all); i++ {
-		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", all[i], all[i]))
-		for _, word := range strings.Fields(string(text)) {
-			if pid, err := strconv.Atoi(word); err == nil && !slices.Contains(all, pid) {
+		for _, pid := range children(all[i]) {
+			if !slices.Contains(all, pid) {
 				all = append(all, pid)
 			}
 		}
 	}
 	return all
+}
+
+func kernelChildren(pid int) (children []int) {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	for _, word := range strings.Fields(string(text)) {
+		if child, err := strconv.Atoi(word); err == nil {
+			children = append(children, child)
+		}
+	}
+	return children
+}
+
+// scannedChildren looks at every process once.
+func scannedChildren() func(pid int) []int {
+	of := map[int][]int{}
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if fields := stat(pid); err == nil && len(fields) > 1 {
+			parent, _ := strconv.Atoi(fields[1])
+			of[parent] = append(of[parent], pid)
+		}
+	}
+	return func(pid int) []int { return of[pid] }
 }
 
 // mainProcess is the first child of the init, or PID 1 where there is no init.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 )
@@ -69,6 +70,8 @@ type Wrapper struct {
 	Again bool
 	// Leaves: it ends by itself when the file $D/leave exists.
 	Leaves bool
+	// Forwarder: it is a program that forwards what it gets.
+	Forwarder bool
 	// Group: it signals whole process groups.
 	Group bool
 	// Pipe: something reads the program's output.
@@ -169,11 +172,14 @@ func (t *Tree) Path() Path {
 		l := &t.Layers[i]
 		switch l.Reaction(p.Signal) {
 		case Default:
-			if p.Signal == "INT" && l.Shell == "bash" && (l.hasTrap() || l.Again || strings.Contains(l.Script, "trap")) {
+			trap := strings.Contains(l.Script, "trap")
+			switch {
+			case p.Signal == "INT" && (trap || l.Again): // shells catch it while they wait, trap or not
 				p.Unsure = true
-			}
-			if l.Again {
-				p.Unsure = p.Unsure || i > 0
+			case p.Signal != "TERM" && l.exitTrap(): // some signals it survives
+				p.Unsure = true
+			case l.Again && i > 0:
+				p.Unsure = true
 			}
 		case Forwards, ForwardsExits:
 			if l.Sends != "" {
@@ -223,6 +229,29 @@ func (t *Tree) handled(layer string) bool {
 // groups says whether some wrapper notifies whole process groups, so that a program may be notified by two.
 func (t *Tree) groups() bool {
 	return slices.ContainsFunc(t.Layers, func(l Layer) bool { return l.Group })
+}
+
+// has says whether some layer is this program.
+func (t *Tree) has(program string) bool {
+	return slices.ContainsFunc(t.Layers, func(l Layer) bool { return l.Prefix != nil && path.Base(l.Prefix[0]) == program })
+}
+
+// exitTrap: for the sake of an EXIT trap, bash catches most signals.
+func (l *Layer) exitTrap() bool { return l.Shell == "bash" && strings.Contains(l.Script, "EXIT") }
+
+// innerDecides says whether a wrapper below another handles an ordinary signal, which the outer one does not. It gets
+// the signal then; that it ends its program for it is its own decision.
+func (t *Tree) innerDecides() bool {
+	for i := range t.Layers {
+		l := &t.Layers[i]
+		switch r := l.Reaction(t.Signal); {
+		case r == Forwards, r == ForwardsExits, r == Exits, l.Forwarder, l.exitTrap():
+			return i > 0
+		case r != Default:
+			return false
+		}
+	}
+	return false
 }
 
 // endsOn says whether a process of this name ends by its own handler for a signal.

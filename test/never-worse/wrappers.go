@@ -73,14 +73,14 @@ var wrappers = []*Wrapper{
 	{Name: "leave", Script: `{P} & until [ -e $D/leave ]; do sleep 0.1; done; exit 0`, Background: true, Leaves: true},
 
 	// Programs that start programs. By their paths: busybox has some of these itself.
-	{Name: "tini", Prefix: []string{"/usr/bin/tini", "--"}},
-	{Name: "tini -g", Prefix: []string{"/usr/bin/tini", "-g", "--"}, Group: true},
-	{Name: "dumb-init", Prefix: []string{"/usr/bin/dumb-init"}, Group: true},
+	{Name: "tini", Prefix: []string{"/usr/bin/tini", "--"}, Forwarder: true},
+	{Name: "tini -g", Prefix: []string{"/usr/bin/tini", "-g", "--"}, Forwarder: true, Group: true},
+	{Name: "dumb-init", Prefix: []string{"/usr/bin/dumb-init"}, Forwarder: true, Group: true},
 	{Name: "unshare -pf", Prefix: []string{"/usr/bin/unshare", "-p", "-f"}},
 	{Name: "unshare -f", Prefix: []string{"/usr/bin/unshare", "-f"}},
 	{Name: "env", Prefix: []string{"/usr/bin/env", "A=1"}},
 	{Name: "setsid", Prefix: []string{"/usr/bin/setsid", "-w"}},
-	{Name: "timeout", Prefix: []string{"/usr/bin/timeout", "1000"}, Group: true},
+	{Name: "timeout", Prefix: []string{"/usr/bin/timeout", "1000"}, Forwarder: true, Group: true},
 }
 
 // wrapper finds one by its name.
