@@ -83,6 +83,7 @@ func TestJudge(t *testing.T) {
 		"tini's exit code":               {below, ran(0, 0, done), ran(143, 0, done), ran(143, 0, done), nil},
 		"awaited beyond the others' end": {exits, ran(0, 0, Fate{Got: term}), ran(0, 0, Fate{Got: term}), ran(0, 3*time.Second, done), nil},
 		"beyond the grace period":        {below, stillRuns(nothing), ran(143, 0, nothing), ran(143, 8*time.Second, done), []string{tooLate}},
+		"left by a shell, notified late": {tree("trap exit, background", "TERM", "TERM", true, quick), ran(0, 0, nothing), ran(0, 0, nothing), ran(0, 4*time.Second, done), nil},
 		"much later":                     {tree("exec", "", "TERM", true, Program{Kind: "handler", Catch: term}), ran(0, 0, done), ran(0, 0, done), ran(0, 4*time.Second, done), []string{tooLate}},
 		"its output is lost":             {pipe, stillRuns(nothing), ran(143, 0, nothing), silent, []string{cut}},
 		"cut by a dead pipe":             {pipe, stillRuns(nothing), ran(143, 0, nothing), ran(143, 0, Fate{Got: term}), []string{cut}},
