@@ -113,7 +113,7 @@ Ending
   --stop-signal=SIGQUIT          a stop signal besides SIGTERM
   --linger=5s                    the time for the rest when the program ends by itself
   --wait=all                     live as long as any process does, for programs that daemonize
-  --escalate=all                 halfway, tell every process and not only the children of shells
+  --escalate=all                 near the end of the grace period, notify every process
   --termination-message=FILE     where a line goes that says why the program died
   -e CODE                        exit with 0 when the program exits with CODE; may be repeated
 Signals

@@ -39,7 +39,7 @@ type Options struct {
 	// WaitAll keeps the init alive as long as any process lives, for programs that daemonize.
 	WaitAll bool
 
-	// EscalateAll tells every process halfway through the grace period, not only the children of shells.
+	// EscalateAll notifies every process near the end of the grace period, not only what a shell waits for or protects.
 	EscalateAll bool
 
 	// TerminationMessage is the file that gets one line when something went wrong. Empty: standard error.
@@ -127,8 +127,8 @@ func (o Options) Deadline() Duration {
 	return o.Grace - min(o.Grace/10, Second)
 }
 
-// Late is how long after the stop signal the time is nearly over, of a grace period: those whom otherwise only SIGKILL
-// ends are notified then. docs/init.md has the table that this is from.
+// Late is how long after the stop signal a grace period is nearly over: then those processes are notified that would
+// otherwise only get SIGKILL. docs/init.md has the table that this is from.
 func (d Duration) Late() Duration { return d - min(d/5, 3*Second) }
 
 // Outgoing is what a signal becomes on its way, 0 if it is dropped. A session of its own has no shell that could

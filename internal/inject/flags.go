@@ -3,7 +3,10 @@ package inject
 import (
 	"errors"
 	"fmt"
+	"path"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/podinit/podinit/api/v1alpha1"
@@ -93,7 +96,8 @@ func readFlags(o options.Options, words []string) (options.Options, error) {
 // they differ.
 //
 // The grace period is the longest that the kubelet may give: the Pod's, or a probe's where that is longer
-// (terminationGracePeriodSeconds of a liveness or startup probe, KEP-2238). The apiserver's default is 30 s.
+// (terminationGracePeriodSeconds of a liveness or startup probe, KEP-2238), less what a preStop hook that only sleeps
+// takes of it. The apiserver's default is 30 s.
 func (p *Plan) initOptions(c *container) (o options.Options, stopSignals []platform, err error) {
 	o = p.profile.init
 	if p.profile.graceFromPod {
@@ -106,7 +110,11 @@ func (p *Plan) initOptions(c *container) (o options.Options, stopSignals []platf
 				grace = max(grace, *g)
 			}
 		}
-		o.Grace = options.Duration(min(max(grace, 0), int64(maxGrace/options.Second))) * options.Second
+		grace = min(max(grace, 0), int64(maxGrace/options.Second))
+		if sleep := c.Lifecycle.preStopSleep(); sleep > 0 {
+			grace = min(grace, max(grace-sleep, leastAfterHook))
+		}
+		o.Grace = options.Duration(grace) * options.Second
 	}
 	o.StopSignal, stopSignals = p.stopSignal(c)
 	if c.TerminationMessagePolicy != "FallbackToLogsOnError" {
@@ -128,6 +136,32 @@ func (p *Plan) initOptions(c *container) (o options.Options, stopSignals []platf
 	}
 	return o, stopSignals, err
 }
+
+// leastAfterHook is the time that the kubelet gives after a preStop hook in any case, in seconds
+// (minimumGracePeriodInSeconds in pkg/kubelet/kuberuntime/kuberuntime_container.go).
+const leastAfterHook = 2
+
+// preStopSleep is how many seconds a preStop hook sleeps that does nothing else: the sleep action (KEP-3960), or the
+// command that was used before that. The time counts against the grace period before the stop signal is sent.
+func (l *lifecycle) preStopSleep() int64 {
+	if seconds := l.PreStop.Sleep.Seconds; seconds > 0 {
+		return seconds
+	}
+	words := l.PreStop.Exec.Command
+	if len(words) == 3 && words[1] == "-c" && shellPath.MatchString(words[0]) {
+		words = strings.Fields(words[2])
+	}
+	if len(words) != 2 || path.Base(words[0]) != "sleep" {
+		return 0
+	}
+	seconds, err := strconv.ParseInt(strings.TrimSuffix(words[1], "s"), 10, 32)
+	if err != nil || seconds < 0 {
+		return 0
+	}
+	return seconds
+}
+
+var shellPath = regexp.MustCompile(`^(.*/)?(ba|da|a)?sh$`)
 
 // maxWords bounds what an annotation gives to one container; tooManyWords says that it is above that.
 const (

@@ -121,9 +121,19 @@ type container struct {
 	StartupProbe             probe             `json:"startupProbe"`
 	TerminationMessagePath   string            `json:"terminationMessagePath"`
 	TerminationMessagePolicy string            `json:"terminationMessagePolicy"`
-	Lifecycle                struct {
-		StopSignal string `json:"stopSignal"`
-	} `json:"lifecycle"`
+	Lifecycle                lifecycle         `json:"lifecycle"`
+}
+
+type lifecycle struct {
+	StopSignal string `json:"stopSignal"`
+	PreStop    struct {
+		Sleep struct {
+			Seconds int64 `json:"seconds"`
+		} `json:"sleep"`
+		Exec struct {
+			Command []string `json:"command"`
+		} `json:"exec"`
+	} `json:"preStop"`
 }
 
 // resources are quantities as they were written, so that they can be repeated verbatim.

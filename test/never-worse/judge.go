@@ -207,7 +207,7 @@ func (j *judgement) time(grace time.Duration) {
 
 // awaits says whether a program may be left when the main process has ended that takes its time.
 func (j *judgement) awaits() bool {
-	return slices.ContainsFunc(j.Programs, func(p Program) bool { return p.Shut > 0.1 || p.Kind == "ignore" }) || j.path.Shielded || j.path.Left
+	return slices.ContainsFunc(j.Programs, func(p Program) bool { return p.Shut > 0.1 || p.Kind == "ignore" || p.Kind == "leave" }) || j.path.Shielded || j.path.Left
 }
 
 // purpose: what podinit is for. The stop signal ends what does not handle it; what handles it is notified and has the

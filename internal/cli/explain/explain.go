@@ -358,6 +358,9 @@ func explain(pod *corev1.Pod, c *corev1.Container, kind string, d inject.Decisio
 	} else {
 		x.LeftAlone = leftAlone(d.Reason, d.Detail)
 	}
+	if x.HasInit || x.WithInit != nil {
+		x.Notes = append(x.Notes, commandLineNotes(c)...)
+	}
 	if x.PreStop {
 		x.Notes = append(x.Notes, "Its preStop hook runs before the stop signal; the time that takes is taken from the grace period.")
 	}
