@@ -256,12 +256,14 @@ const (
 // is worth a look only at a shell, whose trap may end by itself what it runs.
 func (c *container) findForwards(d delivery) {
 	p, ok := readStat(c.main)
-	if !ok || !d.ends && !policy.IsShell(p.Name()) {
+	if !d.ends && !(ok && policy.IsShell(p.Name())) {
 		return
 	}
 	forwards := forwardsMaybe
-	if shell := c.shell(&p, uint8(syscall.SIGTERM)); shell.Is {
-		forwards = forwardsOf(&shell)
+	if ok {
+		if shell := c.shell(&p, uint8(syscall.SIGTERM)); shell.Is {
+			forwards = forwardsOf(&shell)
+		}
 	}
 	if d.ends && forwards != forwardsNothing && c.forwards < forwards && c.scan() {
 		c.markHandlers(d.signal)

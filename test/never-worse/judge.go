@@ -85,6 +85,9 @@ func (j *judgement) notified() {
 				limit = max(had, 1) // it is left when the main process has ended, and notified for that
 			} else if j.path.Shielded && !j.ends() {
 				limit = had // what a shell catches, it gets alone
+				if ends && !j.ours.MainAlive && !j.ours.Killed {
+					limit = max(had, 1) // the main process ended for it, and what it left is notified
+				}
 			}
 			if j.groups() {
 				limit++ // once more by a wrapper, which the kernel or the wrapper's own end may keep from being seen
@@ -205,8 +208,12 @@ func (j *judgement) time(grace time.Duration) {
 	}
 }
 
-// awaits says whether a program may be left when the main process has ended that takes its time.
+// awaits says whether a program may be left when the main process has ended that takes its time, or that is not notified
+// again at once, as a script that sends signals may have done so.
 func (j *judgement) awaits() bool {
+	if slices.ContainsFunc(j.Layers, func(l Layer) bool { return l.Wrapper != nil && strings.Contains(l.Script, "kill") }) {
+		return true
+	}
 	return slices.ContainsFunc(j.Programs, func(p Program) bool { return p.Shut > 0.1 || p.Kind == "ignore" || p.Kind == "leave" }) || j.path.Shielded || j.path.Left
 }
 
