@@ -87,7 +87,7 @@ func sayNoMemory(errno kernel.Errno) {
 	say(l.Text("podinit: cannot map memory for the command line: ").Text(reason(errno)))
 }
 
-// sayCannot is for a system call without which there is no init. The kernel has them all.
+// sayCannot reports that the kernel refuses a system call that the init cannot do without.
 //
 //go:noinline
 func sayCannot(do string, errno kernel.Errno) {
@@ -103,7 +103,7 @@ func sayNoProc() {
 	say(l.Text("podinit: /proc is missing or not of this PID namespace: signals go to the main process alone; mount it"))
 }
 
-// sayRefused is for the stop signal alone, so it is said once: a container that does not stop has to say why.
+// sayRefused reports once that the stop signal could not be sent: a container that does not stop must say why.
 //
 //go:noinline
 func sayRefused(pid int, p *proc.Process, signal uint8, errno kernel.Errno) {

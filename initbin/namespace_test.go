@@ -125,7 +125,7 @@ func newContainer(t *testing.T, arguments ...string) *testContainer {
 	if err := os.WriteFile(filepath.Join(directory, "await"), []byte(await), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	// An interactive shell reads its user's files: not those of whoever runs the tests.
+	// An interactive shell reads the files in its HOME, which must not be those of the user that runs the tests.
 	cmd.Env = append(os.Environ(), mountProc+"=yes", "D="+directory, "HOME="+scripts)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS}
 	c := &testContainer{Cmd: cmd, t: t, output: &buffer{}, directory: directory}

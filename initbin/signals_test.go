@@ -53,7 +53,7 @@ func TestSignalsByHandler(t *testing.T) {
 			[]string{"up child"}, []syscall.Signal{syscall.SIGINT}, []string{"child INT"}, 0},
 		"WINCH is ignored by the shell": {nil, []string{"sh", "-c", trapper("child", "WINCH") + "; true"},
 			[]string{"up child"}, []syscall.Signal{syscall.SIGWINCH}, []string{"child WINCH"}, 0},
-		"QUIT is no stop signal: the shell lives on": {nil, []string{"sh", "-c", trapper("child", "QUIT") + "; true"},
+		"QUIT, not being the stop signal, leaves the shell alive": {nil, []string{"sh", "-c", trapper("child", "QUIT") + "; true"},
 			[]string{"up child"}, []syscall.Signal{syscall.SIGQUIT, syscall.SIGQUIT}, []string{"child QUIT", "child QUIT"}, 0},
 		"a shell that traps HUP has it alone": {nil, []string{"bash", "-c", "trap 'echo main HUP' HUP; " + trapper("child", "HUP") + " & while :; do wait; done"},
 			[]string{"up child"}, []syscall.Signal{syscall.SIGHUP}, []string{"main HUP"}, 0},

@@ -70,7 +70,7 @@ var autoChecks = []Check{
 		c.Said(1, "trap", "prog got USR1", "prog done")
 		c.Said(0, "prog got TERM")
 	}},
-	{"auto/bash-trap-deferred", "bash defers a trap while a program runs in front; near the end of the grace period, and not earlier, the program is told, once, and the trap runs.", func(t *Trial) {
+	{"auto/bash-trap-deferred", "bash defers a trap while a program runs in front; near the end of the grace period, and not earlier, the program is notified, once, and the trap runs.", func(t *Trial) {
 		c := t.Start(Spec{
 			Options: Options{Grace: 6 * time.Second},
 			Main:    []string{bash, "-c", `trap 'echo trap >$JOURNAL; exit 5' TERM; $PROG; true`},
@@ -93,7 +93,7 @@ var autoChecks = []Check{
 		c.Ends(6)
 		c.Said(1, "prog got INT")
 	}},
-	{"auto/quit-in-shell", "QUIT, which is no stop signal, ends no shell that does not handle it; its program gets it, once, and the shell goes on behind it.", func(t *Trial) {
+	{"auto/quit-in-shell", "QUIT, when it is not the stop signal, does not end a shell that does not handle it; its program gets it, once, and the shell goes on behind it.", func(t *Trial) {
 		c := t.Start(Spec{Main: []string{dash, "-c", "$PROG; exit 6"}, Stage: Stage{Env: []string{"PROG=" + t.VictimScript("prog", finishing)}}})
 		c.Await("prog ready")
 		c.Signal("QUIT")
@@ -101,7 +101,7 @@ var autoChecks = []Check{
 		c.Ends(6)
 		c.Said(1, "prog got QUIT")
 	}},
-	{"auto/core-dump", "QUIT as the stop signal makes a shell dump core; what it leaves is told when it has died, and finishes.", func(t *Trial) {
+	{"auto/core-dump", "QUIT as the stop signal makes a shell dump core; what it leaves is notified when it has died, and finishes.", func(t *Trial) {
 		c := t.Start(Spec{Options: Options{Stop: "QUIT"}, Main: []string{dash, "-c", "$PROG; true"}, Stage: Stage{Env: []string{"PROG=" + t.VictimScript("prog", finishing)}}})
 		c.Await("prog ready")
 		c.Signal("QUIT")

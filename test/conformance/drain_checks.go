@@ -264,7 +264,7 @@ os._exit(5)`)})
 		c.Await("daemon done")
 		c.Ends(5)
 	}},
-	{"drain/escalate-shells", "Near the end only a shell's children are told: the child of another program that is still stopping is left alone.", func(t *Trial) {
+	{"drain/escalate-shells", "Near the end only a shell's children are notified: the child of another program that is still stopping is left alone.", func(t *Trial) {
 		c := t.Start(Spec{Options: Options{Grace: 12 * second}, Main: t.Victim(`
 fork(program, "child", "TERM", TERM=(0.5, 0))
 catch("TERM")
@@ -278,7 +278,7 @@ serve("main", TERM=(7, 3))`)})
 			c.Failf("the child was told while the main process was still stopping")
 		}
 	}},
-	{"drain/escalate-all", "With escalate=all everyone is told near the end, once.", func(t *Trial) {
+	{"drain/escalate-all", "With escalate=all everyone is notified near the end, once.", func(t *Trial) {
 		c := t.Start(Spec{Options: Options{Grace: 6 * second, Escalate: true}, Main: t.Victim(`
 child = fork(program, "child", "TERM", session=True, TERM=(0.5, 0))
 catch("TERM")

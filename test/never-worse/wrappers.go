@@ -90,5 +90,5 @@ func wrapper(name string) *Wrapper {
 			return w
 		}
 	}
-	panic("there is no wrapper " + name)
+	panic("unknown wrapper " + name)
 }
