@@ -30,7 +30,7 @@ func (c *container) handles(p *proc.Process, signal uint8) bool {
 	case does.Caught || !does.Known || c.handlers.has(p):
 		return true
 	case does.Blocked:
-		return !(p.Threads <= 1 && c.call(p).WaitsForChild())
+		return !c.reaps(p, signal)
 	}
 	return false
 }
@@ -59,7 +59,7 @@ func (c *container) facts(p *proc.Process, d delivery) policy.Facts {
 	switch {
 	case !f.Known || f.Caught:
 	case f.Blocked:
-		f.Reaps = p.Threads <= 1 && c.call(p).WaitsForChild()
+		f.Reaps = c.reaps(p, d.signal)
 	case !d.ends:
 		// If it asks to end it is sent, and what happens is seen.
 		waits := c.waits(p, d.signal)
@@ -68,6 +68,16 @@ func (c *container) facts(p *proc.Process, d delivery) policy.Facts {
 		f.Sandbox = c.hasSandbox(p)
 	}
 	return f
+}
+
+// reaps says whether a process that blocks a signal has one thread and waits for a child. A shell blocks everything for
+// the moment in which it starts a program, and waits for it afterwards: both must hold at once.
+func (c *container) reaps(p *proc.Process, signal uint8) bool {
+	if p.Threads > 1 || !c.call(p).WaitsForChild() {
+		return false
+	}
+	status := readStatus(int(p.PID))
+	return status.Blocked.Has(signal) && c.call(p).WaitsForChild()
 }
 
 // looksAtMost bounds the files that are read for one signal to find out what few processes do, such as waiting for a

@@ -172,3 +172,16 @@ func TestNotTwice(t *testing.T) {
 		t.Errorf("exit code %d\n%s", code, c.output)
 	}
 }
+
+// A shell blocks every signal while it starts a program, and waits for it a moment later. Read one after the other, the
+// two look like unshare, which blocks what it waits through.
+func TestShellThatStartsPrograms(t *testing.T) {
+	for range 150 {
+		c := newContainer(t, "--", "dash", "-c", "echo up; while :; do /bin/true; done").start().waitFor("up\n")
+		time.Sleep(5 * time.Millisecond)
+		c.signal(syscall.SIGTERM)
+		if code := c.wait(); code != 143 {
+			t.Fatalf("exit code %d, want 143: %s", code, c.output)
+		}
+	}
+}
