@@ -313,6 +313,48 @@ func TestTerminationMessageWithoutRoom(t *testing.T) {
 	}
 }
 
+// The file of the termination message is what its path led to before a program ran: the init may be root, and the
+// program another user, to whom the directory belongs. What is no regular file is not written.
+func TestTerminationMessageElsewhere(t *testing.T) {
+	const line = "podinit: \"sh\" was killed by SIGKILL\n"
+	for name, tt := range map[string]struct {
+		before, program string
+		output, file    string // what goes to standard error, and to the file that the path led to first
+	}{
+		"the program replaces the file by a link": {"", "rm $D/d/log; ln -s $D/stolen $D/d/log", "", ""},
+		"it replaces the directory by a link":     {"", "mv $D/d $D/old; ln -s $D/elsewhere $D/d; ln -s $D/stolen $D/elsewhere/log", "", line},
+		"it takes the file away":                  {"", "mv $D/d $D/old", "", line},
+		"a link from the beginning":               {"ln -s $D/stolen $D/d/log", "true", line, ""},
+		"a link to nowhere":                       {"ln -s nowhere $D/d/log", "true", line, ""},
+		"a named pipe that is read":               {"mkfifo $D/d/log; sleep 300 <>$D/d/log &", "true", line, ""},
+		"a device":                                {"mknod $D/d/log c 1 3", "true", line, ""},
+		"a directory":                             {"mkdir $D/d/log", "true", line, ""},
+		"no directory":                            {"rmdir $D/d", "true", line, ""},
+		"an inherited descriptor has its number":  {"exec 3<$D", "[ $(readlink /proc/self/fd/3) = $D ] || echo closed; ls -l /proc/$$/fd | grep $D/d/log", "", line},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newContainer(t)
+			c.Args = []string{c.Args[0], "/bin/sh", "-c", "mkdir $D/d $D/elsewhere; " + tt.before + "\nexec " + initPath +
+				" --linger=0 --termination-message=$D/d/log -- sh -c '" + strings.ReplaceAll(tt.program, "'", `'\''`) + "; kill -KILL $$'"}
+			if code := c.run(); code != 137 || c.output.String() != tt.output {
+				t.Errorf("code %d, want 137, and output %q, want %q", code, c.output, tt.output)
+			}
+			file := "/d/log"
+			if _, err := os.Stat(c.directory + "/old"); err == nil {
+				file = "/old/log"
+			}
+			if info, err := os.Lstat(c.directory + file); err == nil && info.Mode().IsRegular() || tt.file != "" {
+				if got, _ := os.ReadFile(c.directory + file); string(got) != tt.file {
+					t.Errorf("the file has %q, want %q", got, tt.file)
+				}
+			}
+			if _, err := os.Lstat(c.directory + "/stolen"); !os.IsNotExist(err) {
+				t.Errorf("another file was written: %v", err)
+			}
+		})
+	}
+}
+
 // Only what the memory limit does while the container lives is told of its end.
 func TestOutOfMemory(t *testing.T) {
 	const another = "; another process was killed because the container ran out of memory\n"

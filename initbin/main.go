@@ -20,6 +20,7 @@ type container struct {
 	pid          int  // our own process ID
 	terminal     bool // standard input is our terminal, and we are in its foreground
 	childIgnored bool // SIGCHLD was ignored when we came
+	message      int  // the file of the termination message, or noMessage; 0 before it has been opened
 
 	main       int    // the main process, 0 once it has been reaped
 	group      int    // its process group
@@ -91,6 +92,7 @@ func start(block *kernel.Block) {
 
 	holdStreams()
 	c := container{options: o, pid: kernel.Getpid()}
+	c.openTerminationMessage()
 	hasMain := program < block.Count()
 	if hasMain {
 		c.mainName = block.Arg(program)

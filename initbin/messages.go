@@ -38,27 +38,39 @@ func say(l *line.Line) {
 	}
 }
 
+// openTerminationMessage opens the file of --termination-message before any program runs: a program that has given up
+// root may own the directory, and decides later what the path leads to. What is not a regular file is not written.
+func (c *container) openTerminationMessage() {
+	c.message = noMessage
+	var memory [4096]byte
+	path := kernel.Path(memory[:], c.options.TerminationMessage)
+	if path == nil || c.options.TerminationMessage == "" {
+		return
+	}
+	fd, errno := kernel.Open(path, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_NOFOLLOW|syscall.O_APPEND|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0o644)
+	switch {
+	case errno != 0:
+	case kernel.IsRegular(fd):
+		c.message = fd
+	default:
+		kernel.Close(fd)
+	}
+}
+
+// noMessage is container.message where there is no file for it.
+const noMessage = -1
+
 // writeTerminationMessage writes a line where Kubernetes shows it, unless the program has written its own message there.
 // It is false if there is no such place, or no room there.
 func (c *container) writeTerminationMessage(l *line.Line) bool {
-	if c.options.TerminationMessage == "" {
-		return false
+	if c.message == 0 { // there is no program yet
+		c.openTerminationMessage()
 	}
-	var memory [4096]byte
-	path := kernel.Path(memory[:], c.options.TerminationMessage)
-	if path == nil {
-		return false
-	}
-	fd, errno := kernel.Open(path, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_APPEND|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0o644)
-	if errno != 0 {
-		return false
-	}
-	size, errno := kernel.SeekEnd(fd)
+	size, errno := kernel.SeekEnd(c.message)
 	written := 1
 	if errno == 0 && size == 0 {
-		written, errno = kernel.Write(fd, l.End().Bytes())
+		written, errno = kernel.Write(c.message, l.End().Bytes())
 	}
-	kernel.Close(fd)
 	return errno == 0 && written > 0
 }
 

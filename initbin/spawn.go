@@ -184,9 +184,18 @@ func (c *container) execPath(block *kernel.Block, program int, memory []byte, di
 }
 
 // settle gives up what only the main process needs: other descriptors, so that a closed pipe looks closed, and the
-// working directory, so that it can be unmounted. 0, 1 and 2 stay, since images write to /proc/1/fd/1.
+// working directory, so that it can be unmounted. 0, 1 and 2 stay, since images write to /proc/1/fd/1, and as 3 the file
+// of the termination message.
 func (c *container) settle() {
-	closeFrom(3)
+	const message = 3
+	switch {
+	case c.message == message || c.message > message && kernel.Dup(c.message, message) == 0:
+		c.message = message
+		closeFrom(message + 1)
+	default:
+		c.message = noMessage
+		closeFrom(message)
+	}
 	root := [...]byte{'/', 0}
 	kernel.Chdir(root[:])
 }

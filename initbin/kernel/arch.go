@@ -9,6 +9,7 @@ const (
 	sysMmap              = syscall.SYS_MMAP
 	sysRenameat          = syscall.SYS_RENAMEAT
 	sysStatfs            = syscall.SYS_STATFS
+	sysFstat             = syscall.SYS_FSTAT
 	mmapTakesStruct      = false
 	cloneTakesStackFirst = false
 	statfsTakesSize      = false

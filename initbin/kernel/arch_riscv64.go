@@ -8,6 +8,7 @@ const (
 	sysMmap              = syscall.SYS_MMAP
 	sysRenameat          = syscall.SYS_RENAMEAT2
 	sysStatfs            = syscall.SYS_STATFS
+	sysFstat             = syscall.SYS_FSTAT
 	mmapTakesStruct      = false
 	cloneTakesStackFirst = false
 	statfsTakesSize      = false

@@ -8,6 +8,7 @@ const (
 	sysMmap              = syscall.SYS_MMAP
 	sysRenameat          = syscall.SYS_RENAMEAT
 	sysStatfs            = syscall.SYS_STATFS
+	sysFstat             = syscall.SYS_FSTAT
 	mmapTakesStruct      = true // mmap(2), "NOTES"
 	cloneTakesStackFirst = true // clone(2), "C library/kernel differences"
 	statfsTakesSize      = false

@@ -318,6 +318,13 @@ func Write(fd int, text []byte) (n int, errno Errno) {
 	return int(r), 0
 }
 
+// IsRegular says whether a descriptor is of a regular file: no device, pipe or socket (inode(7)).
+func IsRegular(fd int) bool {
+	var stat syscall.Stat_t
+	_, _, e := syscall.RawSyscall(sysFstat, uintptr(fd), uintptr(unsafe.Pointer(&stat)), 0)
+	return e == 0 && stat.Mode&syscall.S_IFMT == syscall.S_IFREG
+}
+
 // SeekEnd moves to the end of a file and says how long it is.
 func SeekEnd(fd int) (size int, errno Errno) {
 	r, _, e := syscall.RawSyscall(syscall.SYS_LSEEK, uintptr(fd), 0, seekEnd)
