@@ -54,7 +54,7 @@ func (c *container) deliverDeferred(now int64) {
 		}
 		c.settleAt = now + settle
 	}
-	if now < c.settleAt || !c.scan() {
+	if now < c.settleAt || !c.deferredStand() && !c.scan() {
 		return
 	}
 	c.settleAt = 0
@@ -62,6 +62,21 @@ func (c *container) deliverDeferred(now int64) {
 	d := c.deferred.All()[0].d
 	c.queueDeferred()
 	c.work(d)
+}
+
+// deferredStand says whether the last snapshot is still good for the deferred: nothing has been reaped since, so that
+// all their numbers are still theirs, and they have no children to ask about. Of thousands, another look costs most.
+func (c *container) deferredStand() bool {
+	if c.reapedSince {
+		return false
+	}
+	for i := range c.deferred.All() {
+		p := c.deferred.All()[i].process.find(&c.processes)
+		if p == nil || int(p.Parent) != c.pid || p.Child != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // queueDeferred asks next about those whose signals were kept.

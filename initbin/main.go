@@ -73,6 +73,7 @@ type container struct {
 	waiters        notified // those that have been seen to wait for signals
 	unseenNotified bool     // those that cannot be seen, without /proc, have been notified once
 	processes      processes
+	reapedSince    bool               // a child has been reaped since then
 	statHasSignals bool               // /proc/PID/stat says what a process does about signals
 	queue          kernel.List[int32] // the processes to be asked about the signal at hand, by position
 	looks          int                // how many files have been read for it, of those that few processes are worth

@@ -38,6 +38,7 @@ func (c *container) hasProc() bool {
 
 // scan takes a new snapshot of the processes, if it can.
 func (c *container) scan() bool {
+	c.reapedSince = false
 	if !c.hasProc() || !c.processes.scan() {
 		return false
 	}

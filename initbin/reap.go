@@ -34,7 +34,7 @@ func (c *container) reap() {
 			}
 			continue
 		}
-		c.reaped, c.lookDeferred = true, true
+		c.reaped, c.reapedSince, c.lookDeferred = true, true, true
 		switch {
 		case pid == c.main:
 			c.main = 0 // the number may be given to another process from here on
