@@ -30,7 +30,7 @@ func (c *container) handles(p *proc.Process, signal uint8) bool {
 	case does.Caught || !does.Known || c.handlers.has(p):
 		return true
 	case does.Blocked:
-		return !c.reaps(p, signal)
+		return c.blocksForLong(p, signal) && !c.reaps(p, signal)
 	}
 	return false
 }
@@ -56,6 +56,7 @@ func (c *container) markHandlers(signal uint8) (n int) {
 // facts are what policy.Before wants to know about a process.
 func (c *container) facts(p *proc.Process, d delivery) policy.Facts {
 	f := policy.Facts{Disposition: c.does(p, d.signal)}
+	f.Blocked = f.Blocked && (f.Caught || c.blocksForLong(p, d.signal))
 	switch {
 	case !f.Known || f.Caught:
 	case f.Blocked:
@@ -68,6 +69,24 @@ func (c *container) facts(p *proc.Process, d delivery) policy.Facts {
 		f.Sandbox = c.hasSandbox(p)
 	}
 	return f
+}
+
+// blocksForLong says whether a process that blocks a signal does so for more than the moment in which it starts another:
+// a shell blocks every signal until it runs again after vfork(2). Then it does not sleep; how soon it runs is the
+// machine's affair. A program of several threads is none, and may have one that takes signals.
+func (c *container) blocksForLong(p *proc.Process, signal uint8) bool {
+	const first, atMost = 500e3, 256e6 // half a second in all
+	state := p.State
+	for wait := int64(first); p.Threads <= 1 && (state == 'R' || state == 'D') && wait <= atMost && c.mayLook(); wait *= 2 {
+		status := readStatus(int(p.PID))
+		if !status.Blocked.Has(signal) {
+			return false
+		}
+		if state = status.State; state == 'R' || state == 'D' {
+			kernel.Sleep(wait)
+		}
+	}
+	return true
 }
 
 // reaps says whether a process that blocks a signal has one thread and waits for a child. A shell blocks everything for

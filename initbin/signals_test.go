@@ -67,6 +67,10 @@ func TestSignalsByHandler(t *testing.T) {
 			[]string{"up child"}, []syscall.Signal{syscall.SIGTTIN, syscall.SIGTTOU}, []string{"child TTIN", "child TTOU"}, 0},
 		"a nested init has it alone": {nil, []string{"INIT", "--", "sh", "-c", trapper("child", "TERM") + "; true"},
 			[]string{"up child"}, []syscall.Signal{syscall.SIGTERM}, []string{"child TERM"}, 0},
+		"one that blocks it for a moment, as in vfork, does not handle it": {nil, []string{"perl", "-MPOSIX", "-e",
+			`if (!fork) { exec "` + trapper("child", "USR1") + `" } select(undef, undef, undef, 1); sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGUSR1)); $| = 1; print "up main\n";
+			my $n = 0; $n++ while $n < 2000000; sigprocmask(SIG_UNBLOCK, POSIX::SigSet->new(SIGUSR1)); wait`},
+			[]string{"up child", "up main"}, []syscall.Signal{syscall.SIGUSR1}, []string{"child USR1"}, 0},
 		"a real-time signal": {[]string{"--stop-signal=SIGRTMIN+3"}, []string{"sh", "-c", trapper("child", "RTMIN+3") + "; true"},
 			[]string{"up child"}, []syscall.Signal{37}, []string{"child RTMIN+3"}, 0},
 		"every further one is passed on too": {nil, []string{"bash", "-c", "trap 'echo main TERM' TERM; echo up main; while :; do sleep 0.03; done"},
