@@ -279,6 +279,7 @@ OPERATE_SIZE ?=
 test-long: deps build helm-programs ## the same with storms of full size and 300,000 generated pods, and the peers as they are (two hours)
 	go test -count=1 -timeout 120m ./internal/inject -run Properties -pods=300000
 	go test -count=1 -timeout 60m -tags peers -run TestPeers ./test/conformance
+	@$(MAKE) test-never-worse-gvisor NEVER_WORSE_SIZE='-trees 1000 -seed $(shell date +%Y%m%d)'
 	@$(MAKE) test CONFORMANCE_SIZE=-long NEVER_WORSE_SIZE='-trees 3000 -seed $(shell date +%Y%m%d)' GENERATED_PODS=3000 RELEASE_SIZE='-cold -architectures "$(ARCHITECTURES)" -platforms "$(PLATFORMS)"' \
 		OPERATE_SIZE="-rounds 10 -helm $(abspath $(BIN))/helm/helm4"
 
@@ -289,6 +290,15 @@ test-conformance: deps build ## the init through every behaviour, in PID namespa
 .PHONY: test-never-worse
 test-never-worse: deps build ## generated trees of processes under the init, without one, and under tini: is anything worse (root)
 	go test -count=1 -timeout 120m -v ./test/never-worse -args -init $(abspath $(BIN)/linux/$(ARCH)/init) $(NEVER_WORSE_SIZE)
+
+# gVisor's runsc, from its Go module.
+$(BIN)/runsc: usual/runsc := 2 minutes
+$(BIN)/runsc: test/never-worse/gvisor/go.mod
+	$(call build-pinned,never-worse/gvisor,gvisor.dev/gvisor/runsc,-ldflags "-s -w")
+
+.PHONY: test-never-worse-gvisor
+test-never-worse-gvisor: deps build $(BIN)/runsc ## the same inside gVisor, whose /proc says little (root)
+	go test -count=1 -timeout 120m -v -run TestNeverWorse ./test/never-worse -args -init $(abspath $(BIN)/linux/$(ARCH)/init) -runsc $(abspath $(BIN)/runsc) -parallel 16 -allowed 5 $(NEVER_WORSE_SIZE)
 
 .PHONY: conformance
 conformance: deps build ## which behaviour holds for which init: podinit, tini, dumb-init, catatonit

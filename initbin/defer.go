@@ -25,6 +25,25 @@ func (c *container) deferDelivery(p *proc.Process, d delivery) {
 	}
 }
 
+// notifiedBeside says whether any process that handles signals has been notified and lives, other than those above p.
+func (c *container) notifiedBeside(p *proc.Process) bool {
+	all := c.processes.all()
+	for i := range all {
+		q := &all[i]
+		if !c.isLeft(q) || !c.handlers.has(q) || !c.notified.has(q) {
+			continue
+		}
+		at := p.Up
+		for at != 0 && int(at-1) != i {
+			at = all[at-1].Up
+		}
+		if at == 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // anyHandlerFor says whether any process handles the signal, besides the programs that it goes to: then those that do
 // not are to get it later.
 func (c *container) anyHandlerFor(signal uint8) bool {

@@ -27,8 +27,10 @@ func (c *container) does(p *proc.Process, signal uint8) proc.Disposition {
 func (c *container) handles(p *proc.Process, signal uint8) bool {
 	does := c.does(p, signal)
 	switch {
-	case does.Caught || !does.Known || c.handlers.has(p):
+	case does.Caught || c.handlers.has(p):
 		return true
+	case !does.Known:
+		return !c.readsPipe(p)
 	case does.Blocked:
 		return c.blocksForLong(p, signal) && !c.reaps(p, signal)
 	}
@@ -58,7 +60,9 @@ func (c *container) facts(p *proc.Process, d delivery) policy.Facts {
 	f := policy.Facts{Disposition: c.does(p, d.signal)}
 	f.Blocked = f.Blocked && (f.Caught || c.blocksForLong(p, d.signal))
 	switch {
-	case !f.Known || f.Caught:
+	case f.Caught:
+	case !f.Known:
+		f.Sandbox = d.ends && c.hasSandbox(p)
 	case f.Blocked:
 		f.Reaps = c.reaps(p, d.signal)
 	case !d.ends:
@@ -197,8 +201,37 @@ func (c *container) isNestedInit(p *proc.Process) bool {
 	if !c.mayLook() {
 		return false
 	}
-	status := readStatus(int(p.PID))
-	return status.NestedInit
+	if c.statHasSignals {
+		status := readStatus(int(p.PID))
+		return status.NestedInit
+	}
+	// gVisor has no NSpid; the links tell.
+	var own, parents [64]byte
+	n := c.readLink(int(p.PID), "/ns/pid", own[:])
+	m := c.readLink(int(p.Parent), "/ns/pid", parents[:])
+	return n > 0 && m > 0 && kernel.AsString(own[:n]) != kernel.AsString(parents[:m])
+}
+
+// readLink reads a link in a process's folder in /proc, and says how long it is: 0 if it cannot be read.
+func (c *container) readLink(pid int, file string, into []byte) (n int) {
+	var memory [40]byte
+	n, errno := kernel.Readlink(processFile(&memory, pid, file), into)
+	if errno != 0 {
+		return 0
+	}
+	return n
+}
+
+// readsPipe says whether a process reads from a pipe that is not the container's own: behind another in a pipeline.
+func (c *container) readsPipe(p *proc.Process) bool {
+	const pipe = "pipe:"
+	if !c.mayLook() {
+		return false
+	}
+	var own, ours [64]byte
+	n := c.readLink(int(p.PID), "/fd/0", own[:])
+	m := c.readLink(c.pid, "/fd/0", ours[:])
+	return n > len(pipe) && string(own[:len(pipe)]) == pipe && kernel.AsString(own[:n]) != kernel.AsString(ours[:m])
 }
 
 // scriptAtMost is how much of a shell's script is read.
@@ -207,10 +240,11 @@ const scriptAtMost = 256 << 10
 // shell says what is known about a process as a shell, for a signal.
 func (c *container) shell(p *proc.Process, signal uint8) (shell policy.Shell) {
 	shell.Asked = true
-	if !c.isShell(p) {
+	kind := c.shellKind(p)
+	if kind == 0 {
 		return shell
 	}
-	shell.Is = true
+	shell.Is, shell.Bash = true, kind == policy.Bash
 	name := options.Signal(signal).Name()
 	readScript(&shell.Script, int(p.PID), "/cmdline", name)
 	// bash keeps its script open as descriptor 255, dash and busybox as 10, until they have read it to its end.
@@ -291,14 +325,11 @@ func readNamedScript(script *policy.Script, pid int, signal string) {
 
 const devices = "/dev/"
 
-// isShell says whether a process is a shell: by the name of what it executes, since a script with a #! line has its own
+// shellKind says whether a process is a shell: by the name of what it executes, since a script with a #! line has its own
 // as command name; by that and its arguments, if what it executes is many programs in one or cannot be known.
-func (c *container) isShell(p *proc.Process) bool {
-	if policy.IsShell(p.Name()) {
-		return true
-	}
-	if !c.mayLook() {
-		return false
+func (c *container) shellKind(p *proc.Process) policy.ShellKind {
+	if kind := policy.ShellOf(p.Name()); kind != 0 || !c.mayLook() {
+		return kind
 	}
 	var memory [40]byte
 	var link [256]byte
@@ -306,12 +337,12 @@ func (c *container) isShell(p *proc.Process) bool {
 	if errno == 0 && n < len(link) {
 		program := cutDeleted(kernel.AsString(link[:n]))
 		if name := baseName(program); !policy.Applets(name) {
-			return policy.IsShell(name)
+			return policy.ShellOf(name)
 		}
 	}
 	fd, errno := kernel.Open(processFile(&memory, int(p.PID), "/cmdline"), syscall.O_RDONLY, 0)
 	if errno != 0 {
-		return false
+		return 0
 	}
 	var text [256]byte
 	n, _ = kernel.Read(fd, text[:])
@@ -322,7 +353,10 @@ func (c *container) isShell(p *proc.Process) bool {
 	if len(name) > 1 && name[0] == '-' {
 		name = name[1:] // a login shell
 	}
-	return policy.IsShell(name) || policy.Applets(name) && policy.IsShell(second)
+	if policy.Applets(name) {
+		name = second
+	}
+	return policy.ShellOf(name)
 }
 
 // cutDeleted takes away what the kernel appends to the path of a file that has been removed (proc_pid_exe(5)).

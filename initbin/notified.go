@@ -114,7 +114,7 @@ func (t *notified) add(p *proc.Process) {
 	i := place(slots, p.PID, p.Start)
 	if slots[i].pid == 0 {
 		slots[i] = notice{start: p.Start, pid: p.PID, moment: moment{ticks: kernel.BootTicks()}}
-		if policy.IsShell(p.Name()) {
+		if policy.ShellOf(p.Name()) != 0 {
 			slots[i].newest = newestProcess()
 		}
 		t.n++

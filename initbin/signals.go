@@ -256,7 +256,7 @@ const (
 // is worth a look only at a shell, whose trap may end by itself what it runs.
 func (c *container) findForwards(d delivery) {
 	p, ok := readStat(c.main)
-	if !d.ends && !(ok && policy.IsShell(p.Name())) {
+	if !d.ends && !(ok && policy.ShellOf(p.Name()) != 0) {
 		return
 	}
 	forwards := forwardsMaybe
@@ -320,6 +320,9 @@ func (c *container) work(d delivery) {
 	}
 	if !sent && d.ends && len(c.queue.All()) > 0 {
 		p := &c.processes.all()[c.queue.All()[0]]
+		if c.notifiedBeside(p) {
+			return // it has been deferred until that has gone
+		}
 		if now, ok := readStat(int(p.PID)); ok && now.Start == p.Start {
 			c.deliver(p, d)
 		}

@@ -30,6 +30,7 @@ type Facts struct {
 type Shell struct {
 	Asked bool // the other fields are filled in
 	Is    bool // the process is a shell
+	Bash  bool // and bash
 	// Interactive is that the shell ignores SIGTERM because a user sits before it (bash -i), and not by a trap.
 	Interactive bool
 	Script
@@ -89,7 +90,7 @@ func Before(f *Facts, signal uint8, ends bool) Answer {
 	case f.Ignored:
 		return ignored(&f.Shell, signal)
 	}
-	return unknown(&f.Shell, signal, ends)
+	return unknown(f, signal, ends)
 }
 
 // ignored decides about a process that ignores a signal which asks to end. A process that does so on purpose protects
@@ -109,13 +110,18 @@ func ignored(shell *Shell, signal uint8) Answer {
 }
 
 // unknown decides where the kernel does not say what a process does about signals.
-func unknown(shell *Shell, signal uint8, ends bool) Answer {
+func unknown(f *Facts, signal uint8, ends bool) Answer {
+	shell := &f.Shell
 	switch {
+	case ends && f.Sandbox:
+		return Below
+	case shell.Traps && (shell.Names || ends):
+		return Alone
 	case ends && shell.Is && signal == uint8(syscall.SIGINT) && !shell.Traps:
 		return Both
 	case ends:
 		return Look
-	case shell.Is && !(shell.Traps && shell.Names):
+	case shell.Is && !(shell.Bash && signal == uint8(syscall.SIGQUIT)):
 		return Below
 	}
 	return Alone
@@ -137,13 +143,24 @@ func After(p *proc.Process, does proc.Disposition, nested bool, signal uint8) An
 	return Alone
 }
 
-// IsShell says whether a program's name is that of a shell.
-func IsShell(name string) bool {
+// ShellKind says whether a program is a shell, and of which kind.
+type ShellKind uint8
+
+// The kinds of ShellKind. The zero value is no shell.
+const (
+	OtherShell ShellKind = iota + 1
+	Bash                 // it ignores SIGQUIT in whatever mode (bash(1), "SIGNALS")
+)
+
+// ShellOf is the kind of shell that a program's name is the name of.
+func ShellOf(name string) ShellKind {
 	switch name {
-	case "sh", "bash", "dash", "ash", "ksh", "ksh93", "mksh", "zsh":
-		return true
+	case "bash":
+		return Bash
+	case "sh", "dash", "ash", "ksh", "ksh93", "mksh", "zsh":
+		return OtherShell
 	}
-	return false
+	return 0
 }
 
 // Applets says whether a program's name is that of one that is many, a shell among them: then its first argument, or

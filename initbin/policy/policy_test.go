@@ -58,7 +58,11 @@ func TestBefore(t *testing.T) {
 		"gVisor: TERM to a program":                         {Facts{Disposition: unsaid, Shell: noShell}, syscall.SIGTERM, true, Look},
 		"gVisor: TERM to a shell":                           {Facts{Disposition: unsaid, Shell: shell}, syscall.SIGTERM, true, Look},
 		"gVisor: INT to a shell":                            {Facts{Disposition: unsaid, Shell: shell}, syscall.SIGINT, true, Both},
-		"gVisor: INT to a shell with a trap":                {Facts{Disposition: unsaid, Shell: trapping}, syscall.SIGINT, true, Look},
+		"gVisor: INT to a shell with a trap":                {Facts{Disposition: unsaid, Shell: trapping}, syscall.SIGINT, true, Alone},
+		"gVisor: TERM to a shell with a trap":               {Facts{Disposition: unsaid, Shell: trapping}, syscall.SIGTERM, true, Alone},
+		"gVisor: TERM to unshare":                           {Facts{Disposition: unsaid, Sandbox: true, Shell: noShell}, syscall.SIGTERM, true, Below},
+		"gVisor: QUIT to a shell":                           {Facts{Disposition: unsaid, Shell: shell}, syscall.SIGQUIT, false, Below},
+		"gVisor: QUIT to bash, which ignores it":            {Facts{Disposition: unsaid, Shell: Shell{Asked: true, Is: true, Bash: true}}, syscall.SIGQUIT, false, Alone},
 		"gVisor: HUP to a program":                          {Facts{Disposition: unsaid, Shell: noShell}, syscall.SIGHUP, false, Alone},
 		"gVisor: HUP to a shell":                            {Facts{Disposition: unsaid, Shell: shell}, syscall.SIGHUP, false, Below},
 		"gVisor: HUP to a shell with another trap":          {Facts{Disposition: unsaid, Shell: trapping}, syscall.SIGHUP, false, Below},
@@ -99,9 +103,9 @@ func TestAfter(t *testing.T) {
 	}
 }
 
-func TestIsShell(t *testing.T) {
-	for name, want := range map[string]bool{"sh": true, "bash": true, "zsh": true, "bashful": false, "": false, "python3": false, "busybox": false} {
-		if got := IsShell(name); got != want {
+func TestShellOf(t *testing.T) {
+	for name, want := range map[string]ShellKind{"sh": OtherShell, "bash": Bash, "zsh": OtherShell, "bashful": 0, "": 0, "python3": 0, "busybox": 0} {
+		if got := ShellOf(name); got != want {
 			t.Errorf("%q: %v", name, got)
 		}
 	}

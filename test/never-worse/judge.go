@@ -39,8 +39,10 @@ func Judge(t *Tree, none, tini, ours Outcome, grace time.Duration) []Violation {
 	j.notified()
 	j.work()
 	j.survivors()
-	j.code()
-	j.time(grace)
+	if j.ends() || j.none.Killed || !j.none.Died { // else the kernel has not spared PID 1, and to live on is no worse
+		j.code()
+		j.time(grace)
+	}
 	j.purpose()
 	return unique(j.found)
 }

@@ -15,6 +15,9 @@ type Outcome struct {
 	// Killed: the container still ran at the end of the grace period, or when an ordinary signal had been observed long
 	// enough.
 	Killed bool
+	// Died: a signal ended PID 1. SIGKILL is the only one that can on Linux, where it does not handle it; gVisor spares it
+	// none.
+	Died bool
 	// MainAlive: so did the main process.
 	MainAlive bool
 	// Early: it had ended before the signal was sent.

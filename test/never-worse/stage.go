@@ -135,7 +135,7 @@ func (s *Stage) Run(t *Tree, in Init) (Outcome, error) {
 	if !o.Early {
 		o.Took = c.endedAt.Sub(began)
 	}
-	o.Code = c.code
+	o.Code, o.Died = c.code, c.died
 	o.Programs = fates(c.read("journal"))
 	o.Init = c.read("stderr")
 	o.Output = map[string]bool{}
@@ -153,6 +153,7 @@ type container struct {
 	program string
 	done    chan struct{}
 	code    int
+	died    bool // by a signal
 	endedAt time.Time
 }
 
@@ -203,7 +204,7 @@ func (s *Stage) start(t *Tree, in Init) (*container, error) {
 		c.endedAt = time.Now()
 		c.code = c.cmd.ProcessState.ExitCode()
 		if status, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-			c.code = 128 + int(status.Signal())
+			c.code, c.died = 128+int(status.Signal()), true
 		}
 		close(c.done)
 	}()
