@@ -199,7 +199,7 @@ var explanations = [...]struct {
 	{v1alpha1.ReasonLookupForbidden, Explanation{
 		Kind:    Container,
 		Because: "it has no command, and its registry is at an address that podinit does not connect to",
-		Remedy:  "Name the network in privateNetworks of the registry configuration, or behind a proxy the registry; link-local addresses are never asked. Or: " + wayOut,
+		Remedy:  "Give the registry an entry with privateNetworks in the registry configuration; behind a proxy an entry is enough. Link-local addresses and metadata services are never connected to. Or: " + wayOut,
 	}},
 	{v1alpha1.ReasonLookupUnsupported, Explanation{
 		Kind:    Container,

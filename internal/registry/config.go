@@ -23,9 +23,10 @@ import (
 //	  caFile: registry.crt
 //	- host: docker.io
 //	  mirrors: [mirror.example/dockerhub]
+//	- host: registry.internal
+//	  privateNetworks: [10.1.2.0/24]
 //	- host: "*.node.local"
 //	  lookup: off
-//	privateNetworks: [10.0.0.0/8]
 //	credentials:
 //	  namespaces: [team-a]
 //	  dockerConfigFile: /etc/podinit/docker/config.json
@@ -38,9 +39,10 @@ type Config struct {
 	// HostsDirectory is a directory of containerd's, HOST/hosts.toml (certs.d): what it says about mirrors, CAs and TLS
 	// counts for hosts that Registries do not name.
 	HostsDirectory string `json:"hostsDirectory,omitempty"`
-	// PrivateNetworks, as CIDRs, in which registries may be: loopback and private addresses are not asked otherwise,
-	// because whoever may create a Pod chooses its registry. Link-local addresses, and with them the metadata services
-	// of clouds, are never asked.
+	// PrivateNetworks, as CIDRs, in which any registry may be: loopback and private addresses are not connected to
+	// otherwise, because whoever may create a Pod chooses its registry. With this, a Pod can have every address there
+	// asked; Host.PrivateNetworks opens them for one host alone. Link-local addresses and the metadata services of clouds
+	// are never connected to.
 	PrivateNetworks []string `json:"privateNetworks,omitempty"`
 	// Credentials besides the Pods' own.
 	Credentials Credentials `json:"credentials,omitempty"`
@@ -61,6 +63,9 @@ type Host struct {
 	SkipVerify bool `json:"skipVerify,omitempty"`
 	// PlainHTTP speaks HTTP without TLS with it. Credentials go over the network for all to see.
 	PlainHTTP bool `json:"plainHTTP,omitempty"`
+	// PrivateNetworks, as CIDRs, in which this host may be, besides those of the Config. They count for the host that is
+	// connected to: a mirror, a token server or a host that blobs are redirected to needs an entry of its own.
+	PrivateNetworks []string `json:"privateNetworks,omitempty"`
 	// Lookup is false if this registry is not to be asked; true without it.
 	Lookup *bool `json:"lookup,omitempty"`
 }
@@ -142,12 +147,31 @@ func validPattern(pattern string) bool {
 	return err == nil
 }
 
-func (c Config) networks() ([]netip.Prefix, error) {
+// networks are the private networks that hosts may be in, by Host.Host; "" for hosts that are not named.
+func (c Config) networks() (map[string][]netip.Prefix, error) {
+	all, err := parseNetworks(c.PrivateNetworks)
+	if err != nil {
+		return nil, fmt.Errorf("privateNetworks: %w", err)
+	}
+	networks := map[string][]netip.Prefix{"": all}
+	for i, host := range c.Registries {
+		own, err := parseNetworks(host.PrivateNetworks)
+		if err != nil {
+			return nil, fmt.Errorf("registries[%d].privateNetworks: %w", i, err)
+		}
+		if _, known := networks[host.Host]; !known { // the first counts
+			networks[host.Host] = slices.Concat(all, own)
+		}
+	}
+	return networks, nil
+}
+
+func parseNetworks(texts []string) ([]netip.Prefix, error) {
 	var networks []netip.Prefix
-	for _, text := range c.PrivateNetworks {
+	for _, text := range texts {
 		network, err := netip.ParsePrefix(text)
 		if err != nil {
-			return nil, fmt.Errorf("privateNetworks: %w", err)
+			return nil, err
 		}
 		networks = append(networks, network)
 	}

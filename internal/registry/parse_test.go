@@ -126,19 +126,43 @@ func TestLoginsAreNotPrinted(t *testing.T) {
 
 func TestCheckAddress(t *testing.T) {
 	allowed := []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("fd00::/8")}
+	everything := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 	for address, want := range map[string]bool{
 		"203.0.113.7": true, "2001:db8::1": true, "10.1.2.3": true, "::ffff:10.1.2.3": true, "fd12::1": true,
-		"64:ff9b::cb00:7107": true,
-		"10.2.0.1":           false, "172.16.0.1": false, "192.168.1.1": false, "127.0.0.1": false, "::1": false, "fc00::1": false, "100.64.0.1": false,
-		"::ffff:127.0.0.1": false, "198.18.0.1": false,
+		"64:ff9b::cb00:7107": true, "64:ff9b::a01:203": true, "2002:cb00:7107::1": true, "2001:0:cb00:7107::34ff:8ef8": true,
+		"10.2.0.1": false, "172.16.0.1": false, "192.168.1.1": false, "127.0.0.1": false, "::1": false, "fc00::1": false, "100.64.0.1": false,
+		"::ffff:127.0.0.1": false, "198.18.0.1": false, "fec0::1": false, "feff::1": false, "64:ff9b:1::cb00:7107": false, "2001:2::1": false, "5f00::1": false,
+		"64:ff9b::a02:1": false, "::ffff:0:10.2.0.1": false,
+		"2001:0:cb00:7107::f5fd:fffe": false, "2001:0:a02:1::34ff:8ef8": false, // Teredo: client 10.2.0.1, server 10.2.0.1
 		// Never, whatever the configuration says.
 		"169.254.169.254": false, "::ffff:169.254.169.254": false, "fe80::1": false, "fe80::1%eth0": false, "fd00:ec2::254": false, "100.100.100.200": false,
 		"168.63.129.16": false, "0.0.0.0": false, "::": false, "224.0.0.1": false, "ff02::1": false, "255.255.255.255": false, "0.1.2.3": false,
 		"64:ff9b::a9fe:a9fe": false, "2002:a9fe:a9fe::": false, "2002:7f00:1::": false,
+		"::203.0.113.7": false, "::10.1.2.3": false, "::7f00:1": false,
 	} {
 		err := check(netip.MustParseAddr(address), allowed)
 		if (err == nil) != want {
 			t.Errorf("%s: %v, want allowed %v", address, err, want)
+		}
+	}
+	// Where every network is allowed, what is private is connected to, and metadata services are not: neither by their
+	// own addresses nor by those that a translator or tunnel takes for them.
+	for address, want := range map[string]bool{
+		"127.0.0.1": true, "::1": true, "10.2.0.1": true, "fec0::1": true, "fd20:ce::253": true, "64:ff9b::a02:1": true, "64:ff9b:1::a02:1": true,
+		"100.100.100.200": false, "168.63.129.16": false, "192.0.0.192": false, "169.254.169.254": false, "fe80::a9fe:a9fe": false,
+		"fd00:ec2::254": false, "fd00:ec2::23": false, "fd20:ce::254": false, "fd00:c1::a9fe:a9fe": false, "fd00:42::42": false,
+		"fd00:a9fe:a9fe::1": false, "fd00:100::100:200": false,
+		"::169.254.169.254": false, "::": false, "::203.0.113.7": false, "::ffff:169.254.169.254": false, "::ffff:0:169.254.169.254": false,
+		"64:ff9b::a9fe:a9fe": false, "64:ff9b::6464:64c8": false, "64:ff9b::a83f:8110": false,
+		"64:ff9b:1::a9fe:a9fe": false, "64:ff9b:1:a9fe:a9:fe00::": false, "64:ff9b:1:a9:fe:a9fe::": false, "64:ff9b:1:0:a9:fea9:fe00::": false,
+		"64:ff9b:1:a9fe:a9:fe00::1":      false,
+		"2002:a9fe:a9fe::1":              false, // 6to4
+		"2001:0:a9fe:a9fe::34ff:8ef8":    false, // Teredo's server
+		"2001:0:cb00:7107:0:0:5601:5601": false, // and client
+	} {
+		err := check(netip.MustParseAddr(address), everything)
+		if (err == nil) != want {
+			t.Errorf("%s, with everything allowed: %v, want allowed %v", address, err, want)
 		}
 	}
 }
@@ -169,6 +193,7 @@ registries:
   mirrors: [mirror.example/cache]
 - host: "*.node.local"
   lookup: off
+  privateNetworks: [10.1.2.0/24]
 privateNetworks: [10.0.0.0/8]
 credentials:
   namespaces: [team-a]
@@ -178,7 +203,7 @@ credentials:
 	want := Config{
 		Registries: []Host{
 			{Host: "registry.example:5000", CAFile: filepath.Join(filepath.Dir(file), "ca.crt"), Mirrors: []string{"mirror.example/cache"}},
-			{Host: "*.node.local", Lookup: &off},
+			{Host: "*.node.local", Lookup: &off, PrivateNetworks: []string{"10.1.2.0/24"}},
 		},
 		PrivateNetworks: []string{"10.0.0.0/8"},
 		Credentials:     Credentials{Namespaces: []string{"team-a"}, DockerConfigFile: "/etc/docker/config.json"},
@@ -191,13 +216,14 @@ credentials:
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	for text, says := range map[string]string{
-		"registies: []":                              "unknown field",
-		"registries: [{mirrors: [a.example]}]":       "registries[0].host",
-		"registries: [{host: 'https://a.example'}]":  "registries[0].host",
-		"registries: [{host: 'a[.example'}]":         "registries[0].host",
-		"registries: [{host: a, mirrors: ['a b']}]":  "registries[0].mirrors",
-		"privateNetworks: [10.0.0.1]":                "privateNetworks",
-		"registries: [{host: a.example, lookup: 7}]": "lookup",
+		"registies: []":                                        "unknown field",
+		"registries: [{mirrors: [a.example]}]":                 "registries[0].host",
+		"registries: [{host: 'https://a.example'}]":            "registries[0].host",
+		"registries: [{host: 'a[.example'}]":                   "registries[0].host",
+		"registries: [{host: a, mirrors: ['a b']}]":            "registries[0].mirrors",
+		"privateNetworks: [10.0.0.1]":                          "privateNetworks",
+		"registries: [{host: a, privateNetworks: [10.0.0.1]}]": "registries[0].privateNetworks",
+		"registries: [{host: a.example, lookup: 7}]":           "lookup",
 	} {
 		write(text)
 		if _, err := ReadConfig(file); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), file) {

@@ -10,7 +10,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
-	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -35,7 +35,6 @@ type Registries struct {
 	Keychain authn.Keychain
 
 	config   Config
-	networks []netip.Prefix
 	secrets  SecretReader
 	programs *programs
 	breakers *breakers
@@ -54,8 +53,8 @@ func New(config Config, secrets SecretReader, now func() time.Time) (*Registries
 		programs: &programs{directory: config.Credentials.ProgramDirectory, now: now},
 		room:     semaphore.NewWeighted(maxAtOnce), guards: map[string]*guarded{},
 	}
-	var err error
-	if r.networks, err = config.networks(); err != nil {
+	networks, err := config.networks()
+	if err != nil {
 		return nil, err
 	}
 	if file := config.Credentials.ProviderConfigFile; file != "" {
@@ -67,8 +66,11 @@ func New(config Config, secrets SecretReader, now func() time.Time) (*Registries
 			return nil, fmt.Errorf("reading the credential providers in %s: %w", file, err)
 		}
 	}
-	for _, host := range append(config.Registries, Host{}) {
-		if r.guards[host.Host], err = newGuarded(host, config.of, r.networks, http.ProxyFromEnvironment, r.room); err != nil {
+	for _, host := range append(slices.Clip(config.Registries), Host{}) {
+		if r.guards[host.Host] != nil {
+			continue // the first counts
+		}
+		if r.guards[host.Host], err = newGuarded(host, config.of, networks, http.ProxyFromEnvironment, r.room); err != nil {
 			return nil, err
 		}
 	}

@@ -482,6 +482,61 @@ func TestAddressesAreCheckedWhereTheyAreDialled(t *testing.T) {
 	}
 }
 
+// A private network that one host may be in opens nothing for any other: not by another name, not by a redirect.
+func TestPrivateNetworksOfAHost(t *testing.T) {
+	w := newWorld(t, httptest.NewServer)
+	i := image("linux", "amd64", "a")
+	w.push("app:1", i)
+	config, err := i.RawConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	other := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, _ *http.Request) {
+		asked++
+		_, _ = out.Write(config)
+	}))
+	defer other.Close()
+	otherHost := strings.TrimPrefix(other.URL, "http://")
+	localhost := "localhost" + w.host[strings.LastIndex(w.host, ":"):]
+	w.config = Config{Registries: []Host{
+		{Host: w.host, PlainHTTP: true, PrivateNetworks: []string{"127.0.0.0/8"}},
+		{Host: localhost, PlainHTTP: true},
+		{Host: otherHost, PlainHTTP: true},
+	}}
+	w.restart()
+	w.expect(w.query("app:1"), "a")
+	w.expect(w.query("//"+localhost+"/app:1"), "lookup-forbidden-address")
+
+	w.restart()
+	w.set(at("blobs", func(out http.ResponseWriter, r *http.Request) bool {
+		http.Redirect(out, r, other.URL, 307)
+		return true
+	}))
+	w.expect(w.query("app:1"), "lookup-forbidden-address")
+	if asked > 0 {
+		t.Error("the redirect was followed")
+	}
+	w.config.Registries[2].PrivateNetworks = []string{"127.0.0.0/8"}
+	w.restart()
+	w.expect(w.query("app:1"), "a")
+	if asked == 0 {
+		t.Error("the redirect was not followed")
+	}
+}
+
+// The first entry that fits a host is how it is connected to, too: one from a hosts.toml does not weaken it.
+func TestTheFirstEntryCounts(t *testing.T) {
+	w := newWorld(t, httptest.NewTLSServer)
+	w.push("app:1", image("linux", "amd64", "a"))
+	w.config.Registries = []Host{{Host: w.host}, {Host: w.host, SkipVerify: true, PrivateNetworks: []string{"127.0.0.0/8"}}}
+	w.restart()
+	w.expect(w.query("app:1"), "lookup-tls")
+	w.config.PrivateNetworks = nil
+	w.restart()
+	w.expect(w.query("app:1"), "lookup-forbidden-address")
+}
+
 // A redirect by name is caught where its address is known, and not before.
 func TestRedirectByName(t *testing.T) {
 	w := newWorld(t, httptest.NewServer)

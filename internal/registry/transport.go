@@ -49,20 +49,22 @@ type guarded struct {
 	proxy func(*http.Request) (*url.URL, error)
 	// of is what the configuration says about a host, and whether it names it.
 	of func(host string) (Host, bool)
+	// networks are the private networks that each host may be in, by Host.Host; "" for those that have none.
+	networks map[string][]netip.Prefix
 	// room is shared by all.
 	room *semaphore.Weighted
 }
 
 // newGuarded makes the RoundTripper for a registry.
-func newGuarded(host Host, of func(string) (Host, bool), networks []netip.Prefix, proxy func(*http.Request) (*url.URL, error), room *semaphore.Weighted) (*guarded, error) {
+func newGuarded(host Host, of func(string) (Host, bool), networks map[string][]netip.Prefix, proxy func(*http.Request) (*url.URL, error), room *semaphore.Weighted) (*guarded, error) {
 	config, err := host.tls()
 	if err != nil {
 		return nil, err
 	}
-	checked := &net.Dialer{Timeout: dialTime, Control: control(networks)}
+	checked := &net.Dialer{Timeout: dialTime, ControlContext: control}
 	return &guarded{
 		direct: newTransport(config, checked, nil), proxied: newTransport(config, &net.Dialer{Timeout: dialTime}, proxy),
-		proxy: proxy, of: of, room: room,
+		proxy: proxy, of: of, networks: networks, room: room,
 	}, nil
 }
 
@@ -92,6 +94,8 @@ func (g *guarded) RoundTrip(request *http.Request) (*http.Response, error) {
 	case !host.PlainHTTP && request.URL.Scheme != "https":
 		return nil, fmt.Errorf("%w: %s; plainHTTP in the registry configuration allows it", errPlain, request.URL.Host)
 	}
+	// A redirect or a token challenge may lead to another host: what counts is which one is connected to.
+	request = request.WithContext(context.WithValue(request.Context(), networksKey{}, g.networks[host.Host]))
 	transport := g.direct
 	if through, err := g.proxy(request); err != nil {
 		return nil, fmt.Errorf("reading the proxy's address: %w", err)

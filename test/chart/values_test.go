@@ -130,7 +130,7 @@ webhook: {failurePolicy: Fail, timeoutSeconds: 10, excludedNamespaces: [kube-sys
 lookups: {enabled: true, timeout: 1500ms, pullSecrets: false}
 registries:
   config:
-    registries: [{host: "registry.example:5000", caFile: registry.crt}]
+    registries: [{host: "registry.example:5000", caFile: registry.crt, privateNetworks: [10.1.2.0/24]}]
     privateNetworks: [10.0.0.0/8]
     credentials: {namespaces: [team-a]}
   files: {registry.crt: "` + strings.ReplaceAll(someCA, "\n", `\n`) + `"}
