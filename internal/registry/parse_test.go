@@ -421,6 +421,44 @@ func FuzzParseConfig(f *testing.F) {
 	})
 }
 
+// What credential plugins write is read without a panic, none of it is in an error, and it serves only what it is for.
+func FuzzPluginOutput(f *testing.F) {
+	f.Add([]byte(`{"apiVersion":"credentialprovider.kubelet.k8s.io/v1","kind":"CredentialProviderResponse","cacheKeyType":"Registry","cacheDuration":"12h","auth":{"*.dkr.ecr.*.amazonaws.com":{"username":"AWS","password":"hunter2"}}}`), "1.dkr.ecr.eu-west-1.amazonaws.com/team/app")
+	f.Add([]byte(`{"kind":"CredentialProviderResponse","cacheKeyType":"Image","cacheDuration":"-1h","auth":{"https://registry.example:5000/v2/team":{"username":"u","password":"p"}}}`), "registry.example:5000/team/app")
+	f.Add([]byte(`{"kind":"CredentialProviderResponse","cacheKeyType":"hunter2","auth":{"":null,"::":{},"a[.b":{"username":7}}}`), "docker.io/library/nginx")
+	f.Add([]byte(`{"ServerURL":"registry.example","Username":"<token>","Secret":"hunter2"}`), "registry.example/app")
+	f.Add([]byte("error getting credentials: hunter2"), "registry.example/app")
+	f.Add([]byte(`[{"kind":"CredentialProviderResponse"}]`), "")
+	f.Fuzz(func(t *testing.T, output []byte, repository string) {
+		errs := map[string]bool{"its answer is not a CredentialProviderResponse": true, "cacheKeyType of its answer is not Image, Registry or Global": true,
+			"its answer is not JSON of a credential": true}
+		if l, err := parseHelperResponse(output); err != nil && !errs[err.Error()] {
+			t.Errorf("an error of the output: %v", err)
+		} else if fmt.Sprintf("%v %+v %#v", l, l, l) != strings.TrimSpace(strings.Repeat(l.String()+" ", 3)) {
+			t.Errorf("a credential is printed: %v", l)
+		}
+		response, err := parseProviderResponse(output)
+		if err != nil {
+			if !errs[err.Error()] {
+				t.Errorf("an error of the output: %v", err)
+			}
+			return
+		}
+		var ring keyring
+		ring.add(response.auths)
+		for _, found := range ring.find(repository) {
+			serves := false
+			for key, l := range response.auths {
+				place, ok := placeOf(key)
+				serves = serves || ok && l == found && (matches(place, repository) || place == "index.docker.io" && strings.HasPrefix(repository, "docker.io/"))
+			}
+			if !serves {
+				t.Errorf("%q is given to %q", output, repository)
+			}
+		}
+	})
+}
+
 func FuzzParseProviders(f *testing.F) {
 	f.Add([]byte("apiVersion: kubelet.config.k8s.io/v1\nkind: CredentialProviderConfig\nproviders: [{name: a, matchImages: ['*.a'], apiVersion: credentialprovider.kubelet.k8s.io/v1}]"))
 	f.Fuzz(func(t *testing.T, text []byte) {

@@ -137,32 +137,51 @@ func (p *programs) provide(ctx context.Context, by provider, repository string) 
 		if err != nil {
 			return nil, err
 		}
-		var response struct {
-			metav1.TypeMeta `json:",inline"`
-			CacheKeyType    string                                         `json:"cacheKeyType"`
-			CacheDuration   *metav1.Duration                               `json:"cacheDuration"`
-			Auth            map[string]struct{ Username, Password string } `json:"auth"`
+		response, err := parseProviderResponse(text)
+		if err != nil {
+			return nil, fmt.Errorf("running %s: %w", by.Name, err)
 		}
-		if err := json.Unmarshal(text, &response); err != nil || response.Kind != "CredentialProviderResponse" {
-			return nil, fmt.Errorf("running %s: its answer is no CredentialProviderResponse", by.Name)
-		}
-		key, ok := keyOf(response.CacheKeyType)
-		if !ok {
-			return nil, fmt.Errorf("running %s: cacheKeyType %.20q is not Image, Registry or Global", by.Name, response.CacheKeyType)
-		}
-		auths := map[string]login{}
-		for place, a := range response.Auth {
-			auths[place] = login{Username: a.Username, Password: a.Password}
-		}
-		lasts := response.CacheDuration
+		lasts := response.lasts
 		if lasts == nil {
 			lasts = by.DefaultCacheDuration
 		}
-		if lasts != nil && lasts.Duration > 0 {
-			p.remember(key, answer{auths, p.now().Add(lasts.Duration)})
+		if key, ok := keyOf(response.keyType); ok && lasts != nil && lasts.Duration > 0 {
+			p.remember(key, answer{response.auths, p.now().Add(lasts.Duration)})
 		}
-		return auths, nil
+		return response.auths, nil
 	})
+}
+
+// providerResponse is what a kubelet's credential provider answers (CredentialProviderResponse).
+type providerResponse struct {
+	auths map[string]login
+	// keyType is Image, Registry or Global: what the answer is for.
+	keyType string
+	// lasts is how long the answer counts; nil if the provider does not say it.
+	lasts *metav1.Duration
+}
+
+// parseProviderResponse reads the output of a credential provider. No error quotes it: it is made of secrets.
+func parseProviderResponse(text []byte) (providerResponse, error) {
+	var file struct {
+		metav1.TypeMeta `json:",inline"`
+		CacheKeyType    string                                         `json:"cacheKeyType"`
+		CacheDuration   *metav1.Duration                               `json:"cacheDuration"`
+		Auth            map[string]struct{ Username, Password string } `json:"auth"`
+	}
+	if err := json.Unmarshal(text, &file); err != nil || file.Kind != "CredentialProviderResponse" {
+		return providerResponse{}, errors.New("its answer is not a CredentialProviderResponse")
+	}
+	switch file.CacheKeyType {
+	case "Image", "Registry", "Global":
+	default:
+		return providerResponse{}, errors.New("cacheKeyType of its answer is not Image, Registry or Global")
+	}
+	response := providerResponse{auths: map[string]login{}, keyType: file.CacheKeyType, lasts: file.CacheDuration}
+	for place, a := range file.Auth {
+		response.auths[place] = login{Username: a.Username, Password: a.Password}
+	}
+	return response, nil
 }
 
 // help asks a docker-credential program for the login of a registry.
@@ -177,18 +196,26 @@ func (p *programs) help(ctx context.Context, helper, server string) (map[string]
 		if err != nil {
 			return nil, err
 		}
-		var response struct{ Username, Secret string }
-		if err := json.Unmarshal(text, &response); err != nil {
-			return nil, fmt.Errorf("running %s: its answer is no JSON", program)
-		}
-		l := login{Username: response.Username, Password: response.Secret}
-		if response.Username == "<token>" { // docker-credential-helpers' mark for an identity token
-			l = login{IdentityToken: response.Secret}
+		l, err := parseHelperResponse(text)
+		if err != nil {
+			return nil, fmt.Errorf("running %s: %w", program, err)
 		}
 		auths := map[string]login{server: l}
 		p.remember(key, answer{auths, p.now().Add(helperTime)})
 		return auths, nil
 	})
+}
+
+// parseHelperResponse reads the output of a docker-credential program. No error quotes it.
+func parseHelperResponse(text []byte) (login, error) {
+	var response struct{ Username, Secret string }
+	if err := json.Unmarshal(text, &response); err != nil {
+		return login{}, errors.New("its answer is not JSON of a credential")
+	}
+	if response.Username == "<token>" { // docker-credential-helpers' mark for an identity token
+		return login{IdentityToken: response.Secret}, nil
+	}
+	return login{Username: response.Username, Password: response.Secret}, nil
 }
 
 // ask gives the answer that is remembered under one of these keys, or gets it. A program may take longer than a Pod
