@@ -2,93 +2,174 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
+
+	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/imageconfig"
 )
 
 const (
-	// maxAccidents in a row, and a host is left alone for restTime; then one errand tries whether it is back.
+	// maxAccidents in a row, and a host or a repository is left alone for restTime; then one errand tries whether it is
+	// back.
 	maxAccidents = 3
 	restTime     = 5 * time.Second
 	// maxErrands to one host at once.
 	maxErrands = 8
-	// maxHosts that something is remembered about: whoever may create Pods may invent hosts.
-	maxHosts = 1024
+	// maxBreakers is how many hosts, and how many repositories, something is remembered about: whoever may create Pods
+	// may invent them.
+	maxBreakers = 1024
 )
 
-// breakers keep errands from hosts that do not answer, so that no Pod waits for what is known to be down.
+// All that a Pod is told of an errand that was not sent: what the earlier ones have got is for those who sent them.
+var (
+	errHostRests       = errors.New("requests to it have failed; it is asked again within 5 seconds")
+	errRepositoryRests = errors.New("requests for this repository have failed; it is asked again within 5 seconds")
+)
+
+// breakers keep errands from what does not answer, so that no Pod waits for what is known to be down.
+//
+// What is known of a host is known to all. A host fails if it cannot be connected to, or fails at /v2/, which is the
+// same for everybody. All else is a failure of one repository, as one namespace sees it with one credential: a proxy's
+// project whose upstream is down, a repository that is broken or belongs to somebody who breaks it on purpose.
 type breakers struct {
 	now func() time.Time
 
-	mu    sync.Mutex
-	hosts map[string]*breaker
+	mu           sync.Mutex
+	hosts        map[string]*breaker
+	repositories map[string]*breaker
 }
 
-// breaker is about one host.
+// breaker is about one host, or one repository.
 type breaker struct {
-	slots     chan struct{}
+	slots     chan struct{} // of a host
 	users     int
 	accidents int
 	rests     time.Time
-	last      error
+	// last is why it has failed.
+	last v1alpha1.Reason
 }
 
-// enter waits for a place at a host, or fails with its last accident. leave says what came of the errand: nil also if
-// the host has refused, which is an answer.
-func (b *breakers) enter(ctx context.Context, host string) (leave func(accident error), err error) {
+// visit is an errand that was let in. What came of it is said with hostAnswered, hostFailed, repositoryAnswered and
+// repositoryFailed, or not said if it is not known; then it leaves.
+type visit struct {
+	all              *breakers
+	host, repository *breaker
+}
+
+// enter waits for a place at a host. It fails if the host or the repository rests, with a Failure of the same reason as
+// the last accident and nothing else of it.
+func (b *breakers) enter(ctx context.Context, host, repository string) (visit, error) {
+	v := visit{all: b}
 	b.mu.Lock()
-	at := b.of(host)
-	if at.accidents >= maxAccidents {
-		if b.now().Before(at.rests) {
-			defer b.mu.Unlock()
-			return nil, at.last
-		}
-		at.rests = b.now().Add(restTime) // the others wait for how this one fares
+	v.host, v.repository = b.of(&b.hosts, host), b.of(&b.repositories, repository)
+	if failure := v.rests(host); failure != nil {
+		b.mu.Unlock()
+		return visit{}, failure
 	}
-	at.users++
+	hostProbe, repositoryProbe := v.host.probe(b.now()), v.repository.probe(b.now())
+	v.host.users++
+	v.repository.users++
+	if v.host.slots == nil {
+		v.host.slots = make(chan struct{}, maxErrands)
+	}
 	b.mu.Unlock()
 
-	done := func() {
-		b.mu.Lock()
-		at.users--
-		b.mu.Unlock()
-	}
 	select {
-	case at.slots <- struct{}{}:
+	case v.host.slots <- struct{}{}:
 	case <-ctx.Done():
-		done()
-		return nil, ctx.Err()
+		v.done()
+		return visit{}, ctx.Err()
 	}
-	return func(accident error) {
-		<-at.slots
+	if !hostProbe && !repositoryProbe { // others may have found it down meanwhile
 		b.mu.Lock()
-		if accident == nil {
-			at.accidents = 0
-		} else {
-			at.accidents++
-			at.last, at.rests = accident, b.now().Add(restTime)
-		}
+		failure := v.rests(host)
 		b.mu.Unlock()
-		done()
-	}, nil
+		if failure != nil {
+			v.leave()
+			return visit{}, failure
+		}
+	}
+	return v, nil
 }
 
-// of is the breaker of a host. The lock is held.
-func (b *breakers) of(host string) *breaker {
-	if at, ok := b.hosts[host]; ok {
+// rests is why the visit is not made; nil if it is. The lock is held.
+func (v visit) rests(host string) *imageconfig.Failure {
+	now := v.all.now()
+	switch {
+	case v.host.resting(now):
+		return &imageconfig.Failure{Reason: v.host.last, Registry: dockerHub(host), Err: errHostRests}
+	case v.repository.resting(now):
+		return &imageconfig.Failure{Reason: v.repository.last, Registry: dockerHub(host), Err: errRepositoryRests}
+	}
+	return nil
+}
+
+func (v visit) leave() {
+	<-v.host.slots
+	v.done()
+}
+
+func (v visit) done() {
+	v.all.mu.Lock()
+	defer v.all.mu.Unlock()
+	v.host.users--
+	v.repository.users--
+}
+
+func (v visit) hostAnswered()       { v.all.answered(v.host) }
+func (v visit) repositoryAnswered() { v.all.answered(v.repository) }
+
+func (v visit) hostFailed(why v1alpha1.Reason)       { v.all.failed(v.host, why) }
+func (v visit) repositoryFailed(why v1alpha1.Reason) { v.all.failed(v.repository, why) }
+
+func (b *breakers) answered(at *breaker) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	at.accidents = 0
+}
+
+func (b *breakers) failed(at *breaker, why v1alpha1.Reason) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	at.accidents++
+	at.last, at.rests = why, b.now().Add(restTime)
+}
+
+// resting says whether it is left alone.
+func (at *breaker) resting(now time.Time) bool {
+	return at.accidents >= maxAccidents && now.Before(at.rests)
+}
+
+// probe says whether this errand is the one that tries whether it is back; the others wait for how it fares.
+func (at *breaker) probe(now time.Time) bool {
+	if at.accidents < maxAccidents {
+		return false
+	}
+	at.rests = now.Add(restTime)
+	return true
+}
+
+// of is the breaker of a host or repository. The lock is held.
+func (b *breakers) of(all *map[string]*breaker, key string) *breaker {
+	if at, ok := (*all)[key]; ok {
 		return at
 	}
-	if b.hosts == nil {
-		b.hosts = map[string]*breaker{}
+	if *all == nil {
+		*all = map[string]*breaker{}
 	}
-	if len(b.hosts) >= maxHosts {
-		for name, at := range b.hosts {
-			if at.users == 0 {
-				delete(b.hosts, name)
+	for _, resting := range []bool{false, true} { // what rests is forgotten last
+		if len(*all) < maxBreakers {
+			break
+		}
+		for key, at := range *all {
+			if at.users == 0 && at.resting(b.now()) == resting {
+				delete(*all, key)
 			}
 		}
 	}
-	at := &breaker{slots: make(chan struct{}, maxErrands)}
-	b.hosts[host] = at
+	at := &breaker{}
+	(*all)[key] = at
 	return at
 }

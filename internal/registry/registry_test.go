@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -405,6 +406,195 @@ func TestHangingAndSlow(t *testing.T) {
 	}
 	close(open)
 	w.expect(w.query("app:1"), "a")
+}
+
+// A repository that fails is left alone, for the namespace that has found it so. Its host is not: others' images are
+// looked up.
+func TestOneRepositoryIsNotItsHost(t *testing.T) {
+	elsewhere := func(out http.ResponseWriter, r *http.Request) bool {
+		http.Redirect(out, r, "https://no-such-host.invalid/", 307)
+		return true
+	}
+	for name, fault := range map[string]func(http.ResponseWriter, *http.Request) bool{
+		"502":                              respond(502),
+		"503":                              respond(503, "Retry-After", "600"),
+		"closes the connection":            closing,
+		"redirects to a host that is down": elsewhere,
+		"redirects to itself": func(out http.ResponseWriter, r *http.Request) bool {
+			http.Redirect(out, r, r.URL.Path, 307)
+			return true
+		},
+		"has a token server that is down": respond(401, "WWW-Authenticate", `Bearer realm="https://no-such-host.invalid/token",service="x"`),
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, httptest.NewServer)
+			w.push("team/app:1", image("linux", "amd64", "a"))
+			w.set(at("/v2/evil/", fault))
+			for i := range 5 {
+				w.asked = nil
+				if got, _ := w.look(w.query(fmt.Sprintf("evil/app:%d", i))); got == "a" {
+					t.Fatal("it does not fail")
+				}
+				if asked := len(w.asked) > 0; asked != (i < maxAccidents) && !strings.Contains(name, "token") {
+					t.Errorf("lookup %d after %d accidents: asked is %v", i, i, asked)
+				}
+			}
+			w.expect(w.query("team/app:1"), "a")
+
+			// What one namespace has met tells nothing to another.
+			w.asked = nil
+			q := w.query("evil/app:9")
+			q.Namespace = "other"
+			if _, _ = w.look(q); len(w.asked) == 0 {
+				t.Error("another namespace is told what the first one has met")
+			}
+			// It is tried again.
+			w.set(nil)
+			w.push("evil/app:9", image("linux", "amd64", "b"))
+			w.now = w.now.Add(maxRetryAfter)
+			w.expect(w.query("evil/app:9"), "b")
+		})
+	}
+}
+
+// maxRetryAfter is how long a registry may want to be left alone.
+const maxRetryAfter = 10 * time.Minute
+
+// A host that is down is known to be to all, and nothing else of what the others have got.
+func TestBreakerTellsOnlyTheReason(t *testing.T) {
+	for name, c := range map[string]struct {
+		fault  func(http.ResponseWriter, *http.Request) bool
+		reason string
+	}{
+		"500":                   {respond(500), "lookup-failed"},
+		"503":                   {respond(503), "lookup-failed"},
+		"closes the connection": {closing, "lookup-unreachable"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, httptest.NewServer)
+			w.set(c.fault)
+			for i := range maxAccidents {
+				w.expect(w.query(fmt.Sprintf("red/secret-project-%d:release", i)), c.reason)
+			}
+			w.asked = nil
+			q := w.query("blue/web:1")
+			q.Namespace = "blue"
+			_, err := w.look(q)
+			f := imageconfig.FailureOf(err)
+			want := &imageconfig.Failure{Reason: v1alpha1.Reason(c.reason), Registry: w.host, Err: errHostRests}
+			if *f != *want || len(w.asked) > 0 {
+				t.Errorf("%+v, want %+v; it was asked %q", f, want, w.asked)
+			}
+		})
+	}
+}
+
+// A lookup that has no time left says nothing about the host.
+func TestNoTimeLeftIsNotTheHost(t *testing.T) {
+	w := newWorld(t, httptest.NewServer)
+	w.push("team/app:1", image("linux", "amd64", "a"))
+	registries, err := New(w.config, nil, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(ctx context.Context, q imageconfig.Query) (err error) {
+		for candidate, problem := range registries.Candidates(t.Context(), q) {
+			if problem != nil {
+				t.Fatal(problem)
+			}
+			_, err = candidate.Repository.Digest(ctx, q.Reference)
+		}
+		return err
+	}
+	expired, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 10 * maxAccidents {
+		if err := ask(expired, w.query("team/app:1")); imageconfig.FailureOf(err).Reason != v1alpha1.ReasonLookupTimeout {
+			t.Fatal(err)
+		}
+	}
+	q := w.query("team/app:1")
+	q.Namespace = "other"
+	if err := ask(t.Context(), q); err != nil {
+		t.Error(err)
+	}
+}
+
+// Who waits for a place at a host that others find down meanwhile does not ask it.
+func TestBreakerWhileWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &breakers{now: time.Now}
+		var inside []visit
+		for i := range maxErrands {
+			v, err := b.enter(t.Context(), "host", fmt.Sprint(i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			inside = append(inside, v)
+		}
+		impatient, cancel := context.WithCancel(t.Context())
+		var given, waited error
+		var all sync.WaitGroup
+		all.Go(func() { _, given = b.enter(impatient, "host", "impatient") })
+		all.Go(func() { _, waited = b.enter(t.Context(), "host", "waits") })
+		synctest.Wait()
+		cancel()
+		for _, v := range inside[:maxAccidents] {
+			v.hostFailed(v1alpha1.ReasonLookupTLS)
+			v.leave()
+		}
+		all.Wait()
+		var f *imageconfig.Failure
+		if !errors.As(waited, &f) || f.Reason != v1alpha1.ReasonLookupTLS || !errors.Is(f, errHostRests) {
+			t.Errorf("who waited: %v", waited)
+		}
+		if !errors.Is(given, context.Canceled) {
+			t.Errorf("who gave up: %v", given)
+		}
+		// One tries whether it is back, and the others do not wait for it.
+		time.Sleep(restTime)
+		v, err := b.enter(t.Context(), "host", "first")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.enter(t.Context(), "host", "second"); !errors.Is(err, errHostRests) {
+			t.Errorf("a second one: %v", err)
+		}
+		v.hostAnswered()
+		v.leave()
+		if _, err := b.enter(t.Context(), "host", "third"); err != nil {
+			t.Errorf("the host is back: %v", err)
+		}
+	})
+}
+
+// Inventing hosts makes no room, and what is known to be down is not forgotten for it.
+func TestBreakersAreBounded(t *testing.T) {
+	b := &breakers{now: time.Now}
+	down := func(host string) {
+		for range maxAccidents {
+			v, err := b.enter(t.Context(), host, "repository of "+host)
+			if err != nil {
+				t.Fatal(err)
+			}
+			v.hostFailed(v1alpha1.ReasonLookupUnreachable)
+			v.leave()
+		}
+	}
+	down("down")
+	for i := range 3 * maxBreakers {
+		v, err := b.enter(t.Context(), fmt.Sprint(i), fmt.Sprint(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.leave()
+	}
+	if len(b.hosts) > maxBreakers || len(b.repositories) > maxBreakers {
+		t.Errorf("%d hosts and %d repositories are remembered", len(b.hosts), len(b.repositories))
+	}
+	if _, err := b.enter(t.Context(), "down", ""); !errors.Is(err, errHostRests) {
+		t.Errorf("a host that is down is forgotten: %v", err)
+	}
 }
 
 // After some accidents in a row the host is left alone, whatever image is wanted, and tried again later.

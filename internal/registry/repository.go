@@ -29,7 +29,9 @@ type repository struct {
 	login     login
 	transport http.RoundTripper
 	breakers  *breakers
-	now       func() time.Time
+	// key tells the repository, and as whom and for which namespace it is seen, from every other.
+	key string
+	now func() time.Time
 
 	// puller holds on to what the registry has said about how it wants to be asked.
 	puller *remote.Puller
@@ -214,12 +216,11 @@ func (r *repository) reference(ref imageconfig.Reference) name.Reference {
 // errand does something at the registry, unless it is known to be down.
 func (r *repository) errand(ctx context.Context, do func(context.Context) error) error {
 	host := r.name.RegistryStr()
-	leave, err := r.breakers.enter(ctx, host)
+	visit, err := r.breakers.enter(ctx, host, r.key)
 	if err != nil {
 		return failureOf(err)
 	}
-	accident := errors.New("it was left in a panic")
-	defer func() { leave(accident) }()
+	defer visit.leave()
 
 	if r.puller == nil {
 		auth := authn.Anonymous
@@ -230,29 +231,39 @@ func (r *repository) errand(ctx context.Context, do func(context.Context) error)
 		r.puller, err = remote.NewPuller(remote.WithAuth(auth), remote.WithTransport(r.transport), remote.WithUserAgent("podinit"),
 			remote.WithRetryBackoff(remote.Backoff{Steps: 1}), remote.WithRetryStatusCodes())
 		if err != nil {
-			accident = nil
 			return failureOf(err)
 		}
 	}
-	pause := &pause{now: r.now}
-	err = do(withPause(ctx, pause))
+	seen := &observed{now: r.now, host: host}
+	err = do(context.WithValue(ctx, observedKey{}, seen))
 	if err == nil {
-		accident = nil
+		visit.hostAnswered()
+		visit.repositoryAnswered()
 		return nil
 	}
 	failure := *failureOf(err)
-	failure.Registry, failure.RetryAfter = dockerHub(host), time.Duration(pause.after.Load())
-	if accident = nil; down(&failure) {
-		accident = &failure
+	failure.Registry, failure.RetryAfter = dockerHub(host), time.Duration(seen.after.Load())
+	accident, ofHost := down(&failure), seen.hostFailed.Load()
+	switch {
+	case accident && ofHost:
+		visit.hostFailed(failure.Reason)
+	case seen.answered.Load():
+		visit.hostAnswered()
+	}
+	switch {
+	case !accident:
+		visit.repositoryAnswered()
+	case !ofHost:
+		visit.repositoryFailed(failure.Reason)
 	}
 	return &failure
 }
 
-// down says whether a failure is the host's, whatever it was asked.
+// down says whether a failure is an accident, of the host or of the repository: asking again soon is of no use.
 func down(f *imageconfig.Failure) bool {
 	switch f.Reason {
 	case v1alpha1.ReasonLookupTimeout, v1alpha1.ReasonLookupUnreachable, v1alpha1.ReasonLookupTLS:
 		return true
 	}
-	return f.Reason == v1alpha1.ReasonLookupFailed && !errors.Is(f.Err, errRedirects)
+	return f.Reason == v1alpha1.ReasonLookupFailed
 }

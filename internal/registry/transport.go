@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/netip"
 	"net/url"
 	"strconv"
@@ -105,12 +106,9 @@ func (g *guarded) RoundTrip(request *http.Request) (*http.Response, error) {
 		}
 		transport = g.proxied
 	}
-	response, err := transport.RoundTrip(request)
+	response, err := observe(transport, request)
 	if err != nil {
 		return nil, err
-	}
-	if pause, ok := request.Context().Value(pauseKey{}).(*pause); ok {
-		pause.read(response)
 	}
 	limit := int64(maxConfigBlob)
 	if strings.Contains(request.URL.Path, "/manifests/") {
@@ -162,22 +160,38 @@ func (b *limitedBody) Close() error {
 	return b.body.Close()
 }
 
-// pause is how long the registry wants to be left alone (Retry-After, RFC 9110 10.2.3), which errors do not tell.
-type pause struct {
-	now   func() time.Time
-	after atomic.Int64 // a time.Duration
+// observed is what errors do not tell about the requests of an errand.
+type observed struct {
+	now func() time.Time
+	// host that the errand is sent to. Token servers and those it redirects to are others.
+	host string
+	// after is how long the registry wants to be left alone (Retry-After, RFC 9110 10.2.3), a time.Duration.
+	after atomic.Int64
+	// answered is set if the host has answered anything, hostFailed if the last request is one that the host has failed
+	// at, whatever the repository.
+	answered, hostFailed atomic.Bool
 }
 
-type pauseKey struct{}
+type observedKey struct{}
 
-func withPause(ctx context.Context, p *pause) context.Context {
-	return context.WithValue(ctx, pauseKey{}, p)
-}
-
-func (p *pause) read(response *http.Response) {
-	if response.StatusCode == http.StatusTooManyRequests || response.StatusCode == http.StatusServiceUnavailable {
-		p.after.Store(int64(retryAfter(response.Header.Get("Retry-After"), p.now())))
+// observe sends a request, and notes what came of it for the errand of its context.
+func observe(transport http.RoundTripper, request *http.Request) (*http.Response, error) {
+	o, ok := request.Context().Value(observedKey{}).(*observed)
+	if !ok {
+		return transport.RoundTrip(request)
 	}
+	var connected atomic.Bool
+	traced := httptrace.WithClientTrace(request.Context(), &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected.Store(true) }})
+	response, err := transport.RoundTrip(request.WithContext(traced))
+	itself := request.URL.Host == o.host && request.Response == nil
+	o.answered.Store(o.answered.Load() || itself && err == nil)
+	failed := err != nil && request.Context().Err() == nil // else it is we who have no time left
+	forAll := request.URL.Path == "/v2/" || !connected.Load()
+	o.hostFailed.Store(itself && forAll && (failed || err == nil && response.StatusCode >= 500))
+	if err == nil && (response.StatusCode == http.StatusTooManyRequests || response.StatusCode == http.StatusServiceUnavailable) {
+		o.after.Store(int64(retryAfter(response.Header.Get("Retry-After"), o.now())))
+	}
+	return response, err
 }
 
 // retryAfter reads the header: seconds, or a date.
