@@ -26,7 +26,10 @@ type Registry interface {
 type Candidate struct {
 	// Host that is asked.
 	Host string
-	// Key tells where and as whom from every other way; it holds no secret.
+	// Endpoint is the repository that is asked, with its host: the image's own, or a mirror of it.
+	Endpoint string
+	// Key tells endpoint and credential from every other way; it holds no secret. Whoever has the credential has the key,
+	// in whatever namespace, and nobody else has.
 	Key string
 	// Anonymous is set where anybody could take this way.
 	Anonymous bool
@@ -48,7 +51,7 @@ type Limits struct {
 	Bytes int
 	// Tag is how long a tag is taken to stand for the same digest.
 	Tag time.Duration
-	// Proof is how long a credential that could read a repository is taken to be able to.
+	// Proof is how long a credential that could read a digest is taken to be able to.
 	Proof time.Duration
 	// Refused is how long a registry's refusal counts, and Failed how long an accident does.
 	Refused, Failed time.Duration
@@ -77,11 +80,17 @@ const maxRetryAfter = 10 * time.Minute
 
 // Cache is a Source that remembers what a Registry has answered.
 //
-// A registry is asked once for all who ask with one credential, and an image is read once for all.
+// It is shared by all tenants, and none learns from it what it could not read itself:
 //
-// It is shared by all tenants, and none learns from it what it could not read itself: an image is given only to who
-// has shown, with one of the Pod's own credentials or anonymously, that it may read its repository. An image is known
-// by repository and digest, so a digest alone opens nothing.
+//   - What a reference stands for is remembered for the way by which it was answered, endpoint and credential, and given
+//     to nobody else. Registries answer by user, and a mirror that anybody may read says nothing about the registry.
+//   - An image is known by endpoint and digest. It is given to those whom this endpoint has told what the digest is of,
+//     or who have read it there: a digest alone opens nothing.
+//   - What a refusal or an error says, and that there was one, is for the namespace that has met it. Until a namespace has
+//     shown that it may read an image, nothing that others do with it changes what is asked for it, or how soon.
+//
+// Those who may read an image share what it costs: a tag is asked for once for each credential, and the image is read
+// once for each endpoint.
 //
 // A lookup never waits longer than its context; what it was waiting for goes on, so that the next Pod is served.
 type Cache struct {
@@ -91,8 +100,8 @@ type Cache struct {
 
 	mu      sync.Mutex
 	memory  memory
-	flights map[string]*flight // by reference and credential
-	reads   map[string]*flight // by digest: of those, who reads it
+	flights map[string]*flight // by namespace, way and reference
+	reads   map[string]*flight // by endpoint and digest: of those, who reads it
 	slots   chan struct{}
 	// hits and misses count what was asked of the memory, by Lookup and by Known.
 	hits, misses atomic.Uint64
@@ -108,14 +117,36 @@ func NewCache(registry Registry, limits Limits, now func() time.Time) *Cache {
 	}
 }
 
-// anybody is the Key under which it is remembered that a repository is open to all.
-const anybody = ""
-
-// Known is what is remembered, for who has shown a right to it.
+// Known is what a Pod of the same namespace, with the same imagePullSecrets, was told a short while ago. What others
+// were told makes no difference, so a Pod's patch does not show who else runs its image.
 func (c *Cache) Known(ctx context.Context, q Query) (Found, bool) {
-	found, ok := c.known(ctx, q)
+	q.Fresh = false
+	image, ok := c.known(ctx, q)
 	c.count(ok)
-	return found, ok
+	if !ok {
+		return Found{}, false
+	}
+	return Found{Image: image, From: FromCache}, true
+}
+
+func (c *Cache) known(ctx context.Context, q Query) (Image, bool) {
+	c.mu.Lock()
+	by, ok := c.taken(q, q.Reference.String())
+	c.mu.Unlock()
+	if !ok {
+		return Image{}, false // so no Secret need be read
+	}
+	if by.open {
+		return c.remembered(q)
+	}
+	for candidate, err := range c.registry.Candidates(ctx, q) {
+		if err == nil && candidate.Key == by.key { // the Pod still has the credential
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.recall(q, q.Reference.String(), by, false)
+		}
+	}
+	return Image{}, false
 }
 
 // count notes whether the memory could answer a question.
@@ -127,24 +158,6 @@ func (c *Cache) count(hit bool) {
 	}
 }
 
-func (c *Cache) known(ctx context.Context, q Query) (Found, bool) {
-	q.Fresh = false
-	if image, ok := c.remembered(q, anybody, false); ok {
-		return Found{Image: image, From: FromCache}, true
-	}
-	if _, ok := c.image(q); !ok {
-		return Found{}, false // so no Secret need be read
-	}
-	for candidate, err := range c.registry.Candidates(ctx, q) {
-		if err == nil {
-			if image, ok := c.remembered(q, candidate.Key, false); ok {
-				return Found{Image: image, From: FromCache}, true
-			}
-		}
-	}
-	return Found{}, false
-}
-
 // Lookup tries the candidates one after the other until one has an answer.
 func (c *Cache) Lookup(ctx context.Context, q Query) (Found, error) {
 	found, err := c.lookup(ctx, q)
@@ -153,7 +166,7 @@ func (c *Cache) Lookup(ctx context.Context, q Query) (Found, error) {
 }
 
 func (c *Cache) lookup(ctx context.Context, q Query) (Found, error) {
-	if image, ok := c.remembered(q, anybody, false); ok {
+	if image, ok := c.remembered(q); ok {
 		return Found{Image: image, From: FromCache}, nil
 	}
 	var ignored []error
@@ -169,6 +182,9 @@ func (c *Cache) lookup(ctx context.Context, q Query) (Found, error) {
 		}
 		image, from, failure := c.ask(ctx, q, candidate)
 		if failure == nil {
+			if from != FromStale && !slices.ContainsFunc(failures, func(f *Failure) bool { return !f.final() }) {
+				c.introduce(q, candidate)
+			}
 			return Found{Image: image, From: from, Ignored: ignored}, nil
 		}
 		failures = append(failures, failure)
@@ -209,7 +225,7 @@ func summary(failures []*Failure, ignored []error) *Failure {
 func (c *Cache) ask(ctx context.Context, q Query, candidate Candidate) (Image, From, *Failure) {
 	// What is remembered and who is under way is looked at in one go: an errand that ends in between would be sent twice.
 	c.mu.Lock()
-	if image, ok := c.recall(q, candidate.Key, false); ok {
+	if image, ok := c.recall(q, q.Reference.String(), candidate.way(), false); ok {
 		c.mu.Unlock()
 		return image, FromCache, nil
 	}
@@ -232,7 +248,10 @@ func (c *Cache) ask(ctx context.Context, q Query, candidate Candidate) (Image, F
 		}
 	}
 	if !failure.final() {
-		if image, ok := c.remembered(q, candidate.Key, true); ok {
+		c.mu.Lock()
+		image, ok := c.recall(q, q.Reference.String(), candidate.way(), true)
+		c.mu.Unlock()
+		if ok {
 			return image, FromStale, nil
 		}
 	}
@@ -246,9 +265,9 @@ type flight struct {
 	failure *Failure
 }
 
-// flight joins an errand that is under way, or sends one. The lock is held.
+// flight joins an errand of the namespace that is under way, or sends one. The lock is held.
 func (c *Cache) flight(q Query, candidate Candidate) *flight {
-	key := keyOf("flight", q.Reference.String(), candidate.Key, architectures(q))
+	key := keyOf("flight", q.Namespace, candidate.Key, q.Reference.String(), architectures(q))
 	if f, ok := c.flights[key]; ok {
 		return f
 	}
@@ -282,34 +301,52 @@ func (c *Cache) fly(ctx context.Context, q Query, candidate Candidate) (image Im
 	case <-ctx.Done():
 		return fail(fmt.Errorf("too many lookups are under way: %w", ctx.Err()))
 	}
-	// To read an image, or to be told what a reference stands for, is the proof that the credential may.
-	digest, proven := q.Reference.Digest, false
-	for {
-		if digest != "" {
-			kept, r, first := c.join(imageKey(q, digest))
-			switch {
-			case first:
-				return c.read(ctx, q, candidate, digest, r)
-			case proven && r == nil:
-				return kept, nil
-			case proven:
-				select {
-				case <-r.done:
-				case <-ctx.Done():
-					return fail(ctx.Err())
-				}
-				if r.failure == nil || !r.failure.personal() {
-					return r.image, r.failure
-				}
-				continue // with our own credential
-			}
+	// To read an image, or to be told what a reference stands for, is the proof that the credential may. Which of both is
+	// done depends on what this way was told before, and not on whether others have the image.
+	digest := q.Reference.Digest
+	at, answered := c.answered(q, candidate)
+	switch {
+	case digest != "" && !answered:
+		image, err := candidate.Repository.Image(ctx, digest, q.Architectures)
+		if err != nil {
+			return fail(err)
 		}
+		c.mu.Lock()
+		c.keep(q, candidate, image)
+		c.mu.Unlock()
+		return image, nil
+	case digest == "" || c.now().Sub(at) >= c.limits.Proof:
 		var err error
 		if digest, err = candidate.Repository.Digest(ctx, q.Reference); err != nil {
 			return fail(err)
 		}
-		proven = true
 	}
+	for {
+		kept, r, first := c.join(imageKey(q, candidate.Endpoint, digest))
+		switch {
+		case first:
+			return c.read(ctx, q, candidate, digest, r)
+		case r == nil:
+			return kept, nil
+		}
+		select {
+		case <-r.done:
+		case <-ctx.Done():
+			return fail(ctx.Err())
+		}
+		if r.failure == nil {
+			return r.image, nil
+		}
+		// Why another could not read it is for that one. We try ourselves.
+	}
+}
+
+// answered is when this way was told what the reference stands for, if it ever was.
+func (c *Cache) answered(q Query, candidate Candidate) (at time.Time, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, ok := c.memory.get(answerKey(q.Reference.String(), candidate.Key))
+	return e.at, ok
 }
 
 // join is an image that is kept, or else who reads it, the caller if it is the first.
@@ -327,14 +364,14 @@ func (c *Cache) join(key string) (kept Image, r *flight, first bool) {
 	return Image{}, r, !underWay
 }
 
-// read reads an image, for all who have joined.
+// read reads an image, for all who have joined with a proof of their own.
 func (c *Cache) read(ctx context.Context, q Query, candidate Candidate, digest string, r *flight) (Image, *Failure) {
 	r.failure = &Failure{Reason: v1alpha1.ReasonLookupFailed, Registry: candidate.Host, Err: errors.New("reading it has ended in a panic")}
 	defer func() {
-		key := imageKey(q, digest)
+		key := imageKey(q, candidate.Endpoint, digest)
 		c.mu.Lock()
 		if r.failure == nil {
-			c.keep(q, r.image)
+			c.keep(q, candidate, r.image)
 		}
 		delete(c.reads, key)
 		c.mu.Unlock()
@@ -346,8 +383,28 @@ func (c *Cache) read(ctx context.Context, q Query, candidate Candidate, digest s
 }
 
 // keep writes down what a digest stands for. The lock is held.
-func (c *Cache) keep(q Query, image Image) {
-	c.memory.put(entry{key: imageKey(q, image.Digest), value: image, size: image.size(), at: c.now()})
+func (c *Cache) keep(q Query, candidate Candidate, image Image) {
+	c.memory.put(entry{key: imageKey(q, candidate.Endpoint, image.Digest), value: image, size: image.size(), at: c.now()})
+}
+
+// way is by which endpoint and credential an answer was got, and whether it takes no credential.
+type way struct {
+	endpoint, key string
+	open          bool
+}
+
+func (c Candidate) way() way { return way{c.Endpoint, c.Key, c.Anonymous} }
+
+// introduce writes down which way the Pods of a namespace take to an image. If it is open to anybody, the next Pod needs
+// neither its Secrets nor the ways before this one.
+func (c *Cache) introduce(q Query, candidate Candidate) {
+	key, ok := askerKey(q, q.Reference.String())
+	if !ok {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.memory.put(entry{key: key, value: candidate.way(), size: len(candidate.Endpoint) + len(candidate.Key), at: c.now()})
 }
 
 // failureAt is err as a Failure of a registry; nil for none.
@@ -364,79 +421,69 @@ func failureAt(host string, err error) *Failure {
 
 // remember writes down what came of an errand. The lock is held.
 func (c *Cache) remember(q Query, candidate Candidate, f *flight) {
-	tag, proof, failed := tagKey(q), proofKey(q, candidate.Key), failedKey(q, candidate.Key)
+	answer, failed := answerKey(q.Reference.String(), candidate.Key), failedKey(q, candidate.Key)
 	now := c.now()
 	if f.failure == nil {
-		c.memory.put(entry{key: tag, value: f.image.Digest, size: len(f.image.Digest), at: now})
-		c.memory.put(entry{key: proof, at: now})
-		if candidate.Anonymous {
-			c.memory.put(entry{key: proofKey(q, anybody), at: now})
+		digest := f.image.Digest
+		c.memory.put(entry{key: answer, value: digest, size: len(digest), at: now})
+		if !q.Reference.Pinned() { // what the Pod may be pinned to
+			c.memory.put(entry{key: answerKey(q.Reference.Name()+"@"+digest, candidate.Key), value: digest, size: len(digest), at: now})
 		}
 		c.memory.drop(failed)
 		return
 	}
 	c.memory.put(entry{key: failed, value: f.failure, size: len(f.failure.Error()), at: now})
 	switch f.failure.Reason {
-	case v1alpha1.ReasonLookupUnauthorized:
-		c.memory.drop(proof)
-		if candidate.Anonymous {
-			c.memory.drop(proofKey(q, anybody))
+	case v1alpha1.ReasonLookupUnauthorized, v1alpha1.ReasonLookupNotFound:
+		// Other references stay: asking for what there never was takes nothing from those who ask for what there is.
+		if e, ok := c.memory.get(answer); ok && f.failure.Reason == v1alpha1.ReasonLookupUnauthorized {
+			c.memory.drop(answerKey(q.Reference.Name()+"@"+e.value.(string), candidate.Key))
 		}
-	case v1alpha1.ReasonLookupNotFound:
-		// The right to the repository stays: asking for what there never was takes it from nobody.
-		c.memory.drop(tag)
+		c.memory.drop(answer)
 	}
 }
 
-// remembered is what a reference stands for, if that is known and the credential behind key has shown that it may know.
-func (c *Cache) remembered(q Query, key string, stale bool) (Image, bool) {
+// remembered is what a reference stands for, if Pods of this namespace with the same imagePullSecrets take a way to it
+// that is open to anybody.
+func (c *Cache) remembered(q Query) (Image, bool) {
+	reference := q.Reference.String()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.recall(q, key, stale)
+	if by, ok := c.taken(q, reference); ok && by.open {
+		return c.recall(q, reference, by, false)
+	}
+	return Image{}, false
 }
 
-// recall is remembered with the lock held.
-func (c *Cache) recall(q Query, key string, stale bool) (Image, bool) {
-	now := c.now()
-	tag, proof := c.limits.Tag, c.limits.Proof
-	if q.Fresh {
-		tag = 0
-	}
-	if stale {
-		tag, proof = c.limits.Stale, c.limits.Stale
-	}
-	if e, ok := c.memory.get(proofKey(q, key)); !ok || now.Sub(e.at) >= proof {
-		return Image{}, false
-	}
-	digest := q.Reference.Digest
-	if digest == "" {
-		e, ok := c.memory.get(tagKey(q))
-		if !ok || now.Sub(e.at) >= tag {
-			return Image{}, false
-		}
-		digest = e.value.(string)
-	}
-	e, ok := c.memory.get(imageKey(q, digest))
+// taken is the way that a Pod of this namespace with the same imagePullSecrets has taken lately. The lock is held.
+func (c *Cache) taken(q Query, reference string) (way, bool) {
+	key, ok := askerKey(q, reference)
 	if !ok {
-		return Image{}, false
+		return way{}, false
 	}
-	return e.value.(Image), true
+	e, ok := c.memory.get(key)
+	if !ok || c.now().Sub(e.at) >= c.limits.Tag {
+		return way{}, false
+	}
+	return e.value.(way), true
 }
 
-// image is what a reference was last known to stand for, whoever may know it.
-func (c *Cache) image(q Query) (Image, bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	digest := q.Reference.Digest
-	if digest == "" {
-		e, ok := c.memory.get(tagKey(q))
-		if !ok {
-			return Image{}, false
-		}
-		digest = e.value.(string)
+// recall is what q's reference stands for, if this way was told it, and not too long ago. The lock is held.
+func (c *Cache) recall(q Query, reference string, by way, stale bool) (Image, bool) {
+	counts := c.limits.Tag
+	switch {
+	case stale:
+		counts = c.limits.Stale
+	case q.Reference.Pinned():
+		counts = c.limits.Proof
+	case q.Fresh:
+		counts = 0
 	}
-	e, ok := c.memory.get(imageKey(q, digest))
-	if !ok {
+	e, ok := c.memory.get(answerKey(reference, by.key))
+	if !ok || c.now().Sub(e.at) >= counts {
+		return Image{}, false
+	}
+	if e, ok = c.memory.get(imageKey(q, by.endpoint, e.value.(string))); !ok {
 		return Image{}, false
 	}
 	return e.value.(Image), true
@@ -459,14 +506,33 @@ func (c *Cache) failed(q Query, candidate Candidate) *Failure {
 	return failure
 }
 
-func imageKey(q Query, digest string) string {
-	return keyOf("image", q.Reference.Name(), digest, architectures(q))
+func imageKey(q Query, endpoint, digest string) string {
+	return keyOf("image", endpoint, digest, architectures(q))
 }
-func tagKey(q Query) string               { return keyOf("tag", q.Reference.String()) }
-func proofKey(q Query, key string) string { return keyOf("proof", q.Reference.Name(), key) }
+
+func answerKey(reference, key string) string { return keyOf("answer", reference, key) }
+
 func failedKey(q Query, key string) string {
-	return keyOf("failed", q.Reference.String(), key, architectures(q))
+	return keyOf("failed", q.Namespace, q.Reference.String(), key, architectures(q))
 }
+
+// maxSecretNames bounds what the names of imagePullSecrets may take in a key, in bytes: what valid ones take at most
+// that are read.
+const maxSecretNames = 16 * 254
+
+// askerKey is the same for Pods of one namespace that get at an image in the same ways. It is not ok for a Pod that names
+// more Secrets than are read.
+func askerKey(q Query, reference string) (string, bool) {
+	size := 0
+	for _, name := range q.PullSecrets {
+		size += len(name) + 1
+	}
+	if size > maxSecretNames {
+		return "", false
+	}
+	return keyOf("asker", q.Namespace, strings.Join(q.PullSecrets, "\x00"), reference), true
+}
+
 func architectures(q Query) string { return strings.Join(q.Architectures, ",") }
 
 // keyOf joins words that have no NUL in them.

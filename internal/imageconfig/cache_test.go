@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,19 +30,38 @@ type hub struct {
 	panics bool
 	// refused may ask, but not read.
 	refused string
+	// refuses is who is refused even where everybody may read.
+	refuses string
+	// hidden are requests, as asked has them or how they begin, that are answered with 404.
+	hidden []string
+	// gone is a Secret that is there no longer.
+	gone string
+	// byUser is what "repository:tag as KEY" stands for, where that is not what it does for all.
+	byUser map[string]string
+	// mirrors are repositories that are asked before the image's own.
+	mirrors []string
+	// candidates is how often somebody wanted them.
+	candidates int
 }
 
 func (h *hub) Candidates(_ context.Context, q Query) iter.Seq2[Candidate, error] {
+	h.mu.Lock()
+	h.candidates++
+	h.mu.Unlock()
 	return func(yield func(Candidate, error) bool) {
-		for _, key := range append(q.PullSecrets, "anonymous") {
-			if strings.HasPrefix(key, "broken") {
-				if !yield(Candidate{}, errors.New(key+" is no docker config")) {
+		for _, at := range append(slices.Clone(h.mirrors), q.Reference.Repository) {
+			for _, key := range append(slices.Clone(q.PullSecrets), "anonymous") {
+				ref := q.Reference
+				ref.Repository = at
+				switch {
+				case strings.HasPrefix(key, "broken"):
+					if !yield(Candidate{}, fmt.Errorf("%.10s is no docker config", key)) {
+						return
+					}
+				case key == h.gone:
+				case !yield(Candidate{Host: at, Endpoint: ref.Name(), Key: ref.Name() + " as " + key, Anonymous: key == "anonymous", Repository: account{h, key, ref}}, nil):
 					return
 				}
-				continue
-			}
-			if !yield(Candidate{Host: "hub", Key: key, Anonymous: key == "anonymous", Repository: account{h, key, q.Reference}}, nil) {
-				return
 			}
 		}
 	}
@@ -73,6 +93,14 @@ func (a account) enter(ctx context.Context, what string) error {
 	if a.hub.broken != nil {
 		return a.hub.broken
 	}
+	for _, request := range a.hub.hidden {
+		if strings.HasPrefix(what+" as "+a.key, request) {
+			return &Failure{Reason: v1alpha1.ReasonLookupNotFound, Err: errors.New("404")}
+		}
+	}
+	if a.hub.refuses == a.key {
+		return &Failure{Reason: v1alpha1.ReasonLookupUnauthorized, Err: errors.New("401")}
+	}
 	for _, key := range a.hub.open[a.ref.Repository] {
 		if key == a.key || key == "anonymous" {
 			return nil
@@ -82,7 +110,7 @@ func (a account) enter(ctx context.Context, what string) error {
 }
 
 func (a account) Digest(ctx context.Context, ref Reference) (string, error) {
-	if err := a.enter(ctx, "HEAD "+ref.Repository+" "+ref.Identifier()); err != nil {
+	if err := a.enter(ctx, "HEAD "+a.ref.Repository+" "+ref.Identifier()); err != nil {
 		return "", err
 	}
 	a.hub.mu.Lock()
@@ -90,7 +118,10 @@ func (a account) Digest(ctx context.Context, ref Reference) (string, error) {
 	if ref.Digest != "" {
 		return ref.Digest, nil
 	}
-	digest, ok := a.hub.tags[ref.Repository+":"+ref.Tag]
+	digest, ok := a.hub.byUser[a.ref.Repository+":"+ref.Tag+" as "+a.key]
+	if !ok {
+		digest, ok = a.hub.tags[a.ref.Repository+":"+ref.Tag]
+	}
 	if !ok {
 		return "", &Failure{Reason: v1alpha1.ReasonLookupNotFound, Err: errors.New("404")}
 	}
@@ -198,7 +229,7 @@ func TestTenants(t *testing.T) {
 
 	w.expect(query("private:1", "bob"), "lookup-unauthorized", "HEAD private 1 as bob", "HEAD private 1 as anonymous")
 	w.expect(query("private:1"), "lookup-unauthorized")
-	w.expect(query("private@sha256:b", "bob"), "lookup-unauthorized", "HEAD private sha256:b as bob", "HEAD private sha256:b as anonymous")
+	w.expect(query("private@sha256:b", "bob"), "lookup-unauthorized", "GET private sha256:b as bob", "GET private sha256:b as anonymous")
 	// The digest of somebody's private image opens nothing through a repository of one's own.
 	w.expect(query("other@sha256:b", "bob"), "sha256:b from registry", "GET other sha256:b as bob")
 	if _, ok := w.cache.Known(t.Context(), query("private:1", "bob")); ok {
@@ -233,11 +264,184 @@ func TestAskingForNothingCostsNobody(t *testing.T) {
 	w.expect(query("public:1"), "sha256:a from stale", "HEAD public 1 as anonymous")
 }
 
+// An image that anybody may read needs no Secret, once it is known of a namespace's Secrets that they do not matter.
 func TestPublicImagesNeedNoSecret(t *testing.T) {
 	w := newWorld(t)
+	w.hub.open["public"] = []string{"anonymous"}
+	w.hub.refuses = "bob"
 	w.expect(query("public:1"), "sha256:a from registry", "HEAD public 1 as anonymous", "GET public sha256:a as anonymous")
-	w.hub.open = nil
+	w.expect(query("public:1", "broken", "bob"), "sha256:a from cache", "HEAD public 1 as bob")
+	before := w.hub.candidates
 	w.expect(query("public:1", "broken", "bob"), "sha256:a from cache")
+	if w.hub.candidates != before {
+		t.Error("the Secrets are read again")
+	}
+	w.now = w.now.Add(2 * time.Minute)
+	w.expect(query("public:1", "broken", "bob"), "sha256:a from registry", "HEAD public 1 as bob", "HEAD public 1 as anonymous")
+	if w.hub.candidates == before {
+		t.Error("the Secrets are never read again")
+	}
+
+	// A Secret of which the credential is needed is read each time: one that is gone opens nothing.
+	w.expect(query("private:1", "alice"), "sha256:b from registry", "HEAD private 1 as alice", "GET private sha256:b as alice")
+	before = w.hub.candidates
+	w.expect(query("private:1", "alice"), "sha256:b from cache")
+	if w.hub.candidates == before {
+		t.Error("the Secret is not read")
+	}
+	w.hub.gone = "alice"
+	w.expect(query("private:1", "alice"), "lookup-unauthorized", "HEAD private 1 as anonymous")
+	if _, ok := w.cache.Known(t.Context(), query("private:1", "alice")); ok {
+		t.Error("it is known without the Secret")
+	}
+}
+
+// What a registry answers depends on who asks, and so does what is remembered: each gets what is for its credential.
+func TestRegistriesAnswerByUser(t *testing.T) {
+	w := newWorld(t)
+	w.hub.open["vendor"] = []string{"anonymous"}
+	w.hub.tags["vendor:1"] = "sha256:for-all"
+	w.hub.byUser = map[string]string{"vendor:1 as alice": "sha256:for-alice", "vendor:1 as bob": "sha256:for-bob"}
+	for range 2 {
+		for _, who := range []string{"alice", "bob"} {
+			answer, _ := w.look(query("vendor:1", who))
+			if !strings.HasPrefix(answer, "sha256:for-"+who+" ") {
+				t.Errorf("%s gets %s", who, answer)
+			}
+		}
+		if answer, _ := w.look(query("vendor:1")); !strings.HasPrefix(answer, "sha256:for-all ") {
+			t.Errorf("nobody gets %s", answer)
+		}
+	}
+	w.expect(query("vendor:1", "alice"), "sha256:for-alice from cache")
+
+	// Whose registry is down is given what was his own.
+	w.hub.broken = &Failure{Reason: v1alpha1.ReasonLookupUnreachable, Err: errors.New("refused")}
+	w.now = w.now.Add(time.Hour)
+	for _, who := range []string{"alice", "bob"} {
+		w.expect(query("vendor:1", who), "sha256:for-"+who+" from stale", "HEAD vendor 1 as "+who)
+	}
+	// That one may read the repository is no right to what another has in it.
+	w.hub.broken = nil
+	w.hub.hidden = []string{"GET vendor sha256:for-alice as bob", "GET vendor sha256:for-alice as anonymous"}
+	w.now = w.now.Add(time.Hour)
+	w.expect(query("vendor@sha256:for-alice", "bob"), "lookup-not-found", "GET vendor sha256:for-alice as bob", "GET vendor sha256:for-alice as anonymous")
+}
+
+// A mirror that anybody may read opens what it has itself, and nothing of the registry behind it: neither by tag nor by
+// digest, whatever it says it has.
+func TestMirrorsOpenNothing(t *testing.T) {
+	w := newWorld(t)
+	w.hub.mirrors = []string{"mirror"}
+	w.hub.tags["private:public"] = "sha256:p"
+	w.hub.tags["mirror:public"] = "sha256:p"
+	w.hub.open["mirror"] = []string{"anonymous"}
+	secret := query("private:1")
+	secret.Namespace = "mallory"
+	alice := query("private:1", "alice")
+	alice.Namespace = "alice"
+	if answer, _ := w.look(alice); answer != "sha256:b from registry" {
+		t.Fatal(answer)
+	}
+	public := query("private:public")
+	public.Namespace = "mallory"
+	if answer, _ := w.look(public); answer != "sha256:p from registry" {
+		t.Fatal(answer)
+	}
+	if answer, _ := w.look(secret); answer != "lookup-not-found" {
+		t.Errorf("mallory is told %s", answer)
+	}
+	// The mirror says what tags stand for, and answers for every digest that is asked for, but has none of it.
+	w.hub.hidden = []string{"GET mirror"}
+	w.hub.tags["mirror:copied"] = "sha256:b"
+	for _, image := range []string{"private@sha256:b", "private:copied"} {
+		q := query(image)
+		q.Namespace = "mallory"
+		if answer, asked := w.look(q); strings.HasPrefix(answer, "sha256:b") {
+			t.Errorf("%s: mallory is told %s, having asked %q", image, answer, asked)
+		}
+	}
+}
+
+// What a namespace that may not read an image is told, and what is asked for that, is the same whatever others have done.
+func TestOthersMakeNoDifference(t *testing.T) {
+	down := &Failure{Reason: v1alpha1.ReasonLookupFailed, Err: errors.New("500 of bob's")}
+	for _, image := range []string{"private:1", "private@sha256:b", "private:none", "private@sha256:none", "public:none"} {
+		for _, broken := range []*Failure{nil, down} {
+			var told [2]string
+			for i, others := range []bool{false, true} {
+				w := newWorld(t)
+				in := func(namespace string, secrets ...string) Query {
+					q := query(image, secrets...)
+					q.Namespace = namespace
+					return q
+				}
+				if others {
+					w.look(in("alice", "alice")) // she has it
+					w.look(in("carol"))          // she may not, either
+					w.look(in("carol", "bob"))
+				}
+				w.hub.broken = broken
+				_, known := w.cache.Known(t.Context(), in("bob", "bob"))
+				_, err := w.cache.Lookup(t.Context(), in("bob", "bob"))
+				asked := w.hub.asked
+				told[i] = fmt.Sprintf("known %v, %v, having asked %q", known, err, asked)
+			}
+			if told[0] != told[1] {
+				t.Errorf("%s, broken %v: bob is told\n%s\nand, when others have asked,\n%s", image, broken, told[0], told[1])
+			}
+		}
+	}
+}
+
+// A namespace does not wait for, nor is served by, what another has under way, until it has shown its right.
+func TestFlightsAreTheNamespaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.hub.gate = make(chan struct{})
+		var all sync.WaitGroup
+		for _, namespace := range []string{"red", "red", "blue"} {
+			q := query("private:1")
+			q.Namespace = namespace
+			all.Go(func() { _, _ = w.cache.Lookup(t.Context(), q) })
+			synctest.Wait()
+		}
+		if want := []string{"HEAD private 1 as anonymous", "HEAD private 1 as anonymous"}; !cmp.Equal(want, w.hub.asked) {
+			t.Errorf("asked %q, want once for each namespace", w.hub.asked)
+		}
+		close(w.hub.gate)
+		all.Wait()
+	})
+}
+
+// What is known of an image for a container that has a command does not depend on what other namespaces run.
+func TestKnownIsTheNamespaces(t *testing.T) {
+	w := newWorld(t)
+	w.expect(query("public:1"), "sha256:a from registry", "HEAD public 1 as anonymous", "GET public sha256:a as anonymous")
+	other := query("public:1")
+	other.Namespace = "other"
+	before := w.hub.candidates
+	if _, ok := w.cache.Known(t.Context(), other); ok || w.hub.candidates != before {
+		t.Error("another namespace learns that the image is run")
+	}
+	if _, ok := w.cache.Known(t.Context(), query("public:1")); !ok {
+		t.Error("the namespace does not know its own")
+	}
+	w.now = w.now.Add(2 * time.Minute)
+	if _, ok := w.cache.Known(t.Context(), query("public:1")); ok {
+		t.Error("it is known for longer than a tag counts")
+	}
+}
+
+// Names of Secrets that are too long for the cache cost it nothing.
+func TestEndlessSecretNames(t *testing.T) {
+	w := newWorld(t)
+	q := query("public:1", strings.Repeat("broken", 1<<20))
+	w.expect(q, "sha256:a from registry", "HEAD public 1 as anonymous", "GET public sha256:a as anonymous")
+	w.expect(q, "sha256:a from cache")
+	if w.cache.memory.bytes > 1<<20 {
+		t.Errorf("the cache holds %d bytes", w.cache.memory.bytes)
+	}
 }
 
 func TestFailuresCountForAWhile(t *testing.T) {
@@ -342,7 +546,8 @@ func TestOneFlight(t *testing.T) {
 	}
 }
 
-// However many credentials ask for an image at once, it is read once, and each has shown its own right to it.
+// However many credentials ask for an image at once, it is read once, and each has shown its own right to it: by HEAD of
+// the tag, or by reading what has the digest.
 func TestOneRead(t *testing.T) {
 	down := &Failure{Reason: v1alpha1.ReasonLookupUnreachable, Err: errors.New("refused")}
 	const first, second = "HEAD other 1 as alice\nGET other sha256:c as alice\n", "HEAD other 1 as bob"
@@ -354,9 +559,9 @@ func TestOneRead(t *testing.T) {
 		asked   string
 	}{
 		"by tag":             {image: "other:1", answers: [2]string{"sha256:c", "sha256:c"}, asked: first + second},
-		"by digest":          {image: "other@sha256:c", answers: [2]string{"sha256:c", "sha256:c"}, asked: "GET other sha256:c as alice\nHEAD other sha256:c as bob"},
+		"by digest":          {image: "other@sha256:c", answers: [2]string{"sha256:c", "sha256:c"}, asked: "GET other sha256:c as alice\nGET other sha256:c as bob"},
 		"who may not is not": {image: "other:1", refused: "alice", answers: [2]string{"lookup-unauthorized", "sha256:c"}, asked: first + second + "\nGET other sha256:c as bob"},
-		"nobody can":         {image: "other:1", broken: down, answers: [2]string{"lookup-unreachable", "lookup-unreachable"}, asked: first + second},
+		"nobody can":         {image: "other:1", broken: down, answers: [2]string{"lookup-unreachable", "lookup-unreachable"}, asked: first + second + "\nGET other sha256:c as bob"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -432,8 +637,10 @@ func TestMemory(t *testing.T) {
 				Entrypoint: []string{strings.Clone("/usr/local/bin/docker-entrypoint.sh")}, Cmd: []string{strings.Clone("application"), strings.Clone("--config=/etc/application.yaml")},
 				StopSignal: "SIGQUIT", User: "65532", WorkingDir: "/srv", Path: strings.Clone("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
 			}}}
-			w.cache.keep(q, image)
-			w.cache.remember(q, Candidate{Key: strings.Repeat("k", 64)}, &flight{image: image})
+			by := Candidate{Endpoint: q.Reference.Name(), Key: q.Reference.Name() + " as " + strings.Repeat("k", 64)}
+			w.cache.keep(q, by, image)
+			w.cache.remember(q, by, &flight{image: image})
+			w.cache.introduce(q, by)
 		}
 	}
 	live := func() int {

@@ -141,7 +141,7 @@ func (r Reference) Identifier() string {
 // String is the shortest name that stands for the same.
 func (r Reference) String() string {
 	if r.Digest != "" {
-		return r.Name() + "@" + r.Digest
+		return r.Registry + "/" + r.Repository + "@" + r.Digest
 	}
-	return r.Name() + ":" + r.Tag
+	return r.Registry + "/" + r.Repository + ":" + r.Tag
 }

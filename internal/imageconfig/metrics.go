@@ -10,7 +10,7 @@ var (
 	imagesMetric = prometheus.NewDesc("podinit_image_cache_images",
 		"Images of which it is known what they run.", nil, nil)
 	entriesMetric = prometheus.NewDesc("podinit_image_cache_entries",
-		"Everything in the cache: images, tags, proofs of access and failures.", nil, nil)
+		"Everything in the cache: images, what references stand for, to whom that is known, and failures.", nil, nil)
 	hitsMetric = prometheus.NewDesc("podinit_image_cache_hits_total",
 		"Questions about images that the cache could answer.", nil, nil)
 	missesMetric = prometheus.NewDesc("podinit_image_cache_misses_total",

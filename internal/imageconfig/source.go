@@ -44,7 +44,7 @@ const (
 type Source interface {
 	// Lookup finds the image, by asking a registry if need be.
 	Lookup(context.Context, Query) (Found, error)
-	// Known is the image if it is known already to whoever may know it; no registry is asked.
+	// Known is the image if the Pod's namespace has had it looked up already; no registry is asked.
 	Known(context.Context, Query) (Found, bool)
 }
 

@@ -118,7 +118,7 @@ func (r *Registries) Candidates(ctx context.Context, q imageconfig.Query) iter.S
 				}
 				tried[key] = true
 				if !yield(imageconfig.Candidate{
-					Host: e.name.RegistryStr(), Key: key, Anonymous: login.empty(),
+					Host: e.name.RegistryStr(), Endpoint: e.place(), Key: key, Anonymous: login.empty(),
 					Repository: &repository{name: e.name, login: login, transport: e.via, breakers: r.breakers, key: q.Namespace + " " + key, now: r.now},
 				}, nil) {
 					return

@@ -936,6 +936,62 @@ func TestMirrors(t *testing.T) {
 	w.expect(w.query("//registry.invalid/team/app:1"), "a")
 }
 
+// A mirror that anybody may read has some tags of a private repository. It opens these, and no other.
+func TestMirrorOpensNothingOfTheRegistry(t *testing.T) {
+	w, mirror := newWorld(t, httptest.NewServer), newWorld(t, httptest.NewServer)
+	public := image("linux", "amd64", "public")
+	w.push("team/app:public", public)
+	mirror.push("team/app:public", public)
+	digest := w.push("team/app:secret", image("linux", "amd64", "secret"))
+	w.users = map[string]string{"alice": "right"}
+	w.secrets = map[string]*corev1.Secret{"alice/s": secret(false, map[string]string{w.host: "alice:right"})}
+	w.config.Registries = []Host{{Host: w.host, PlainHTTP: true, Mirrors: []string{mirror.host}}, {Host: mirror.host, PlainHTTP: true}}
+	w.restart()
+	in := func(namespace, image string, secrets ...string) imageconfig.Query {
+		q := w.query(image, secrets...)
+		q.Namespace = namespace
+		return q
+	}
+	w.expect(in("alice", "team/app:secret", "s"), "secret")
+	w.expect(in("mallory", "team/app:public"), "public")
+	for _, image := range []string{"team/app:secret", "team/app@" + digest} {
+		if got, _ := w.look(in("mallory", image)); got == "secret" {
+			t.Errorf("mallory is told what %s runs", image)
+		}
+		w.expect(in("alice", image, "s"), "secret")
+	}
+}
+
+// The same reference is another image for each credential.
+func TestRegistryThatAnswersByUser(t *testing.T) {
+	w := newWorld(t, httptest.NewServer)
+	of := map[string]*world{}
+	w.secrets = map[string]*corev1.Secret{}
+	for _, who := range []string{"alice", "bob"} {
+		of[who] = newWorld(t, httptest.NewServer)
+		of[who].push("vendor/app:1", image("linux", "amd64", "for "+who))
+		w.secrets[who+"/s"] = secret(false, map[string]string{w.host: who + ":x"})
+	}
+	w.set(func(out http.ResponseWriter, r *http.Request) bool {
+		user, _, ok := r.BasicAuth()
+		if !ok {
+			return respond(401, "WWW-Authenticate", `Basic realm="test"`)(out, r)
+		}
+		of[user].server.Config.Handler.ServeHTTP(out, r)
+		return true
+	})
+	for range 2 {
+		for range 2 {
+			for _, who := range []string{"alice", "bob"} {
+				q := w.query("vendor/app:1", "s")
+				q.Namespace = who
+				w.expect(q, "for "+who)
+			}
+		}
+		w.now = w.now.Add(3 * time.Minute)
+	}
+}
+
 func TestLookupOff(t *testing.T) {
 	w := newWorld(t, httptest.NewServer)
 	off := false
