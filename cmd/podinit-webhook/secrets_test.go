@@ -56,10 +56,16 @@ func TestNoSecretIsTold(t *testing.T) {
 			}
 		}
 	}
+	// Whether there is such a Secret, and of which type, is for the log alone.
+	for _, word := range []string{"secret torn", "secret missing", "no such secret", "of type", "docker config"} {
+		if strings.Contains(said["answers"], word) {
+			t.Errorf("the answers tell of a Secret, %q:\n%s", word, said["answers"])
+		}
+	}
 	// And what is searched is not empty of what should be there.
 	for what, words := range map[string][]string{
 		"log":     {`"outcome":"patched"`, `"outcome":"registry"`, "secret torn", "is no docker config in JSON", "secret missing: there is no such secret", `"outcome":"lookup-unauthorized"`},
-		"answers": {"podinit.dev/entrypoint.", "secret torn"},
+		"answers": {"podinit.dev/entrypoint."},
 		"metrics": {`podinit_lookup_duration_seconds_count{outcome="registry"} 1`, `podinit_lookup_duration_seconds_count{outcome="lookup-unauthorized"} 1`, "podinit_unusable_credentials_total 8"},
 	} {
 		for _, word := range words {

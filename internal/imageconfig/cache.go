@@ -201,9 +201,15 @@ func (c *Cache) lookup(ctx context.Context, q Query) (Found, error) {
 // summary is the failure that says most: one that is no refusal if there is one, since the refusal of the last,
 // anonymous way is the rule.
 func summary(failures []*Failure, ignored []error) *Failure {
+	var open []error // what may be shown
+	for _, err := range ignored {
+		if private := (Private{}); !errors.As(err, &private) {
+			open = append(open, err)
+		}
+	}
 	if len(failures) == 0 {
-		if len(ignored) > 0 {
-			return FailureOf(ignored[len(ignored)-1])
+		if len(open) > 0 {
+			return FailureOf(open[len(open)-1])
 		}
 		return FailureOf(errors.New("nobody knows how to reach the registry"))
 	}
@@ -213,11 +219,11 @@ func summary(failures []*Failure, ignored []error) *Failure {
 			best = f
 		}
 	}
-	if len(ignored) == 0 {
+	if len(open) == 0 {
 		return best
 	}
 	told := *best
-	told.Err = fmt.Errorf("%w; credentials that could not be used: %w", best.Err, errors.Join(ignored...))
+	told.Err = fmt.Errorf("%w; credentials that could not be used: %w", best.Err, errors.Join(open...))
 	return &told
 }
 

@@ -68,6 +68,15 @@ func (f *Failure) Error() string {
 
 func (f *Failure) Unwrap() error { return f.Err }
 
+// Private is an error that the log may have and whoever creates the Pod may not: who may create Pods need not be allowed to
+// know which Secrets there are.
+type Private struct{ Err error }
+
+func (p Private) Error() string { return p.Err.Error() }
+
+// Unwrap is the error itself.
+func (p Private) Unwrap() error { return p.Err }
+
 // FailureOf is err as a Failure; what is none becomes one with ReasonLookupFailed.
 func FailureOf(err error) *Failure {
 	var f *Failure

@@ -250,11 +250,14 @@ func (c dockerConfig) helper(host string) (helper, server string, ok bool) {
 	return c.credsStore, servers[0], c.credsStore != ""
 }
 
-// pullSecrets are the logins in the Pod's imagePullSecrets. What cannot be used is said and left out, as the kubelet
-// does.
+// pullSecrets are the logins in the Pod's imagePullSecrets. What cannot be used is left out, as the kubelet does, and why
+// is for the log alone.
 func (r *Registries) pullSecrets(ctx context.Context, q imageconfig.Query) (ring keyring, problems []error) {
 	if r.secrets == nil {
 		return ring, nil
+	}
+	private := func(format string, args ...any) {
+		problems = append(problems, imageconfig.Private{Err: fmt.Errorf(format, args...)})
 	}
 	for i, secretName := range q.PullSecrets {
 		if i == maxPullSecrets {
@@ -263,7 +266,7 @@ func (r *Registries) pullSecrets(ctx context.Context, q imageconfig.Query) (ring
 		}
 		secret, err := r.secrets(ctx, q.Namespace, secretName)
 		if err != nil {
-			problems = append(problems, fmt.Errorf("reading secret %s: %w", secretName, err))
+			private("reading secret %s: %w", secretName, err)
 			continue
 		}
 		text, legacy := secret.Data[corev1.DockerConfigJsonKey], false
@@ -272,16 +275,16 @@ func (r *Registries) pullSecrets(ctx context.Context, q imageconfig.Query) (ring
 		case corev1.SecretTypeDockercfg:
 			text, legacy = secret.Data[corev1.DockerConfigKey], true
 		default:
-			problems = append(problems, fmt.Errorf("secret %s is of type %s, which is not for images", secretName, secret.Type))
+			private("secret %s is of type %s, which is not for images", secretName, secret.Type)
 			continue
 		}
 		config, err := parseDockerConfig(text, legacy)
 		if err != nil {
-			problems = append(problems, fmt.Errorf("reading secret %s: %w", secretName, err))
+			private("reading secret %s: %w", secretName, err)
 			continue
 		}
 		for _, problem := range config.problems {
-			problems = append(problems, fmt.Errorf("reading secret %s: %w", secretName, problem))
+			private("reading secret %s: %w", secretName, problem)
 		}
 		ring.add(config.auths)
 	}

@@ -853,16 +853,16 @@ func TestPullSecrets(t *testing.T) {
 		secrets []string
 		want    string
 	}{
-		"right":                       {[]string{"right"}, "a"},
-		"legacy":                      {[]string{"legacy"}, "a"},
-		"wrong":                       {[]string{"wrong"}, "lookup-unauthorized"},
-		"none":                        {nil, "lookup-unauthorized"},
-		"wrong beside right":          {[]string{"wrong", "right"}, "a"},
-		"the most specific":           {[]string{"specific"}, "a"},
-		"for something else":          {[]string{"elsewhere"}, "lookup-unauthorized"},
-		"broken ones beside right":    {[]string{"broken", "opaque", "missing", "right"}, "a"},
-		"of another namespace":        {[]string{"foreign"}, "lookup-unauthorized"},
-		"only broken, which are told": {[]string{"broken", "opaque"}, "lookup-unauthorized"},
+		"right":                         {[]string{"right"}, "a"},
+		"legacy":                        {[]string{"legacy"}, "a"},
+		"wrong":                         {[]string{"wrong"}, "lookup-unauthorized"},
+		"none":                          {nil, "lookup-unauthorized"},
+		"wrong beside right":            {[]string{"wrong", "right"}, "a"},
+		"the most specific":             {[]string{"specific"}, "a"},
+		"for something else":            {[]string{"elsewhere"}, "lookup-unauthorized"},
+		"broken ones beside right":      {[]string{"broken", "opaque", "missing", "right"}, "a"},
+		"of another namespace":          {[]string{"foreign"}, "lookup-unauthorized"},
+		"only such that cannot be used": {[]string{"broken", "opaque", "missing"}, "lookup-unauthorized"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w.restart()
@@ -873,10 +873,21 @@ func TestPullSecrets(t *testing.T) {
 			if err != nil && (strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "wrong")) {
 				t.Errorf("a secret is told: %v", err)
 			}
-			if strings.Contains(name, "told") && (!strings.Contains(err.Error(), "secret broken") || !strings.Contains(err.Error(), "Opaque")) {
-				t.Errorf("what is broken is not told: %v", err)
-			}
 		})
+	}
+
+	// Whether there is such a Secret, and of which type, is for the log alone: the answer is as without one.
+	w.restart()
+	_, without := w.look(w.query("team/app:1"))
+	for _, name := range []string{"broken", "opaque", "missing", "elsewhere"} {
+		w.restart()
+		found, err := w.cache.Lookup(t.Context(), w.query("team/app:1", name))
+		if err == nil || err.Error() != without.Error() {
+			t.Errorf("with secret %s: %v; without one: %v", name, err, without)
+		}
+		if told := fmt.Sprint(found.Ignored); name != "elsewhere" && !strings.Contains(told, "secret "+name) {
+			t.Errorf("with secret %s the log has %s", name, told)
+		}
 	}
 
 	// Public images are read by nobody after a credential was refused.
