@@ -33,6 +33,10 @@ const (
 	// MaxBodies bounds all that are being read or decided about, in bytes. Reviews of usual Pods, 20 KiB each, are far
 	// from it by the thousand; it keeps whoever can connect from using up the memory.
 	MaxBodies = 64 << 20
+	// smallBody is the size up to which a review is small, in bytes: ten times that of a usual Pod's.
+	smallBody = 256 << 10
+	// smallBodies of MaxBodies are kept for small reviews, in bytes, so that large ones cannot have all.
+	smallBodies = 16 << 20
 	// bodyTime is how long a body may take to arrive. The apiserver has it ready, and sends it at once.
 	bodyTime = 5 * time.Second
 	// reviewVersion is the only one that is understood and spoken.
@@ -105,6 +109,9 @@ type Handler struct {
 
 	// bodies is how many bytes of MaxBodies are taken.
 	bodies atomic.Int64
+	// bad, wrong and unread are the log lines about requests that were refused, Pods that were admitted as they came, and
+	// answers that were not taken.
+	bad, wrong, unread sparse
 }
 
 // review is an AdmissionReview of which only what is used is decoded.
@@ -143,6 +150,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = connection.SetReadDeadline(start.Add(min(timeout(r), bodyTime)))
 	_ = connection.SetWriteDeadline(start.Add(timeout(r) + answerTime))
 
+	if r.ContentLength < 0 {
+		h.refuse(w, r, start, outcomeUnreadable, http.StatusLengthRequired, errNoLength)
+		return
+	}
 	size := bodySize(r)
 	if !h.take(size) {
 		h.refuse(w, r, start, outcomeBusy, http.StatusServiceUnavailable, errBusy)
@@ -154,13 +165,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, start, outcomeUnreadable, status, err)
 		return
 	}
+	keep(r.Context())
 
 	answer, outcome, err := h.answer(ctx, in)
 	if err != nil {
 		// One warning tells the user that nothing happened; the log has the rest.
 		err = errors.New(shorten(err.Error(), maxText))
 		answer = Answer{Warnings: []string{"podinit: pod left alone: " + err.Error()}}
-		h.logOf(in).Error(err, "admitted a pod as it came", "outcome", outcome)
+		if dropped, ok := h.wrong.next(); ok {
+			h.logOf(in).Error(err, "admitted a pod as it came", "outcome", outcome, "notLogged", dropped)
+		}
 	} else if h.Log.V(1).Enabled() {
 		h.logOf(in).V(1).Info("answered", "outcome", outcome, "dryRun", in.DryRun, "containers", answer.Containers, "ignored", answer.Ignored,
 			"lookups", lookupLines(answer.Lookups), "seconds", time.Since(start).Seconds())
@@ -169,26 +183,33 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	w.Header().Set("Content-Type", "application/json")
 	if _, err := w.Write(response(in.UID, answer)); err != nil {
-		h.logOf(in).Info("the apiserver did not take the answer", "error", err.Error())
+		if dropped, ok := h.unread.next(); ok {
+			h.logOf(in).Info("the apiserver did not take the answer", "error", err.Error(), "notLogged", dropped)
+		}
 	}
 }
 
-// bodySize is how much memory a body may take: as much as its header says, and the most where that says nothing or more.
-func bodySize(r *http.Request) int64 {
-	if r.ContentLength < 0 {
-		return MaxBody
+// bodySize is how much memory a body may take: as much as its header says, and the most where that says more.
+func bodySize(r *http.Request) int64 { return min(r.ContentLength, MaxBody) }
+
+// bodiesFor is how many bytes may be taken by all together for one of a size to be among them.
+func bodiesFor(size int64) int64 {
+	if size > smallBody {
+		return MaxBodies - smallBodies
 	}
-	return min(r.ContentLength, MaxBody)
+	return MaxBodies
 }
 
 // take reserves memory for a body, if there is enough; it is given back by subtracting it from bodies.
 func (h *Handler) take(size int64) bool {
-	if h.bodies.Add(size) <= MaxBodies {
+	if h.bodies.Add(size) <= bodiesFor(size) {
 		return true
 	}
 	h.bodies.Add(-size)
 	return false
 }
+
+var errNoLength = errors.New("the request has no Content-Length: send the AdmissionReview in one piece, as the apiserver does")
 
 var errBusy = fmt.Errorf("more than %d MiB of AdmissionReviews at once: with failurePolicy Ignore the pod is admitted as it came", MaxBodies>>20)
 
@@ -196,7 +217,9 @@ var errBusy = fmt.Errorf("more than %d MiB of AdmissionReviews at once: with fai
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, start time.Time, outcome string, status int, err error) {
 	h.Metrics.observe(outcome, Answer{}, time.Since(start))
 	text := shorten(err.Error(), maxText)
-	h.Log.Info("refused a request", "outcome", outcome, "error", text, "status", status, "from", r.RemoteAddr)
+	if dropped, ok := h.bad.next(); ok {
+		h.Log.Info("refused a request", "outcome", outcome, "error", text, "status", status, "from", r.RemoteAddr, "notLogged", dropped)
+	}
 	http.Error(w, "podinit: "+text, status)
 }
 

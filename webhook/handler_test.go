@@ -374,17 +374,17 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-// Bodies together take no more than a fixed amount of memory: what comes when that is taken is refused, and what comes
-// afterwards is served.
+// Bodies together take no more than a fixed amount of memory, and large ones no more than a part of it: what comes when
+// that is taken is refused, small ones are still served, and what comes afterwards is served.
 func TestBodiesAreBounded(t *testing.T) {
-	started, finish := make(chan struct{}), make(chan struct{})
+	started, finish := make(chan struct{}, 1000), make(chan struct{})
 	server, registry := serve(t, mutatorFunc(func(context.Context, webhook.Request) (webhook.Answer, error) {
 		started <- struct{}{}
 		<-finish
 		return webhook.Answer{}, nil
 	}))
-	send := func(body io.Reader) int {
-		response, err := server.Client().Post(server.URL+"/?timeout=30s", "application/json", body)
+	send := func(body string) int {
+		response, err := server.Client().Post(server.URL+"/?timeout=30s", "application/json", strings.NewReader(body))
 		if err != nil {
 			t.Error(err)
 			return 0
@@ -395,25 +395,84 @@ func TestBodiesAreBounded(t *testing.T) {
 		}
 		return response.StatusCode
 	}
-	var all sync.WaitGroup
-	for range webhook.MaxBodies / webhook.MaxBody {
-		all.Go(func() {
-			// A reader of its own kind hides the length, so the largest is assumed.
-			if status := send(io.MultiReader(strings.NewReader(reviewOf(pod)))); status != http.StatusOK {
-				t.Errorf("status %d before memory is used up", status)
-			}
-		})
-		<-started
+	// of is a review of so many bytes.
+	of := func(size int) string {
+		padded := func(by int) string {
+			return reviewOf(pod, func(r map[string]any) { r["options"] = strings.Repeat("x", by) })
+		}
+		return padded(size - len(padded(0)))
 	}
-	if status := send(strings.NewReader(reviewOf(pod))); status != http.StatusServiceUnavailable {
-		t.Errorf("status %d when memory is used up, want 503", status)
+	const small, smalls = 256 << 10, 16 << 20
+	var all sync.WaitGroup
+	fill := func(body string, times int) {
+		for range times {
+			all.Go(func() {
+				if status := send(body); status != http.StatusOK {
+					t.Errorf("status %d for %d bytes before memory is used up", status, len(body))
+				}
+			})
+			<-started
+		}
+	}
+	fill(of(webhook.MaxBody), (webhook.MaxBodies-smalls)/webhook.MaxBody)
+	if status := send(of(small + 1)); status != http.StatusServiceUnavailable {
+		t.Errorf("status %d for a large review when memory for those is used up, want 503", status)
 	}
 	expectOutcome(t, registry, "busy")
+	fill(of(small), smalls/small)
+	if status := send(reviewOf(pod)); status != http.StatusServiceUnavailable {
+		t.Errorf("status %d when memory is used up, want 503", status)
+	}
 	close(finish)
 	all.Wait()
-	go func() { <-started }()
-	if status := send(strings.NewReader(reviewOf(pod))); status != http.StatusOK {
-		t.Errorf("status %d afterwards, want 200", status)
+	for _, size := range []int{small, webhook.MaxBody} {
+		if status := send(of(size)); status != http.StatusOK {
+			t.Errorf("status %d for %d bytes afterwards, want 200", status, size)
+		}
+	}
+}
+
+// A body whose length is not said is refused before any of it is read.
+func TestBodiesSayTheirLength(t *testing.T) {
+	server, registry := serve(t, injector)
+	response, err := server.Client().Post(server.URL, "application/json", io.MultiReader(strings.NewReader(reviewOf(pod)))) // hides the length
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if text, err := io.ReadAll(response.Body); err != nil || response.StatusCode != http.StatusLengthRequired || !strings.Contains(string(text), "Content-Length") {
+		t.Errorf("status %d, %q, %v; want 411 and what to do", response.StatusCode, text, err)
+	}
+	expectOutcome(t, registry, "unreadable")
+}
+
+// The log has no line for each of a flood of bad requests, and says how many it left out.
+func TestLogOfBadRequestsIsBounded(t *testing.T) {
+	var lines []string
+	var mu sync.Mutex
+	log := funcr.New(func(_, line string) {
+		mu.Lock()
+		defer mu.Unlock()
+		lines = append(lines, line)
+	}, funcr.Options{})
+	handler := &webhook.Handler{Mutator: injector, Metrics: webhook.NewMetrics(prometheus.NewRegistry()), Log: log}
+	flood := func(body string) {
+		for range 1000 {
+			r := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
+			r.Header.Set("Content-Type", "application/json")
+			handler.ServeHTTP(httptest.NewRecorder(), r)
+		}
+	}
+	flood("no JSON")
+	flood(reviewOf(pod, func(r map[string]any) { r["operation"] = "DELETE" }))
+	if len(lines) < 2 || len(lines) > 100 {
+		t.Errorf("%d lines for 2000 bad requests, want some", len(lines))
+	}
+	time.Sleep(1100 * time.Millisecond)
+	lines = nil
+	flood("no JSON")
+	if len(lines) == 0 || !strings.Contains(lines[0], `"notLogged"=9`) {
+		t.Errorf("after a second: %q, want a line that says how many were left out", lines)
 	}
 }
 
@@ -504,6 +563,7 @@ func TestSlowBody(t *testing.T) {
 		t.Fatal(err)
 	}
 	request.Header.Set("Content-Type", "application/json")
+	request.ContentLength = 1000
 	start := time.Now()
 	response, err := server.Client().Do(request)
 	if took := time.Since(start); took > 5*time.Second {

@@ -5,9 +5,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
+	"log"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -15,8 +16,8 @@ import (
 )
 
 const (
-	// headerTime is how long a request's header may take to arrive.
-	headerTime = 10 * time.Second
+	// headerTime is how long a TLS handshake, and a request's header, may take. The apiserver sends both at once.
+	headerTime = 5 * time.Second
 	// maxHeader bounds a request's header, in bytes. The apiserver's has a few hundred; net/http would read 1 MiB for each
 	// connection of whoever can reach us.
 	maxHeader = 16 << 10
@@ -37,14 +38,17 @@ type Server struct {
 	Address string
 	// TLS has the certificate.
 	TLS *tls.Config
-	// Handler answers.
+	// Callers are who may send requests; nil for anybody who can reach the port.
+	Callers *Callers
+	// Handler answers. After an answer with an HTTP error the connection is closed.
 	Handler http.Handler
 	// Drain is how long to serve on after the end of Start's context; Finish, how long requests may then still take.
 	Drain, Finish time.Duration
-	// Log gets when it begins and ends, and what is wrong with connections.
+	// Log gets when it begins and ends, and what is wrong with connections, of which no more than a line a second.
 	Log logr.Logger
 
 	state atomic.Int32
+	bad   sparse
 }
 
 const (
@@ -76,17 +80,25 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	var protocols http.Protocols
 	protocols.SetHTTP1(true) // no HTTP/2, and none of its ways to exhaust a server (CVE-2023-44487); the apiserver speaks none
+	config := s.TLS
+	if s.Callers != nil {
+		config = config.Clone()
+		s.Callers.Configure(config)
+	}
+	open := newConnections(time.Now)
 	server := &http.Server{
 		Handler:           http.HandlerFunc(s.serve),
-		TLSConfig:         s.TLS,
+		TLSConfig:         config,
+		ConnContext:       inContext,
+		ConnState:         open.state,
 		Protocols:         &protocols,
 		ReadHeaderTimeout: headerTime,
 		MaxHeaderBytes:    maxHeader,
 		IdleTimeout:       idleTime,
-		ErrorLog:          slog.NewLogLogger(logr.ToSlogHandler(s.Log), slog.LevelInfo),
+		ErrorLog:          log.New(s, "", 0),
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- server.ServeTLS(listener, "", "") }()
+	go func() { failed <- server.ServeTLS(boundedListener{listener, open}, "", "") }()
 	s.state.Store(serving)
 	s.Log.Info("listening", "address", listener.Addr().String())
 
@@ -114,5 +126,41 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if s.state.Load() == draining {
 		w.Header().Set("Connection", "close")
 	}
+	w = closing{w}
+	if s.Callers != nil {
+		if err := s.Callers.Allowed(r); err != nil {
+			s.logBad("refused a client", err.Error(), r.RemoteAddr)
+			http.Error(w, "podinit: only apiservers that prove who they are may call", http.StatusUnauthorized)
+			return
+		}
+	}
 	s.Handler.ServeHTTP(w, r)
 }
+
+// Write is for http.Server.ErrorLog, which has a line for each handshake that fails.
+func (s *Server) Write(line []byte) (int, error) {
+	s.logBad("a connection failed", strings.TrimSpace(string(line)), "")
+	return len(line), nil
+}
+
+// logBad logs what a client did wrong, unless too much was.
+func (s *Server) logBad(what, text, from string) {
+	if dropped, ok := s.bad.next(); ok {
+		s.Log.Info(what, "error", shorten(text, maxText), "from", from, "notLogged", dropped)
+	}
+}
+
+// closing closes the connection after an answer with an HTTP error: no apiserver gets one, and the next client may be a
+// better one.
+type closing struct{ http.ResponseWriter }
+
+// WriteHeader writes the header of the answer.
+func (c closing) WriteHeader(status int) {
+	if status >= http.StatusBadRequest {
+		c.Header().Set("Connection", "close")
+	}
+	c.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (c closing) Unwrap() http.ResponseWriter { return c.ResponseWriter }

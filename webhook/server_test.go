@@ -180,6 +180,62 @@ func TestServerBoundsHeaders(t *testing.T) {
 	}
 }
 
+// TestServerClosesAfterErrors sends requests of which some get an HTTP error: their connections are not used again.
+func TestServerClosesAfterErrors(t *testing.T) {
+	r := start(t, 0, func(w http.ResponseWriter, request *http.Request) {
+		if status := request.Header.Get("Status"); status != "" {
+			http.Error(w, "no", map[string]int{"400": 400, "411": 411, "503": 503}[status])
+		}
+	})
+	for status, want := range map[string]bool{"": false, "400": true, "411": true, "503": true} {
+		request, err := http.NewRequest(http.MethodPost, "https://podinit-webhook.podinit-system.svc/mutate", strings.NewReader(pod))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status != "" {
+			request.Header.Set("Status", status)
+		}
+		response, err := r.client(func() string { return r.address }).Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.Close != want {
+			t.Errorf("status %q: the connection is closed: %v, want %v", status, response.Close, want)
+		}
+	}
+}
+
+// TestServerSurvivesIdlers opens connections that say nothing, more than there is room for, from the client's own address
+// and from another. A usual client is served all the time, on a connection that it keeps and on new ones.
+func TestServerSurvivesIdlers(t *testing.T) {
+	r := start(t, 0, func(http.ResponseWriter, *http.Request) {})
+	usual := r.client(func() string { return r.address })
+	serves := func(when string) {
+		t.Helper()
+		for name, client := range map[string]*http.Client{"kept": usual, "new": r.client(func() string { return r.address })} {
+			client.Timeout = 5 * time.Second
+			if _, err := send(client, ""); err != nil {
+				t.Errorf("%s, on a %s connection: %v", when, name, err)
+			}
+		}
+	}
+	serves("at first")
+	for _, from := range []string{"127.0.0.66", "127.0.0.1"} {
+		dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+		for i := range 1300 {
+			idler, err := dialer.Dial("tcp", r.address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer idler.Close()
+			if i%100 == 99 {
+				serves(fmt.Sprintf("with %d idle connections from %s", i+1, from))
+			}
+		}
+	}
+}
+
 // replica is a Server of a test.
 type replica struct {
 	server  *webhook.Server
