@@ -115,12 +115,17 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 		Metrics: webhook.NewMetrics(metrics.Registry),
 		Log:     log.WithName("admission"),
 	})
+	callers, err := addCallers(manager, o, log)
+	if err != nil {
+		return nil, err
+	}
 	server := &webhook.Server{
 		Address: fmt.Sprintf(":%d", o.Port),
 		TLS: &tls.Config{
 			GetCertificate: certificate.get,
 			MinVersion:     tls.VersionTLS12,
 		},
+		Callers: callers,
 		Handler: mux,
 		Drain:   drainTime, Finish: finishTime,
 		Log: log.WithName("server"),
@@ -140,6 +145,21 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 		return nil, fmt.Errorf("setting up healthz: %w", err)
 	}
 	return manager, nil
+}
+
+// addCallers has the manager follow the authority of the clients that may call; nil where anybody may.
+func addCallers(manager ctrl.Manager, o options, log logr.Logger) (*webhook.Callers, error) {
+	if o.ClientCAFile == "" {
+		return nil, nil
+	}
+	callers, err := webhook.NewCallers(o.ClientCAFile, o.ClientNames, log.WithName("callers"))
+	if err != nil {
+		return nil, fmt.Errorf("-client-ca-file: %w", err)
+	}
+	if err := manager.Add(callers); err != nil {
+		return nil, fmt.Errorf("setting up the manager: %w", err)
+	}
+	return callers, nil
 }
 
 // addWatchers has the manager watch what admission goes by. They begin after its cache has started, so that a list that

@@ -44,6 +44,14 @@ type options struct {
 	// Empty: the webhook does all that by itself.
 	CertificateDirectory string
 
+	// ClientCAFile has the certificates, in PEM, of the authority that signs the apiservers' client certificates: only who
+	// presents such a one may call. It is read again when it changes. Empty: whoever reaches the port may call.
+	ClientCAFile string
+
+	// ClientNames are the names of which a client's certificate must have one, as its common name or a DNS name; without
+	// them any that the authority has signed will do.
+	ClientNames []string
+
 	// ExcludedNamespaces are never touched, whatever their labels say.
 	ExcludedNamespaces []string
 
@@ -74,7 +82,7 @@ const maxVerbosity = 6
 // parse reads the command line. Where a flag is not given, the environment may say it (see the flag's text).
 func parse(args []string, getenv func(string) string) (options, error) {
 	var o options
-	var excluded string
+	var excluded, clients string
 	f := flag.NewFlagSet("podinit-webhook", flag.ContinueOnError)
 	f.SetOutput(os.Stderr)
 	f.StringVar(&o.InitImage, "init-image", getenv("PODINIT_INIT_IMAGE"), "`image` that holds the init, required; else $PODINIT_INIT_IMAGE")
@@ -86,6 +94,8 @@ func parse(args []string, getenv func(string) string) (options, error) {
 	f.StringVar(&o.Secret, "secret", "podinit-webhook-certificate", "`name` of the Secret that holds the certificate")
 	f.StringVar(&o.WebhookConfiguration, "webhook-configuration", "zz-podinit", "`name` of the MutatingWebhookConfiguration")
 	f.StringVar(&o.CertificateDirectory, "certificate-directory", "", "`directory` with tls.crt and tls.key that somebody else makes and renews, cert-manager for one; -secret and -webhook-configuration are then left alone")
+	f.StringVar(&o.ClientCAFile, "client-ca-file", "", "`file` with the authority, in PEM, of the apiservers' client certificates: only clients that present one may call; it is read again when it changes")
+	f.StringVar(&clients, "client-names", "", "`names`, one of which a client's certificate must have as its common name or as a DNS name; else any of the authority's will do")
 	f.StringVar(&excluded, "exclude-namespaces", strings.Join(inject.SystemNamespaces, ","), "`namespaces` that are never touched, besides the webhook's own")
 	f.BoolVar(&o.Lookups, "lookups", true, "ask registries what the images of containers without a command run")
 	f.DurationVar(&o.LookupTime, "lookup-timeout", 3*time.Second, "how long the creation of a pod may wait for that")
@@ -114,11 +124,20 @@ func parse(args []string, getenv func(string) string) (options, error) {
 	if o.LookupTime <= 0 {
 		return options{}, errors.New("-lookup-timeout must be longer than nothing; -lookups=false turns lookups off")
 	}
-	o.ExcludedNamespaces = []string{o.Namespace}
-	for _, name := range strings.Split(excluded, ",") {
-		if name = strings.TrimSpace(name); name != "" {
-			o.ExcludedNamespaces = append(o.ExcludedNamespaces, name)
-		}
+	o.ExcludedNamespaces = append([]string{o.Namespace}, listed(excluded)...)
+	o.ClientNames = listed(clients)
+	if len(o.ClientNames) > 0 && o.ClientCAFile == "" {
+		return options{}, errors.New("-client-names needs -client-ca-file: without an authority a name proves nothing")
 	}
 	return o, nil
+}
+
+// listed are the words of a list with commas.
+func listed(text string) (words []string) {
+	for _, word := range strings.Split(text, ",") {
+		if word = strings.TrimSpace(word); word != "" {
+			words = append(words, word)
+		}
+	}
+	return words
 }

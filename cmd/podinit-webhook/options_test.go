@@ -40,6 +40,9 @@ func TestParse(t *testing.T) {
 		"somebody else's certificate": {args: "-certificate-directory=/tls", environment: environment, want: defaults(func(o *options) {
 			o.CertificateDirectory = "/tls"
 		})},
+		"client certificates": {args: "-client-ca-file=/ca.crt -client-names=a,,b", environment: environment, want: defaults(func(o *options) {
+			o.ClientCAFile, o.ClientNames = "/ca.crt", []string{"a", "b"}
+		})},
 		"names": {args: "-service=s -secret=c -webhook-configuration=w -exclude-namespaces=a,b -v=1", environment: environment, want: defaults(func(o *options) {
 			o.Service, o.Secret, o.WebhookConfiguration, o.Verbosity = "s", "c", "w", 1
 			o.ExcludedNamespaces = []string{"podinit-system", "a", "b"}
@@ -64,6 +67,7 @@ func TestParseProblems(t *testing.T) {
 		"-init-image=i serve": `"serve" is no flag`,
 		"-port=eleven":        "invalid value",
 		"-init-image=i -namespace=n -lookup-timeout=0s": "-lookups=false",
+		"-init-image=i -namespace=n -client-names=a":    "-client-ca-file",
 		"-init-image=i -namespace=n -v=7":               "Secrets",
 		"-init-image=i -namespace=n -v=-1":              "0 to 6",
 		"-there-is-no-such-thing":                       "not defined",
