@@ -12,7 +12,7 @@ import (
 
 const (
 	// maxConnections bounds the connections to one server. An apiserver has one for each review under way, and has no
-	// more under way than its --max-requests-inflight and --max-mutating-requests-inflight together, 600 by default.
+	// more under way than its --max-mutating-requests-inflight, 200 by default and 1000 on OpenShift.
 	maxConnections = 1024
 	// maxPerAddress bounds those of one address, as long as they wait. It yields to reviews: all apiservers of a cluster
 	// may come from one address, that of a proxy such as Konnectivity's agent.

@@ -21,11 +21,12 @@ const (
 // for it.
 func TestSameAsConfig(t *testing.T) {
 	for name, tt := range map[string]struct{ components, values []string }{
-		"default":       {},
-		"networkpolicy": {[]string{"networkpolicy"}, []string{"--set=networkPolicy.enabled=true"}},
-		"prepull":       {[]string{"prepull"}, []string{"--set=prepull.enabled=true"}},
-		"certmanager":   {[]string{"certmanager"}, []string{"--set=certificate.mode=cert-manager"}},
-		"prometheus":    {[]string{"prometheus"}, []string{"--set=metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true"}},
+		"default":            {},
+		"networkpolicy":      {[]string{"networkpolicy"}, []string{"--set=networkPolicy.enabled=true"}},
+		"prepull":            {[]string{"prepull"}, []string{"--set=prepull.enabled=true"}},
+		"certmanager":        {[]string{"certmanager"}, []string{"--set=certificate.mode=cert-manager"}},
+		"clientcertificates": {[]string{"clientcertificates"}, []string{"--set-string=clientCertificates.caBundle=" + someCA}},
+		"prometheus":         {[]string{"prometheus"}, []string{"--set=metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true"}},
 		"all": {
 			[]string{"networkpolicy", "prepull", "certmanager", "prometheus"},
 			[]string{"--set=networkPolicy.enabled=true,prepull.enabled=true,certificate.mode=cert-manager,metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true"},
@@ -43,6 +44,12 @@ func TestSameAsConfig(t *testing.T) {
 					"--set=images.webhook.digest="+webhookDigest, "--set=images.init.digest="+initDigest)...)
 				for _, object := range got {
 					normalise(t, object)
+				}
+				if name == "clientcertificates" { // the authority, which with config is in a file of the user's
+					if got["ConfigMap podinit-client-ca"] == nil {
+						t.Error("there is no ConfigMap with the authority")
+					}
+					delete(got, "ConfigMap podinit-client-ca")
 				}
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Errorf("(-config +chart):\n%s", diff)

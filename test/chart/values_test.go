@@ -170,10 +170,20 @@ certificate: {mode: cert-manager, certManager: {issuerRef: {name: ours, kind: Cl
 				mayNotRotate(t, made)
 			},
 		},
+		"client certificates": {
+			values: "clientCertificates: {names: [kube-apiserver, front]}",
+			files:  []string{"clientCertificates.caBundle=ca.crt"},
+			look: func(t *testing.T, made map[string]map[string]any) {
+				expect(t, made, "Deployment podinit-webhook", "-client-ca-file=/etc/podinit/client-ca/ca.crt", `"-client-names=kube-apiserver,front"`, `"configMap":{"name":"podinit-client-ca"}`,
+					`{"mountPath":"/etc/podinit/client-ca","name":"client-ca","readOnly":true}`)
+				expect(t, made, "ConfigMap podinit-client-ca", `"ca.crt":"-----BEGIN CERTIFICATE-----\nMA==\n`)
+			},
+		},
 		"network policy": {values: `
-networkPolicy: {enabled: true, metricsFrom: [{podSelector: {}}], dnsPorts: [5353], apiserverPorts: [16443], registryPorts: [5000]}
+networkPolicy: {enabled: true, admissionFrom: [{ipBlock: {cidr: 10.0.0.10/32}}], metricsFrom: [{podSelector: {}}], dnsPorts: [5353], apiserverPorts: [16443], registryPorts: [5000]}
 `, look: func(t *testing.T, made map[string]map[string]any) {
-			expect(t, made, "NetworkPolicy podinit-webhook", `"from":[{"podSelector":{}}]`, `{"port":5353,"protocol":"UDP"}`, `"port":16443`, `"port":5000`)
+			expect(t, made, "NetworkPolicy podinit-webhook", `{"from":[{"ipBlock":{"cidr":"10.0.0.10/32"}}],"ports":[{"port":"webhook","protocol":"TCP"}]},{"ports":[{"port":"health","protocol":"TCP"}]}`,
+				`"from":[{"podSelector":{}}]`, `{"port":5353,"protocol":"UDP"}`, `"port":16443`, `"port":5000`)
 			if text := asJSON(t, made["NetworkPolicy podinit-webhook"]); strings.Contains(text, `"port":53,`) {
 				t.Errorf("DNS is elsewhere, and still: %s", text)
 			}
@@ -351,6 +361,8 @@ func TestRefusals(t *testing.T) {
 		"--set=healthPort=8080":                                             {"metrics.port", "10250, 8080, 8080"},
 		"--set=replicas=2,podDisruptionBudget.minAvailable=2":               {"podDisruptionBudget.minAvailable", "drained"},
 		"--set=replicas=4,podDisruptionBudget.minAvailable=76%":             {"podDisruptionBudget.minAvailable", "76%"},
+		"--set=clientCertificates.names={a}":                                {"clientCertificates.caBundle"},
+		"--set=clientCertificates.caBundle=ca.crt":                          {"/clientCertificates/caBundle"},
 		"--set-json=networkPolicy.dnsPorts=[]":                              {"/networkPolicy/dnsPorts"},
 		"--set-json=networkPolicy.apiserverPorts=[]":                        {"/networkPolicy/apiserverPorts"},
 		"--set=registries.dockerConfigSecret=x":                             {"registries.config.credentials.namespaces", `["*"] is all`},
