@@ -82,7 +82,8 @@ type InitProfileSpec struct {
 	// OnProblem is what becomes of a Pod that would otherwise be admitted with a warning of podinit that its author can
 	// do something about: Skip admits it, Reject refuses it with that text. Reject cannot cover Pods that the apiserver
 	// does not send or that no webhook answers for, nor those that podinit fails on or finds no usable profile for:
-	// these are admitted as they came.
+	// these are admitted as they came. Nor does it refuse a Pod for what its author cannot correct, such as a registry
+	// that is down.
 	//
 	// +optional
 	// +kubebuilder:default=Skip

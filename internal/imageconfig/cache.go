@@ -198,8 +198,9 @@ func (c *Cache) lookup(ctx context.Context, q Query) (Found, error) {
 	return Found{Ignored: ignored}, summary(failures, ignored)
 }
 
-// summary is the failure that says most: one that is no refusal if there is one, since the refusal of the last,
-// anonymous way is the rule.
+// summary is the failure that says most: a transient one if there is one, since what was not answered might have been the
+// image, and a refusal only if there is nothing else, since the refusal of the last, anonymous way is the rule. It is
+// transient itself if a credential could not be used for a reason that is not the author's.
 func summary(failures []*Failure, ignored []error) *Failure {
 	var open []error // what may be shown
 	for _, err := range ignored {
@@ -213,17 +214,29 @@ func summary(failures []*Failure, ignored []error) *Failure {
 		}
 		return FailureOf(errors.New("nobody knows how to reach the registry"))
 	}
+	rank := func(f *Failure) int {
+		switch {
+		case !f.final():
+			return 2
+		case f.Reason != v1alpha1.ReasonLookupUnauthorized:
+			return 1
+		}
+		return 0
+	}
 	best := failures[0]
-	for _, f := range failures {
-		if best.Reason == v1alpha1.ReasonLookupUnauthorized && f.Reason != v1alpha1.ReasonLookupUnauthorized {
+	for _, f := range failures[1:] {
+		if rank(f) > rank(best) {
 			best = f
 		}
 	}
-	if len(open) == 0 {
-		return best
-	}
 	told := *best
-	told.Err = fmt.Errorf("%w; credentials that could not be used: %w", best.Err, errors.Join(open...))
+	if len(open) > 0 {
+		told.Err = fmt.Errorf("%w; credentials that could not be used: %w", best.Err, errors.Join(open...))
+	}
+	for _, err := range ignored {
+		var f *Failure
+		told.Transient = told.Transient || errors.As(err, &f) && f.Transient
+	}
 	return &told
 }
 

@@ -58,6 +58,10 @@ func (h *hub) Candidates(_ context.Context, q Query) iter.Seq2[Candidate, error]
 					if !yield(Candidate{}, fmt.Errorf("%.10s is no docker config", key)) {
 						return
 					}
+				case strings.HasPrefix(key, "unread"):
+					if !yield(Candidate{}, &Failure{Reason: v1alpha1.ReasonLookupFailed, Transient: true, Err: errors.New(key + " cannot be read")}) {
+						return
+					}
 				case key == h.gone:
 				case !yield(Candidate{Host: at, Endpoint: ref.Name(), Key: ref.Name() + " as " + key, Anonymous: key == "anonymous", Repository: account{h, key, ref}}, nil):
 					return
@@ -482,6 +486,49 @@ func TestOtherCredentials(t *testing.T) {
 	w = newWorld(t)
 	w.hub.broken = &Failure{Reason: v1alpha1.ReasonLookupRateLimited, Err: errors.New("429")}
 	w.expect(query("public:1", "alice"), "lookup-rate-limited", "HEAD public 1 as alice", "HEAD public 1 as anonymous")
+}
+
+// A refusal is the author's to correct, unless a credential of his could not be read.
+func TestTransient(t *testing.T) {
+	for _, c := range []struct {
+		query Query
+		want  bool
+	}{
+		{query("private:1"), false},
+		{query("private:1", "bob"), false},
+		{query("private:1", "broken", "bob"), false},
+		{query("private:1", "unread"), true},
+		{query("public:none", "broken", "unread"), true},
+	} {
+		w := newWorld(t)
+		_, err := w.cache.Lookup(t.Context(), c.query)
+		if f := FailureOf(err); f.Transient != c.want {
+			t.Errorf("%s with %q: %v is transient: %v", c.query.Reference, c.query.PullSecrets, f, f.Transient)
+		}
+	}
+}
+
+// Of what several candidates say, that counts which leaves the image possible.
+func TestSummary(t *testing.T) {
+	failures := func(reasons ...v1alpha1.Reason) (all []*Failure) {
+		for _, r := range reasons {
+			all = append(all, &Failure{Reason: r, Err: errors.New("no")})
+		}
+		return all
+	}
+	for _, reasons := range [][]v1alpha1.Reason{ // the first is wanted
+		{v1alpha1.ReasonLookupTimeout, v1alpha1.ReasonLookupNotFound, v1alpha1.ReasonLookupUnauthorized},
+		{v1alpha1.ReasonLookupNotFound, v1alpha1.ReasonLookupUnauthorized, v1alpha1.ReasonLookupUnauthorized},
+		{v1alpha1.ReasonLookupRateLimited, v1alpha1.ReasonLookupUnsupported},
+	} {
+		want := reasons[0]
+		for range reasons {
+			if got := summary(failures(reasons...), nil).Reason; got != want {
+				t.Errorf("of %q: %s", reasons, got)
+			}
+			reasons = append(reasons[1:], reasons[0])
+		}
+	}
 }
 
 func TestStale(t *testing.T) {

@@ -55,6 +55,9 @@ type Failure struct {
 	Registry string
 	// RetryAfter is how long the registry wants to be left alone; 0 if it does not say.
 	RetryAfter time.Duration
+	// Transient is set where the Pod's author cannot correct it although the Reason by itself says otherwise: a refusal is
+	// none of his if his Secret could not be read.
+	Transient bool
 	// Err says what was tried and what came of it. It holds no secret.
 	Err error
 }

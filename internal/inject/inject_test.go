@@ -25,6 +25,7 @@ import (
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/imageconfig"
 	"github.com/podinit/podinit/internal/inject"
+	"github.com/podinit/podinit/internal/reason"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -467,6 +468,10 @@ func TestRefusals(t *testing.T) {
 	annotated := func(annotation string) string {
 		return strings.Replace(good, `"metadata":{}`, `"metadata":{"annotations":{`+annotation+`}}`, 1)
 	}
+	const imageOnly = `{"metadata":{},"spec":{"containers":[{"name":"app","image":"r/app"}]}}`
+	found := func(f *imageconfig.Failure) inject.Setting {
+		return inject.Setting{Images: map[string]inject.LookedUp{"app": {Failure: f}}}
+	}
 	for name, c := range map[string]struct {
 		pod, version string
 		setting      inject.Setting
@@ -477,14 +482,18 @@ func TestRefusals(t *testing.T) {
 		"the namespace is not read": {pod: good, setting: inject.Setting{Ignored: []inject.Ignored{
 			{Wish: "w", Reason: v1alpha1.ReasonNamespaceUnread}, {Wish: "w", Reason: v1alpha1.ReasonProfileUnread}, {Wish: "w", Reason: v1alpha1.ReasonProfileInvalid},
 		}}},
-		"the init's version":      {pod: good, version: "v1/2"},
-		"the pod's label":         {pod: strings.Replace(good, `"metadata":{}`, `"metadata":{"labels":{"podinit.dev/inject":"yes"}}`, 1), want: []string{"it is neither enabled nor disabled"}},
-		"a name":                  {pod: annotated(`"podinit.dev/containers":"nobody"`), want: []string{"no container of that name"}},
-		"a wish of the pod":       {pod: good, setting: inject.Setting{Ignored: []inject.Ignored{{Wish: "w", Reason: v1alpha1.ReasonProfileMissing, Correctable: true}}}, want: []string{"no InitProfile of that name"}},
-		"a container":             {pod: annotated(`"podinit.dev/flags.app":"--nonsense"`), want: []string{"cannot be read as flags"}},
-		"the pod":                 {pod: strings.Replace(good, `"spec":{`, `"spec":{"hostPID":true,`, 1), want: []string{"hostPID is true"}},
-		"annotations":             {pod: annotated(`"a":"` + strings.Repeat("x", 256<<10) + `"`), want: []string{"more than the 256 KiB"}},
-		"annotations with status": {pod: annotated(`"a":"` + strings.Repeat("x", 256<<10-1) + `"`), want: []string{"shorten them"}},
+		"the init's version":           {pod: good, version: "v1/2"},
+		"the pod's label":              {pod: strings.Replace(good, `"metadata":{}`, `"metadata":{"labels":{"podinit.dev/inject":"yes"}}`, 1), want: []string{"it is neither enabled nor disabled"}},
+		"a name":                       {pod: annotated(`"podinit.dev/containers":"nobody"`), want: []string{"no container of that name"}},
+		"a wish of the pod":            {pod: good, setting: inject.Setting{Ignored: []inject.Ignored{{Wish: "w", Reason: v1alpha1.ReasonProfileMissing, Correctable: true}}}, want: []string{"no InitProfile of that name"}},
+		"a container":                  {pod: annotated(`"podinit.dev/flags.app":"--nonsense"`), want: []string{"cannot be read as flags"}},
+		"the pod":                      {pod: strings.Replace(good, `"spec":{`, `"spec":{"hostPID":true,`, 1), want: []string{"hostPID is true"}},
+		"a registry that is down":      {pod: imageOnly, setting: found(&imageconfig.Failure{Reason: v1alpha1.ReasonLookupTimeout, Err: errors.New("no answer")})},
+		"a secret that cannot be read": {pod: imageOnly, setting: found(&imageconfig.Failure{Reason: v1alpha1.ReasonLookupUnauthorized, Transient: true, Err: errors.New("401")})},
+		"a wrong secret":               {pod: imageOnly, setting: found(&imageconfig.Failure{Reason: v1alpha1.ReasonLookupUnauthorized, Err: errors.New("401")}), want: []string{"does not tell this pod"}},
+		"an image that is not there":   {pod: imageOnly, setting: found(&imageconfig.Failure{Reason: v1alpha1.ReasonLookupNotFound, Err: errors.New("404")}), want: []string{"does not have the image"}},
+		"annotations":                  {pod: annotated(`"a":"` + strings.Repeat("x", 256<<10) + `"`), want: []string{"more than the 256 KiB"}},
+		"annotations with status":      {pod: annotated(`"a":"` + strings.Repeat("x", 256<<10-1) + `"`), want: []string{"shorten them"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod, err := inject.Decode([]byte(c.pod))
@@ -496,7 +505,11 @@ func TestRefusals(t *testing.T) {
 			if c.version != "" {
 				version = c.version
 			}
-			got := inject.NewPlan(inject.Config{Image: "i", Version: version}, c.setting, pod).Refusals()
+			plan := inject.NewPlan(inject.Config{Image: "i", Version: version}, c.setting, pod)
+			got := plan.Refusals()
+			if warnings := plan.Warnings(); c.setting.Images != nil && len(warnings) != 1 {
+				t.Errorf("warnings %q", warnings)
+			}
 			if len(got) != len(c.want) {
 				t.Fatalf("refusals %q, want %q", got, c.want)
 			}
@@ -506,6 +519,35 @@ func TestRefusals(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// No reason that is the registry's, the network's or podinit's own refuses a Pod, and each other reason of a container
+// does.
+func TestTransientReasonsRefuseNothing(t *testing.T) {
+	profile, err := inject.NewProfile("strict", v1alpha1.InitProfileSpec{OnProblem: v1alpha1.ProblemReject})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod, err := inject.Decode([]byte(`{"metadata":{},"spec":{"containers":[{"name":"app","image":"r/app"}]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range reason.All() {
+		if !strings.HasPrefix(string(r), "lookup-") {
+			continue
+		}
+		plan := inject.NewPlan(config, inject.Setting{Selected: true, Profile: profile, Images: map[string]inject.LookedUp{
+			"app": {Failure: &imageconfig.Failure{Reason: r, Err: errors.New("no")}},
+		}}, pod)
+		var correctable bool
+		switch r {
+		case v1alpha1.ReasonLookupOff, v1alpha1.ReasonLookupUnauthorized, v1alpha1.ReasonLookupNotFound, v1alpha1.ReasonLookupForbidden, v1alpha1.ReasonLookupUnsupported:
+			correctable = true
+		}
+		if refused := len(plan.Refusals()) > 0; refused != correctable {
+			t.Errorf("%s refuses: %v", r, refused)
+		}
 	}
 }
 

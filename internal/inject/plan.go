@@ -96,6 +96,8 @@ type Decision struct {
 	Reason v1alpha1.Reason
 	// Detail of Reason; may be empty.
 	Detail string
+	// Transient is set where the Pod's author cannot correct what Reason says.
+	Transient bool
 	// Source is where the command that is wrapped came from.
 	Source v1alpha1.Source
 	// Digest of the image, where Source is the registry.
@@ -206,27 +208,29 @@ func (p *Plan) Status() v1alpha1.Status {
 // Warnings are sentences for whoever creates the Pod: what was ignored, and what was left alone although it need not
 // be.
 func (p *Plan) Warnings() []string {
-	return p.warnings(func(Ignored) bool { return true })
+	return p.warnings(func(Ignored) bool { return true }, func(Decision) bool { return true })
 }
 
 // Refusals are why the Pod is to be refused, none if it is admitted. Only a profile with onProblem Reject refuses, and
-// only for what the Pod's author can correct. What is none of ours is never refused.
+// only for what the Pod's author can correct: never because a registry, the network or podinit itself fails. What is
+// none of ours is never refused.
 func (p *Plan) Refusals() []string {
 	if p.profile.spec.OnProblem != v1alpha1.ProblemReject || slices.Contains(unseen, p.Reason) {
 		return nil
 	}
-	refusals := p.warnings(func(i Ignored) bool { return i.Correctable })
+	refusals := p.warnings(func(i Ignored) bool { return i.Correctable }, func(d Decision) bool { return !d.Transient })
 	if _, _, err := p.metadata(); errors.Is(err, ErrAnnotationsTooLarge) && len(refusals) == 0 {
 		refusals = append(refusals, "podinit: pod left alone: "+err.Error())
 	}
 	return refusals
 }
 
-// warnings are those about what was left alone, after those about what was ignored and is told.
-func (p *Plan) warnings(told func(Ignored) bool) []string {
+// warnings are those about the containers that were left alone, after those about what was ignored; of both, those that
+// are to be told.
+func (p *Plan) warnings(tellIgnored func(Ignored) bool, tell func(Decision) bool) []string {
 	var warnings []string
 	for _, i := range p.Ignored {
-		if told(i) {
+		if tellIgnored(i) {
 			warnings = append(warnings, i.Warning())
 		}
 	}
@@ -239,7 +243,7 @@ func (p *Plan) warnings(told func(Ignored) bool) []string {
 	}
 	leftAlone := 0
 	for _, d := range p.Containers {
-		if !worth(d.Reason) {
+		if !worth(d.Reason) || !tell(d) {
 			continue
 		}
 		if leftAlone++; leftAlone <= maxLeftAlone {
@@ -466,6 +470,8 @@ func (p *Plan) decide(d *Decision) {
 	}
 	var program program
 	if program, d.Reason, d.Detail = p.program(c); d.Reason != "" {
+		failure := p.setting.Images[c.Name].Failure
+		d.Transient = reason.Of(d.Reason).Transient || failure != nil && failure.Reason == d.Reason && failure.Transient
 		return
 	}
 	options, stopSignals, err := p.initOptions(c)

@@ -13,7 +13,8 @@ func Markdown() string {
 
 Whatever podinit leaves alone, ignores or chooses by itself has a reason with a fixed name. The name is in the pod's
 status annotation, in the metrics and in the webhook's log; the sentence is in the warning that whoever creates the pod
-sees. Reasons marked *routine* are what is wanted or expected, and give no warning.
+sees. Reasons marked *routine* are what is wanted or expected, and give no warning. Those marked *transient* the pod's author
+cannot correct: a profile with ` + "`onProblem: Reject`" + ` admits such a pod with the warning.
 
 <!-- run: cluster -->
 ` + "```sh" + `
@@ -44,6 +45,9 @@ pod/app created
 			name := "`" + string(e.reason) + "`"
 			if e.Routine && e.Kind != Delivery {
 				name += " *routine*"
+			}
+			if e.Transient {
+				name += " *transient*"
 			}
 			b.WriteString("| " + name + " | " + cell(e.Because) + " | " + cell(e.Remedy) + " |\n")
 		}

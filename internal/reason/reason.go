@@ -28,6 +28,9 @@ type Explanation struct {
 	Remedy string
 	// Routine is set where this is what the user wants or expects; it is not worth a warning.
 	Routine bool
+	// Transient is set where the Pod's author cannot correct it: the registry or the network fails, or a limit of
+	// podinit's own is reached. onProblem Reject admits such a Pod.
+	Transient bool
 }
 
 // Of returns the explanation of r; for a reason it does not know, one that only repeats its name.
@@ -207,39 +210,46 @@ var explanations = [...]struct {
 		Remedy:  wayOut,
 	}},
 	{v1alpha1.ReasonLookupTooLarge, Explanation{
-		Kind:    Container,
-		Because: "it has no command, and what the registry says about its image is larger than podinit reads",
-		Remedy:  wayOut,
+		Kind:      Container,
+		Because:   "it has no command, and what the registry says about its image is larger than podinit reads",
+		Remedy:    wayOut,
+		Transient: true,
 	}},
 	{v1alpha1.ReasonLookupInvalid, Explanation{
-		Kind:    Container,
-		Because: "it has no command, and what the registry says about its image is no manifest or image config",
-		Remedy:  "Push the image again. Or: " + wayOut,
+		Kind:      Container,
+		Because:   "it has no command, and what the registry says about its image is no manifest or image config",
+		Remedy:    "Push the image again. Or: " + wayOut,
+		Transient: true,
 	}},
 	{v1alpha1.ReasonLookupTimeout, Explanation{
-		Kind:    Container,
-		Because: "it has no command, and its registry has not answered within the time that admission has",
-		Remedy:  "Create the pod again: the answer is waited for. Or: " + wayOut,
+		Kind:      Container,
+		Because:   "it has no command, and its registry has not answered within the time that admission has",
+		Remedy:    "Create the pod again: the answer is waited for. Or: " + wayOut,
+		Transient: true,
 	}},
 	{v1alpha1.ReasonLookupUnreachable, Explanation{
-		Kind:    Container,
-		Because: "it has no command, and its registry cannot be reached",
-		Remedy:  "See that the webhook can connect to the registry. Or: " + wayOut,
+		Kind:      Container,
+		Because:   "it has no command, and its registry cannot be reached",
+		Remedy:    "See that the webhook can connect to the registry. Or: " + wayOut,
+		Transient: true,
 	}},
 	{v1alpha1.ReasonLookupTLS, Explanation{
-		Kind:    Container,
-		Because: "it has no command, and the connection to its registry cannot be made secure",
-		Remedy:  "Give its CA in the registry configuration. Or: " + wayOut,
+		Kind:      Container,
+		Because:   "it has no command, and the connection to its registry cannot be made secure",
+		Remedy:    "Give its CA in the registry configuration. Or: " + wayOut,
+		Transient: true,
 	}},
 	{v1alpha1.ReasonLookupRateLimited, Explanation{
-		Kind:    Container,
-		Because: "it has no command, and its registry wants to be asked less often",
-		Remedy:  "Wait, or give the pod an imagePullSecret with a higher limit. Or: " + wayOut,
+		Kind:      Container,
+		Because:   "it has no command, and its registry wants to be asked less often",
+		Remedy:    "Wait, or give the pod an imagePullSecret with a higher limit. Or: " + wayOut,
+		Transient: true,
 	}},
 	{v1alpha1.ReasonLookupFailed, Explanation{
-		Kind:    Container,
-		Because: "it has no command, and its registry has answered with an error",
-		Remedy:  "Create the pod again when the registry is well. Or: " + wayOut,
+		Kind:      Container,
+		Because:   "it has no command, and its registry has answered with an error",
+		Remedy:    "Create the pod again when the registry is well. Or: " + wayOut,
+		Transient: true,
 	}},
 	{v1alpha1.ReasonInvalidFlags, Explanation{
 		Kind:    Container,

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"golang.org/x/sync/semaphore"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/imageconfig"
@@ -188,7 +189,7 @@ func (r *Registries) local(ctx context.Context, e endpoint) (login, error) {
 			return login(*config), nil
 		}
 	}
-	return login{}, fmt.Errorf("looking for a credential for %s: %w", e.place(), err)
+	return login{}, transient(fmt.Errorf("looking for a credential for %s: %w", e.place(), err))
 }
 
 // own are the logins that the webhook itself has for an endpoint.
@@ -196,7 +197,7 @@ func (r *Registries) own(ctx context.Context, e endpoint) iter.Seq2[login, error
 	return func(yield func(login, error) bool) {
 		all := func(auths map[string]login, err error) bool {
 			if err != nil {
-				return yield(login{}, err)
+				return yield(login{}, transient(err))
 			}
 			var ring keyring
 			ring.add(auths)
@@ -250,6 +251,11 @@ func (c dockerConfig) helper(host string) (helper, server string, ok bool) {
 	return c.credsStore, servers[0], c.credsStore != ""
 }
 
+// transient is err as one that the Pod's author cannot correct: a credential that he is not to blame for is missing.
+func transient(err error) error {
+	return &imageconfig.Failure{Reason: v1alpha1.ReasonLookupFailed, Transient: true, Err: err}
+}
+
 // pullSecrets are the logins in the Pod's imagePullSecrets. What cannot be used is left out, as the kubelet does, and why
 // is for the log alone.
 func (r *Registries) pullSecrets(ctx context.Context, q imageconfig.Query) (ring keyring, problems []error) {
@@ -266,6 +272,9 @@ func (r *Registries) pullSecrets(ctx context.Context, q imageconfig.Query) (ring
 		}
 		secret, err := r.secrets(ctx, q.Namespace, secretName)
 		if err != nil {
+			if !apierrors.IsNotFound(err) {
+				err = transient(err)
+			}
 			private("reading secret %s: %w", secretName, err)
 			continue
 		}
