@@ -94,6 +94,7 @@ const (
 	ReasonNoCommand            Reason = "no-command"
 	ReasonInvalidEntrypoint    Reason = "invalid-entrypoint"
 	ReasonInvalidImage         Reason = "invalid-image"
+	ReasonImageNameTooLong     Reason = "image-name-too-long"
 	ReasonNeverPulled          Reason = "never-pulled"
 	ReasonNoProgram            Reason = "no-program"
 	ReasonImageNotLinux        Reason = "image-not-linux"

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/podinit/podinit/internal/imageconfig"
 	"github.com/podinit/podinit/internal/inject"
 )
 
@@ -114,6 +115,9 @@ func parse(args []string, getenv func(string) string) (options, error) {
 	}
 	if o.InitImage == "" {
 		return options{}, errors.New("which image holds the init? Say it with -init-image or PODINIT_INIT_IMAGE")
+	}
+	if _, err := imageconfig.ParseReference(o.InitImage); err != nil {
+		return options{}, fmt.Errorf("-init-image: %w", err)
 	}
 	if o.Namespace == "" {
 		return options{}, errors.New("in which namespace is this? Say it with -namespace or POD_NAMESPACE")

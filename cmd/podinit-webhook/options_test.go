@@ -66,11 +66,13 @@ func TestParseProblems(t *testing.T) {
 		"-init-image=i":       "-namespace or POD_NAMESPACE",
 		"-init-image=i serve": `"serve" is no flag`,
 		"-port=eleven":        "invalid value",
-		"-init-image=i -namespace=n -lookup-timeout=0s": "-lookups=false",
-		"-init-image=i -namespace=n -client-names=a":    "-client-ca-file",
-		"-init-image=i -namespace=n -v=7":               "Secrets",
-		"-init-image=i -namespace=n -v=-1":              "0 to 6",
-		"-there-is-no-such-thing":                       "not defined",
+		"-init-image=i -namespace=n -lookup-timeout=0s":          "-lookups=false",
+		"-init-image=i -namespace=n -v=7":                        "Secrets",
+		"-init-image=i -namespace=n -v=-1":                       "0 to 6",
+		"-namespace=n -init-image=UPPER":                         "-init-image",
+		"-namespace=n -init-image=" + strings.Repeat("a", 2<<10): "longer than 1024 bytes",
+		"-there-is-no-such-thing":                                "not defined",
+		"-init-image=i -namespace=n -client-names=a":             "-client-ca-file",
 	} {
 		if _, err := parse(strings.Fields(args), func(string) string { return "" }); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: error %v; want one that says %q", args, err, want)

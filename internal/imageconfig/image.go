@@ -105,8 +105,27 @@ type Reference struct {
 	Tag, Digest string
 }
 
+// maxName bounds the name of an image, in bytes. Registries take repositories of 255 bytes, hosts have 253, tags 128
+// and digests 135.
+const maxName = 1 << 10
+
+// ErrNameTooLong is what CheckName says of a name above its bound.
+var ErrNameTooLong = fmt.Errorf("the image's name is longer than %d bytes", maxName)
+
+// CheckName says whether the name of an image is short enough to be read. Whoever reads one asks this first: names come
+// from Pods, where they may be of megabytes.
+func CheckName(image string) error {
+	if len(image) > maxName {
+		return ErrNameTooLong
+	}
+	return nil
+}
+
 // ParseReference takes the name of an image apart as it stands in a container.
 func ParseReference(image string) (Reference, error) {
+	if err := CheckName(image); err != nil {
+		return Reference{}, err
+	}
 	// Container runtimes take localhost for a registry (distribution/reference), package name for a user of Docker Hub.
 	if path, ok := strings.CutPrefix(image, "localhost/"); ok {
 		image = "localhost:443/" + path

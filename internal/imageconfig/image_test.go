@@ -1,6 +1,7 @@
 package imageconfig
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -79,6 +80,17 @@ func TestParseReference(t *testing.T) {
 		if got, err := ParseReference(image); err == nil {
 			t.Errorf("%q is read as %v", image, got)
 		}
+	}
+}
+
+// A name that no registry takes is refused as that before it is read.
+func TestNameTooLong(t *testing.T) {
+	if _, err := ParseReference(strings.Repeat("a.", 1<<20) + "/x"); !errors.Is(err, ErrNameTooLong) || len(err.Error()) > 200 {
+		t.Errorf("%.200v", err)
+	}
+	longest := strings.Repeat("h", 253) + ":65535/" + strings.Repeat("r", 255) + ":" + strings.Repeat("t", 128) + "@sha256:" + strings.Repeat("0a", 32)
+	if _, err := ParseReference(longest); err != nil {
+		t.Errorf("the longest that there can be: %v", err)
 	}
 }
 

@@ -492,6 +492,7 @@ func TestRefusals(t *testing.T) {
 		"a secret that cannot be read": {pod: imageOnly, setting: found(&imageconfig.Failure{Reason: v1alpha1.ReasonLookupUnauthorized, Transient: true, Err: errors.New("401")})},
 		"a wrong secret":               {pod: imageOnly, setting: found(&imageconfig.Failure{Reason: v1alpha1.ReasonLookupUnauthorized, Err: errors.New("401")}), want: []string{"does not tell this pod"}},
 		"an image that is not there":   {pod: imageOnly, setting: found(&imageconfig.Failure{Reason: v1alpha1.ReasonLookupNotFound, Err: errors.New("404")}), want: []string{"does not have the image"}},
+		"a long name":                  {pod: strings.Replace(imageOnly, "r/app", strings.Repeat("a", 2<<20), 1), want: []string{"longer than 1 KiB"}},
 		"annotations":                  {pod: annotated(`"a":"` + strings.Repeat("x", 256<<10) + `"`), want: []string{"more than the 256 KiB"}},
 		"annotations with status":      {pod: annotated(`"a":"` + strings.Repeat("x", 256<<10-1) + `"`), want: []string{"shorten them"}},
 	} {

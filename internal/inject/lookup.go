@@ -57,6 +57,9 @@ type reference struct {
 
 // reference of a container's image. It is taken apart once.
 func (p *Plan) reference(c *container) (imageconfig.Reference, error) {
+	if err := imageconfig.CheckName(c.Image); err != nil {
+		return imageconfig.Reference{}, err // not even as a key
+	}
 	r, ok := p.references[c.Image]
 	if !ok {
 		r.parsed, r.err = imageconfig.ParseReference(c.Image)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/initbin/options"
+	"github.com/podinit/podinit/internal/imageconfig"
 )
 
 // Profile is an InitProfile, read and checked.
@@ -99,6 +100,9 @@ func (p *Profile) SelectableByPods() bool {
 
 // entrypoint is what the profile says about an image, nil if nothing.
 func (p *Profile) entrypoint(image string) *v1alpha1.ImageEntrypoint {
+	if imageconfig.CheckName(image) != nil {
+		return nil
+	}
 	for i := range p.spec.Entrypoints {
 		if e := &p.spec.Entrypoints[i]; matches(e.Image, image) && len(e.Entrypoint)+len(e.Cmd) > 0 {
 			return e

@@ -2,6 +2,7 @@ package inject
 
 import (
 	"encoding/json"
+	"errors"
 	"path"
 	"slices"
 	"strings"
@@ -134,7 +135,10 @@ func (p *Plan) registryImage(c *container) (image, v1alpha1.Reason, string) {
 	if c.ImagePullPolicy == "Never" {
 		return image{}, v1alpha1.ReasonNeverPulled, ""
 	}
-	if _, err := p.reference(c); err != nil {
+	switch _, err := p.reference(c); {
+	case errors.Is(err, imageconfig.ErrNameTooLong):
+		return image{}, v1alpha1.ReasonImageNameTooLong, ""
+	case err != nil:
 		return image{}, v1alpha1.ReasonInvalidImage, err.Error()
 	}
 	configs, digest, failure, ok := p.lookedUp(c)

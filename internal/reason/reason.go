@@ -164,6 +164,11 @@ var explanations = [...]struct {
 		Because: "its image's name cannot be read",
 		Remedy:  "Correct the name.",
 	}},
+	{v1alpha1.ReasonImageNameTooLong, Explanation{
+		Kind:    Container,
+		Because: "its image's name is longer than 1 KiB",
+		Remedy:  "Shorten the name.",
+	}},
 	{v1alpha1.ReasonNeverPulled, Explanation{
 		Kind:    Container,
 		Because: "it has no command, and its imagePullPolicy is Never: what its image says is on the node alone",

@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"sigs.k8s.io/yaml"
+
+	"github.com/podinit/podinit/internal/imageconfig"
 )
 
 // Config is the registry configuration, a YAML file. Without it every registry that is on a public address is asked,
@@ -131,8 +133,8 @@ func ParseConfig(text []byte) (Config, error) {
 			return Config{}, fmt.Errorf("registries[%d].host: %q is no host name with perhaps a port", i, host)
 		}
 		for _, mirror := range r.Mirrors {
-			if _, err := name.NewRepository(mirror+"/x", name.StrictValidation); err != nil {
-				return Config{}, fmt.Errorf("registries[%d].mirrors: %q is no host with perhaps a port and a path: %w", i, mirror, err)
+			if err := checkMirror(mirror); err != nil {
+				return Config{}, fmt.Errorf("registries[%d].mirrors: %.100q is no host with perhaps a port and a path: %w", i, mirror, err)
 			}
 		}
 	}
@@ -140,6 +142,15 @@ func ParseConfig(text []byte) (Config, error) {
 		return Config{}, err
 	}
 	return c, nil
+}
+
+// checkMirror says whether a repository can be named below a mirror.
+func checkMirror(mirror string) error {
+	if err := imageconfig.CheckName(mirror); err != nil {
+		return err
+	}
+	_, err := name.NewRepository(mirror+"/x", name.StrictValidation)
+	return err
 }
 
 func validPattern(pattern string) bool {

@@ -168,7 +168,7 @@ func (f hostFields) host(server string) (at string, host Host, err error) {
 	if at = u.Host + below; !ok || below != "" && below[0] != '/' {
 		return "", Host{}, fmt.Errorf("its API is at %s: only one at /v2, or with override_path below it, can be asked", api)
 	}
-	if _, err := name.NewRepository(at+"/x", name.StrictValidation); err != nil {
+	if err := checkMirror(at); err != nil {
 		return "", Host{}, err
 	}
 	host = Host{Host: u.Host, SkipVerify: f.SkipVerify, PlainHTTP: u.Scheme == "http"}

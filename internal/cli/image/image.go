@@ -18,6 +18,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/podinit/podinit/internal/imageconfig"
 )
 
 const (
@@ -41,11 +43,19 @@ func Silent(err error) bool {
 
 // Registry is the host that an image is asked from; empty if the reference is none.
 func Registry(reference string) string {
-	ref, err := name.ParseReference(reference)
+	ref, err := parse(reference)
 	if err != nil {
 		return ""
 	}
 	return ref.Context().RegistryStr()
+}
+
+// parse takes a reference apart if it is short enough.
+func parse(reference string, how ...name.Option) (name.Reference, error) {
+	if err := imageconfig.CheckName(reference); err != nil {
+		return nil, err
+	}
+	return name.ParseReference(reference, how...)
 }
 
 // Platforms are those that an image is made for, as os/architecture, sorted.
@@ -118,7 +128,7 @@ func ask(ctx context.Context, reference string, do func(name.Reference, []remote
 	ctx, cancel := context.WithTimeout(ctx, registryTime)
 	defer cancel()
 	try := func(options []remote.Option, how ...name.Option) ([]string, error) {
-		ref, err := name.ParseReference(reference, how...)
+		ref, err := parse(reference, how...)
 		if err != nil {
 			return nil, err
 		}

@@ -117,6 +117,9 @@ func readMap(given map[string]imageconfig.Image, file string) error {
 
 // give says what an image runs: by its name, and where that ends in a digest, by its name with and without that.
 func give(given map[string]imageconfig.Image, image, digest string, configs []imageconfig.Config) error {
+	if err := imageconfig.CheckName(image); err != nil {
+		return err
+	}
 	names := []string{image}
 	if base, own, ok := strings.Cut(image, "@"); ok {
 		digest = own

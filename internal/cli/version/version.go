@@ -25,6 +25,7 @@ import (
 	"github.com/podinit/podinit/internal/cli/exit"
 	"github.com/podinit/podinit/internal/cli/output"
 	"github.com/podinit/podinit/internal/cli/pages"
+	"github.com/podinit/podinit/internal/imageconfig"
 	"github.com/podinit/podinit/internal/version"
 )
 
@@ -184,6 +185,8 @@ func describe(d *appsv1.Deployment) *Server {
 	tagged, _, _ := strings.Cut(s.Image, "@") // "make push" names images by both
 	if label := d.Labels[versionLabel]; label != "" {
 		s.Version, s.Source = label, "label "+versionLabel
+	} else if imageconfig.CheckName(tagged) != nil {
+		return s
 	} else if tag, err := name.NewTag(tagged, name.WithDefaultTag("")); err == nil && isVersion.MatchString(tag.TagStr()) {
 		s.Version, s.Source = tag.TagStr(), "the image's tag"
 	}
