@@ -1,0 +1,146 @@
+package fair_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/podinit/podinit/internal/fair"
+)
+
+// One key comes to half, and whoever comes then still finds something, however many have come before.
+func TestNobodyTakesAll(t *testing.T) {
+	p := fair.New(64)
+	for i, want := range []int{32, 16, 8, 4, 2, 1, 0} {
+		got := 0
+		for p.TryAcquire(fmt.Sprint(i), 1) {
+			got++
+		}
+		if got != want {
+			t.Errorf("key %d has got %d, want %d", i, got, want)
+		}
+	}
+	p.Release("0", 1)
+	p.Release("0", 1)
+	if !p.TryAcquire("new", 1) {
+		t.Error("what was given back is not to be had")
+	}
+}
+
+// What a key may have is a matter of amounts, not of how often it asks.
+func TestWeights(t *testing.T) {
+	p := fair.New(100)
+	if p.TryAcquire("a", 51) {
+		t.Error("more than half was given to one")
+	}
+	if !p.TryAcquire("a", 50) || p.TryAcquire("b", 26) || !p.TryAcquire("b", 25) {
+		t.Error("not half, and then half of what is left")
+	}
+	p.Release("a", 50)
+	p.Release("b", 25)
+	if p.Used() != 0 {
+		t.Errorf("%d are used", p.Used())
+	}
+}
+
+// What becomes free goes to the key that has the least, not to the one that has waited longest.
+func TestTheLeastIsServedFirst(t *testing.T) {
+	p := fair.New(8)
+	for range 4 {
+		p.TryAcquire("hog", 1)
+	}
+	hog := p.Wait("hog", 1)
+	for range 2 {
+		p.TryAcquire("other", 1)
+	}
+	p.TryAcquire("third", 1)
+	late := p.Wait("late", 1)
+	select {
+	case <-late.Ready():
+		t.Fatal("there was nothing left")
+	default:
+	}
+	p.Release("hog", 1)
+	select {
+	case <-late.Ready():
+	default:
+		t.Error("the one that has nothing is not served")
+	}
+	select {
+	case <-hog.Ready():
+		t.Error("the one that has most is served")
+	default:
+	}
+	late.Leave()
+	for range 2 {
+		p.Release("other", 1)
+	}
+	p.Release("third", 1)
+	select {
+	case <-hog.Ready():
+	default:
+		t.Error("alone it is not served")
+	}
+}
+
+func TestContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := fair.New(2)
+		if err := p.Acquire(t.Context(), "a", 1); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		failed := make(chan error)
+		go func() { failed <- p.Acquire(ctx, "a", 1) }()
+		synctest.Wait()
+		cancel()
+		if err := <-failed; !errors.Is(err, context.Canceled) {
+			t.Errorf("%v", err)
+		}
+		if err := p.Acquire(ctx, "b", 1); !errors.Is(err, context.Canceled) || p.Used() != 1 {
+			t.Errorf("%v: something is taken for a context that is done", err)
+		}
+		p.Release("a", 1)
+		if err := p.Acquire(t.Context(), "a", 1); err != nil {
+			t.Errorf("%v: who has left is still in the queue", err)
+		}
+	})
+}
+
+// Whatever many do at once, no more is taken than there is, all are served in the end, and nothing stays.
+func TestMany(t *testing.T) {
+	const total = 1000
+	p := fair.New(total)
+	var inUse atomic.Int64
+	var all sync.WaitGroup
+	for worker := range 64 {
+		all.Go(func() {
+			random := rand.New(rand.NewPCG(1, uint64(worker)))
+			key := fmt.Sprint(worker % 5)
+			for range 200 {
+				n := 1 + random.Int64N(p.Most())
+				ctx, cancel := context.WithCancel(context.Background())
+				if random.IntN(4) == 0 {
+					go cancel()
+				}
+				if p.Acquire(ctx, key, n) == nil {
+					if now := inUse.Add(n); now > total {
+						t.Errorf("%d of %d are taken", now, total)
+					}
+					inUse.Add(-n)
+					p.Release(key, n)
+				}
+				cancel()
+			}
+		})
+	}
+	all.Wait()
+	if p.Used() != 0 || !p.TryAcquire("x", p.Most()) {
+		t.Errorf("%d are still taken", p.Used())
+	}
+}
