@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -44,7 +45,23 @@ func (l login) GoString() string { return l.String() }
 // reverse order.
 type keyring struct {
 	logins map[string][]login
+	// places are the keys of logins in the order in which they are tried.
+	places []string
 }
+
+const (
+	// maxHost and maxLabel bound what is matched against a host, in bytes: a DNS name has no more (RFC 1035 2.3.4). With
+	// a star in it a label costs the product of its length and that of what it is matched against.
+	maxHost, maxLabel = 253, 63
+	// maxPlace bounds a key of a docker config, in bytes: a scheme, the longest name of an image and "/v1/".
+	maxPlace = 1<<10 + 16
+	// maxPlaces bounds how many of a Pod's keys count. All of them are matched for each container.
+	maxPlaces = 1024
+	// maxLogins bounds how many count for one key: one of each Secret.
+	maxLogins = maxPullSecrets
+	// maxLogin bounds a credential, in bytes. Tokens of cloud registries have some thousand.
+	maxLogin = 64 << 10
+)
 
 // dockerConfig is a docker config.json. Entries that cannot be read are left out; problems says which.
 type dockerConfig struct {
@@ -83,6 +100,9 @@ func parseDockerConfig(text []byte, legacy bool) (dockerConfig, error) {
 }
 
 func parseLogin(raw json.RawMessage) (login, error) {
+	if len(raw) > maxLogin {
+		return login{}, fmt.Errorf("it is longer than %d KiB", maxLogin>>10)
+	}
 	var entry struct {
 		Username      string `json:"username"`
 		Password      string `json:"password"`
@@ -110,20 +130,35 @@ func parseLogin(raw json.RawMessage) (login, error) {
 	return l, nil
 }
 
-// add takes up logins by registry, as docker configs name it: a host, with a scheme or a path or neither.
-func (k *keyring) add(auths map[string]login) {
+// add takes up logins by registry, as docker configs name it: a host, with a scheme or a path or neither. It fails where
+// there are too many, and leaves those out.
+func (k *keyring) add(auths map[string]login) (err error) {
 	if k.logins == nil {
 		k.logins = map[string][]login{}
 	}
+	defer func() {
+		k.places = sorted(k.logins)
+		slices.Reverse(k.places)
+	}()
 	for _, key := range sorted(auths) {
-		if place, ok := placeOf(key); ok {
-			k.logins[place] = append(k.logins[place], auths[key])
+		place, ok := placeOf(key)
+		if !ok {
+			continue
 		}
+		if len(k.logins[place]) == 0 && len(k.logins) == maxPlaces || len(k.logins[place]) == maxLogins {
+			err = fmt.Errorf("there are credentials for more than %d registries and repositories, or more than %d for one", maxPlaces, maxLogins)
+			continue
+		}
+		k.logins[place] = append(k.logins[place], auths[key])
 	}
+	return err
 }
 
 // placeOf is the host and path that a key of a docker config names. /v1/ and /v2/ after the host mean nothing.
 func placeOf(key string) (string, bool) {
+	if len(key) > maxPlace {
+		return "", false // it is for no image
+	}
 	if !strings.HasPrefix(key, "https://") && !strings.HasPrefix(key, "http://") {
 		key = "https://" + key
 	}
@@ -141,12 +176,14 @@ func placeOf(key string) (string, bool) {
 	return u.Host + way, true
 }
 
-// find is every login for a repository, which is named with its registry.
-func (k keyring) find(repository string) []login {
+// find is every login for a repository, which is named with its registry. It stops when ctx is done, whose error it
+// returns then.
+func (k keyring) find(ctx context.Context, repository string) ([]login, error) {
 	var found []login
-	places := sorted(k.logins)
-	slices.Reverse(places)
-	for _, place := range places {
+	for _, place := range k.places {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		if matches(place, repository) {
 			found = append(found, k.logins[place]...)
 		}
@@ -154,7 +191,7 @@ func (k keyring) find(repository string) []login {
 	if len(found) == 0 && strings.HasPrefix(repository, "docker.io/") {
 		found = k.logins["index.docker.io"]
 	}
-	return found
+	return found, nil
 }
 
 // matches says whether a repository is below a place: the same host, in which * stands for anything in one part, the
@@ -168,12 +205,21 @@ func matches(place, repository string) bool {
 func matchesHost(pattern, host string) bool {
 	pattern, patternPort := splitPort(pattern)
 	host, port := splitPort(host)
-	patterns, parts := strings.Split(pattern, "."), strings.Split(host, ".")
-	if patternPort != port || len(patterns) != len(parts) {
+	if patternPort != port || len(pattern) > maxHost || len(host) > maxHost {
 		return false
 	}
-	for i := range parts {
-		if ok, err := path.Match(patterns[i], parts[i]); err != nil || !ok {
+	for more := true; more; {
+		var label, part string
+		var partsMore bool
+		label, pattern, more = strings.Cut(pattern, ".")
+		part, host, partsMore = strings.Cut(host, ".")
+		if more != partsMore || len(label) > maxLabel || len(part) > maxLabel {
+			return false
+		}
+		if label == part && !strings.ContainsAny(label, `*?[\`) {
+			continue
+		}
+		if ok, err := path.Match(label, part); err != nil || !ok {
 			return false
 		}
 	}

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -36,6 +38,12 @@ func TestMatches(t *testing.T) {
 		{"docker.io", "docker.io/library/nginx", true},
 		{"evil.example", "registry.example/app", false},
 		{"[", "registry.example/app", false},
+		{"registry.example", "registry.example.com/app", false},
+		{"registry.example.com", "registry.example/app", false},
+		{`registry.exampl\e`, "registry.example/app", true},
+		{strings.Repeat("a", 63) + ".example", strings.Repeat("a", 63) + ".example/app", true},
+		{strings.Repeat("a", 64) + ".example", strings.Repeat("a", 64) + ".example/app", false},
+		{strings.Repeat("a.", 127) + "b", strings.Repeat("a.", 127) + "b/app", false},
 	} {
 		if got := matches(c.place, c.repository); got != c.want {
 			t.Errorf("%s for %s: %v", c.place, c.repository, got)
@@ -46,7 +54,9 @@ func TestMatches(t *testing.T) {
 func TestKeyring(t *testing.T) {
 	ring := func(places ...string) (k keyring) {
 		for _, place := range places {
-			k.add(map[string]login{place: {Username: place}})
+			if err := k.add(map[string]login{place: {Username: place}}); err != nil {
+				t.Fatal(err)
+			}
 		}
 		return k
 	}
@@ -65,7 +75,11 @@ func TestKeyring(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			for _, l := range c.ring.find(c.repository) {
+			found, err := c.ring.find(t.Context(), c.repository)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, l := range found {
 				got = append(got, l.Username)
 			}
 			if diff := cmp.Diff(c.want, got); diff != "" {
@@ -73,6 +87,104 @@ func TestKeyring(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a tenant writes into a Secret costs no more than its size, however long its keys are and whatever image is wanted.
+func TestMatchingIsLinear(t *testing.T) {
+	label := strings.Repeat("a", 500_000)
+	repository := label + label + ".x/app"
+	start := time.Now()
+	for range 100 {
+		if matches("*"+label+"b.x", repository) {
+			t.Fatal("it matches")
+		}
+	}
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("matching a long key against a long host 100 times took %v", took)
+	}
+	auths := map[string]login{}
+	for i := range 2 * maxPlaces {
+		auths[fmt.Sprintf("*%saab.%d", strings.Repeat("a", 50), i)] = login{Username: "u"}
+	}
+	var ring keyring
+	if err := ring.add(auths); err == nil || len(ring.places) != maxPlaces {
+		t.Errorf("%d places are taken up: %v", len(ring.places), err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := ring.find(ctx, "registry.example/app"); err == nil {
+		t.Error("it is matched although nobody waits")
+	}
+}
+
+// FuzzKeyring matches keys of realistic length, as they stand in Secrets, against an image: it is what the kubelet's way
+// to match finds, in about the time that it takes to read them.
+func FuzzKeyring(f *testing.F) {
+	long := strings.Repeat("a", 63)
+	for _, seed := range [][2]string{
+		{"registry.example", "registry.example/team/app"},
+		{"https://index.docker.io/v1/", "docker.io/library/nginx"},
+		{"123456789012.dkr.ecr.eu-central-1.amazonaws.com", "123456789012.dkr.ecr.eu-central-1.amazonaws.com/team/app"},
+		{"*.dkr.ecr.*.amazonaws.com:443/team", "123456789012.dkr.ecr.eu-central-1.amazonaws.com:443/team/app"},
+		{"*" + long[1:] + "." + "*a*a*a*a*b." + long, long + "." + long + "." + long + "/app"},
+		{"*" + strings.Repeat("a", 2000) + "b.x", strings.Repeat("a", 4000) + ".x/y"},
+		{"[a-z]*.example?", "registry.examples/app"},
+		{`\*.example`, "*.example/app"},
+		{"europe-docker.pkg.dev/project/repository", "europe-docker.pkg.dev/project/repository/app"},
+		{"[::1]:5000", "[::1]:5000/app"},
+	} {
+		f.Add(seed[0], seed[1])
+	}
+	f.Fuzz(func(t *testing.T, key, repository string) {
+		text, err := json.Marshal(map[string]any{"auths": map[string]any{key: map[string]string{"username": "u", "password": "p"}}})
+		if err != nil {
+			t.Skip()
+		}
+		start := time.Now()
+		config, err := parseDockerConfig(text, false)
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		var ring keyring
+		if err := ring.add(config.auths); err != nil {
+			t.Fatal(err)
+		}
+		found, err := ring.find(t.Context(), repository)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took > time.Second {
+			t.Errorf("a key of %d bytes and an image of %d took %v", len(key), len(repository), took)
+		}
+		if !utf8.ValidString(key) {
+			return // JSON has another key then
+		}
+		place, ok := placeOf(key)
+		if want := ok && asKubelet(place, repository) || place == "index.docker.io" && strings.HasPrefix(repository, "docker.io/"); (len(found) > 0) != want {
+			t.Errorf("%q for %q: found %v, want %v", key, repository, len(found) > 0, want)
+		}
+	})
+}
+
+// asKubelet is the kubelet's URLsMatch (pkg/credentialprovider/keyring.go), for hosts and labels that a name can have.
+func asKubelet(place, repository string) bool {
+	host, way, _ := strings.Cut(place, "/")
+	ofHost, ofWay, _ := strings.Cut(repository, "/")
+	host, port := splitPort(host)
+	ofHost, ofPort := splitPort(ofHost)
+	globs, parts := strings.Split(host, "."), strings.Split(ofHost, ".")
+	if port != ofPort || len(globs) != len(parts) || !strings.HasPrefix(ofWay, way) || len(host) > maxHost || len(ofHost) > maxHost {
+		return false
+	}
+	for i := range globs {
+		if len(globs[i]) > maxLabel || len(parts[i]) > maxLabel {
+			return false
+		}
+		if ok, err := filepath.Match(globs[i], parts[i]); err != nil || !ok {
+			return false
+		}
+	}
+	return true
 }
 
 func TestParseDockerConfig(t *testing.T) {
@@ -381,11 +493,12 @@ func FuzzParseDockerConfig(f *testing.F) {
 			return
 		}
 		var ring keyring
-		ring.add(config.auths)
-		for place := range ring.logins {
-			ring.find(place + "/app")
+		_ = ring.add(config.auths)
+		for _, repository := range append(ring.places, "docker.io/library/nginx") {
+			if _, err := ring.find(t.Context(), repository+"/app"); err != nil {
+				t.Fatal(err)
+			}
 		}
-		ring.find("docker.io/library/nginx")
 	})
 }
 
@@ -445,8 +558,12 @@ func FuzzPluginOutput(f *testing.F) {
 			return
 		}
 		var ring keyring
-		ring.add(response.auths)
-		for _, found := range ring.find(repository) {
+		_ = ring.add(response.auths)
+		all, err := ring.find(t.Context(), repository)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range all {
 			serves := false
 			for key, l := range response.auths {
 				place, ok := placeOf(key)

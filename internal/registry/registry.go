@@ -158,7 +158,12 @@ func (r *Registries) endpoint(at, repository string) (endpoint, error) {
 // logins for an endpoint, in order. Whoever stops asking keeps programs from being run.
 func (r *Registries) logins(ctx context.Context, q imageconfig.Query, e endpoint, secrets keyring) iter.Seq2[login, error] {
 	return func(yield func(login, error) bool) {
-		for _, l := range secrets.find(e.place()) {
+		found, err := secrets.find(ctx, e.place())
+		if err != nil {
+			yield(login{}, transient(err))
+			return
+		}
+		for _, l := range found {
 			if !yield(l, nil) {
 				return
 			}
@@ -200,11 +205,15 @@ func (r *Registries) own(ctx context.Context, e endpoint) iter.Seq2[login, error
 				return yield(login{}, transient(err))
 			}
 			var ring keyring
-			ring.add(auths)
-			for _, l := range ring.find(e.place()) {
+			problem := ring.add(auths)
+			found, err := ring.find(ctx, e.place())
+			for _, l := range found {
 				if !yield(l, nil) {
 					return false
 				}
+			}
+			if err = errors.Join(problem, err); err != nil {
+				return yield(login{}, transient(err))
 			}
 			return true
 		}
@@ -295,7 +304,9 @@ func (r *Registries) pullSecrets(ctx context.Context, q imageconfig.Query) (ring
 		for _, problem := range config.problems {
 			private("reading secret %s: %w", secretName, problem)
 		}
-		ring.add(config.auths)
+		if err := ring.add(config.auths); err != nil {
+			problems = append(problems, fmt.Errorf("reading secret %s: %w", secretName, err))
+		}
 	}
 	return ring, problems
 }
