@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/fair"
 )
 
 // Registry is where a Cache finds what it does not know.
@@ -59,7 +60,8 @@ type Limits struct {
 	Stale time.Duration
 	// Flight bounds one errand to a registry. Who has sent it need not wait for it.
 	Flight time.Duration
-	// Flights is how many may be under way.
+	// Flights is how many may be under way. The Pods of one namespace have at most half of them, and less where other
+	// namespaces want some too.
 	Flights int
 }
 
@@ -71,7 +73,7 @@ func DefaultLimits() Limits {
 	return Limits{
 		Bytes: 32 << 20,
 		Tag:   2 * time.Minute, Proof: 10 * time.Minute, Refused: 30 * time.Second, Failed: 5 * time.Second,
-		Stale: 24 * time.Hour, Flight: 20 * time.Second, Flights: 64,
+		Stale: 24 * time.Hour, Flight: 20 * time.Second, Flights: 128,
 	}
 }
 
@@ -102,7 +104,7 @@ type Cache struct {
 	memory  memory
 	flights map[string]*flight // by namespace, way and reference
 	reads   map[string]*flight // by endpoint and digest: of those, who reads it
-	slots   chan struct{}
+	slots   *fair.Pool         // by namespace
 	// hits and misses count what was asked of the memory, by Lookup and by Known.
 	hits, misses atomic.Uint64
 }
@@ -113,7 +115,7 @@ var _ Source = (*Cache)(nil)
 func NewCache(registry Registry, limits Limits, now func() time.Time) *Cache {
 	return &Cache{
 		registry: registry, limits: limits, now: now,
-		memory: memory{bound: limits.Bytes}, flights: map[string]*flight{}, reads: map[string]*flight{}, slots: make(chan struct{}, limits.Flights),
+		memory: memory{bound: limits.Bytes}, flights: map[string]*flight{}, reads: map[string]*flight{}, slots: fair.New(int64(limits.Flights)),
 	}
 }
 
@@ -158,7 +160,7 @@ func (c *Cache) count(hit bool) {
 	}
 }
 
-// Lookup tries the candidates one after the other until one has an answer.
+// Lookup tries the candidates one after the other until one has an answer. Once ctx is done nothing is begun.
 func (c *Cache) Lookup(ctx context.Context, q Query) (Found, error) {
 	found, err := c.lookup(ctx, q)
 	c.count(found.From == FromCache)
@@ -169,6 +171,9 @@ func (c *Cache) lookup(ctx context.Context, q Query) (Found, error) {
 	if image, ok := c.remembered(q); ok {
 		return Found{Image: image, From: FromCache}, nil
 	}
+	if ctx.Err() != nil {
+		return Found{}, noTime(ErrNoTime)
+	}
 	var ignored []error
 	var failures []*Failure
 	var dead []string // hosts that another credential would not revive
@@ -176,6 +181,10 @@ func (c *Cache) lookup(ctx context.Context, q Query) (Found, error) {
 		if err != nil {
 			ignored = append(ignored, err)
 			continue
+		}
+		if ctx.Err() != nil {
+			failures = append(failures, noTime(ErrNoTime))
+			break
 		}
 		if slices.Contains(dead, candidate.Host) {
 			continue
@@ -255,15 +264,8 @@ func (c *Cache) ask(ctx context.Context, q Query, candidate Candidate) (Image, F
 	}
 	c.mu.Unlock()
 	if f != nil {
-		select {
-		case <-f.done:
-			if f.failure == nil {
-				return f.image, FromRegistry, nil
-			}
-			failure = f.failure
-		case <-ctx.Done():
-			failure = &Failure{Reason: v1alpha1.ReasonLookupTimeout, Registry: candidate.Host,
-				Err: errors.New("no answer within the time that admission has; it is waited for, so the next pod may be served")}
+		if failure = c.wait(ctx, q, candidate, f); failure == nil {
+			return f.image, FromRegistry, nil
 		}
 	}
 	if !failure.final() {
@@ -282,27 +284,94 @@ type flight struct {
 	done    chan struct{}
 	image   Image
 	failure *Failure
+	// sent is set once it is under way, and waiting is how many wait for a slot to send it with. The Cache's lock guards
+	// both.
+	sent    bool
+	waiting int
 }
 
-// flight joins an errand of the namespace that is under way, or sends one. The lock is held.
+// flight joins an errand of the namespace that is under way or waited for, or begins one. The lock is held.
 func (c *Cache) flight(q Query, candidate Candidate) *flight {
-	key := keyOf("flight", q.Namespace, candidate.Key, q.Reference.String(), architectures(q))
-	if f, ok := c.flights[key]; ok {
-		return f
+	key := flightKey(q, candidate)
+	f, ok := c.flights[key]
+	if !ok {
+		f = &flight{done: make(chan struct{})}
+		c.flights[key] = f
 	}
-	f := &flight{done: make(chan struct{})}
-	c.flights[key] = f
+	if !f.sent && c.slots.TryAcquire(q.Namespace, 1) {
+		c.send(q, candidate, f)
+	}
+	if !f.sent {
+		f.waiting++
+	}
+	return f
+}
+
+// send sends an errand, for which a slot of the namespace is taken, and which goes on when nobody waits for it any more.
+// The lock is held.
+func (c *Cache) send(q Query, candidate Candidate, f *flight) {
+	f.sent = true
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), c.limits.Flight)
 		defer cancel()
 		f.image, f.failure = c.fly(ctx, q, candidate)
+		c.slots.Release(q.Namespace, 1)
 		c.mu.Lock()
 		c.remember(q, candidate, f)
-		delete(c.flights, key)
+		delete(c.flights, flightKey(q, candidate))
 		c.mu.Unlock()
 		close(f.done)
 	}()
-	return f
+}
+
+// wait waits for an errand, and until it is sent for a slot to send it with: everybody who waits, so that the one who
+// gives up costs the others nothing. It returns why there is no answer, nil if there is one.
+func (c *Cache) wait(ctx context.Context, q Query, candidate Candidate, f *flight) *Failure {
+	c.mu.Lock()
+	sent := f.sent
+	c.mu.Unlock()
+	if !sent {
+		turn := c.slots.Wait(q.Namespace, 1)
+		select {
+		case <-f.done:
+		case <-turn.Ready():
+		case <-ctx.Done():
+		}
+		c.mu.Lock()
+		f.waiting--
+		if sent = f.sent; !sent && ctx.Err() == nil {
+			c.send(q, candidate, f) // with the slot of this turn
+			sent = true
+		} else {
+			turn.Leave()
+			if !sent && f.waiting == 0 {
+				delete(c.flights, flightKey(q, candidate))
+			}
+		}
+		c.mu.Unlock()
+		if !sent {
+			return noTime(errTooMany)
+		}
+	}
+	select {
+	case <-f.done:
+		return f.failure
+	case <-ctx.Done():
+		failure := noTime(errors.New("no answer within the time that admission has; it is waited for, so the next pod may be served"))
+		failure.Registry = candidate.Host
+		return failure
+	}
+}
+
+var (
+	// ErrNoTime is why nothing was begun.
+	ErrNoTime  = errors.New("admission had no time left for it")
+	errTooMany = errors.New("too many lookups of this namespace are under way")
+)
+
+// noTime is a lookup that was not made in time.
+func noTime(err error) *Failure {
+	return &Failure{Reason: v1alpha1.ReasonLookupTimeout, Err: err}
 }
 
 // fly asks what the reference stands for and, if that is news, what it runs. A panic on what a registry sends must not
@@ -314,12 +383,6 @@ func (c *Cache) fly(ctx context.Context, q Query, candidate Candidate) (image Im
 		}
 	}()
 	fail := func(err error) (Image, *Failure) { return Image{}, failureAt(candidate.Host, err) }
-	select {
-	case c.slots <- struct{}{}:
-		defer func() { <-c.slots }()
-	case <-ctx.Done():
-		return fail(fmt.Errorf("too many lookups are under way: %w", ctx.Err()))
-	}
 	// To read an image, or to be told what a reference stands for, is the proof that the credential may. Which of both is
 	// done depends on what this way was told before, and not on whether others have the image.
 	digest := q.Reference.Digest
@@ -550,6 +613,10 @@ func askerKey(q Query, reference string) (string, bool) {
 		return "", false
 	}
 	return keyOf("asker", q.Namespace, strings.Join(q.PullSecrets, "\x00"), reference), true
+}
+
+func flightKey(q Query, candidate Candidate) string {
+	return keyOf("flight", q.Namespace, candidate.Key, q.Reference.String(), architectures(q))
 }
 
 func architectures(q Query) string { return strings.Join(q.Architectures, ",") }

@@ -28,6 +28,8 @@ type hub struct {
 	gated  string              // only of what begins so
 	asked  []string            // in order
 	panics bool
+	// arrived is sent to when somebody waits at the gate, if set.
+	arrived chan struct{}
 	// refused may ask, but not read.
 	refused string
 	// refuses is who is refused even where everybody may read.
@@ -83,6 +85,9 @@ func (a account) enter(ctx context.Context, what string) error {
 	gate := a.hub.gate
 	a.hub.mu.Unlock()
 	if gate != nil && strings.HasPrefix(what, a.hub.gated) {
+		if a.hub.arrived != nil {
+			a.hub.arrived <- struct{}{}
+		}
 		select {
 		case <-gate:
 		case <-ctx.Done():
@@ -556,8 +561,12 @@ func TestStale(t *testing.T) {
 func TestDeadline(t *testing.T) {
 	w := newWorld(t)
 	w.hub.gate = make(chan struct{})
+	w.hub.arrived = make(chan struct{}, 1)
 	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
+	go func() {
+		<-w.hub.arrived
+		cancel()
+	}()
 	_, err := w.cache.Lookup(ctx, query("public:1"))
 	if got := FailureOf(err).Reason; got != v1alpha1.ReasonLookupTimeout {
 		t.Errorf("reason %s, want a timeout", got)
@@ -572,6 +581,70 @@ func TestDeadline(t *testing.T) {
 	}
 	w.hub.asked = nil
 	w.expect(query("public:1"), "sha256:a from cache")
+}
+
+// For whom nobody waits any more, nothing is begun: no Secret is read, no registry asked, and nothing goes on.
+func TestNothingAfterTheDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range 100 {
+			_, err := w.cache.Lookup(ctx, query("public:1", "alice"))
+			if got := FailureOf(err).Reason; got != v1alpha1.ReasonLookupTimeout {
+				t.Errorf("reason %s, want a timeout", got)
+			}
+		}
+		synctest.Wait()
+		if len(w.hub.asked) > 0 || w.hub.candidates > 0 || len(w.cache.flights) > 0 {
+			t.Errorf("%d candidates, asked %q, %d flights", w.hub.candidates, w.hub.asked, len(w.cache.flights))
+		}
+	})
+}
+
+// A namespace whose registries hang takes no other's lookups: not even where they want the same image, and however many
+// namespaces do so. What waits leaves nothing behind, and no more goes on than there are slots.
+func TestFlightsAreShared(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.hub.open["hanging"] = []string{"anonymous"}
+		w.hub.gate, w.hub.gated = make(chan struct{}), "HEAD hanging"
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		var all sync.WaitGroup
+		for namespace := range 3 {
+			for i := range 1000 {
+				q := query(fmt.Sprintf("hanging:%d", i))
+				q.Namespace = fmt.Sprintf("evil-%d", namespace)
+				if i == 999 { // what a good one wants: it waits in the queue of an evil one
+					q = query("public:1")
+					q.Namespace = "evil-0"
+				}
+				all.Go(func() { _, _ = w.cache.Lookup(ctx, q) })
+			}
+			synctest.Wait()
+		}
+		if got := w.cache.slots.Used(); got >= int64(DefaultLimits().Flights) {
+			t.Errorf("%d of %d slots are taken", got, DefaultLimits().Flights)
+		}
+		good := query("public:1")
+		good.Namespace = "good"
+		if _, err := w.cache.Lookup(ctx, good); err != nil {
+			t.Errorf("the good one gets %v", err)
+		}
+		all.Wait() // for their deadline
+		w.cache.mu.Lock()
+		if underWay := len(w.cache.flights); int64(underWay) != w.cache.slots.Used() || underWay > DefaultLimits().Flights {
+			t.Errorf("%d lookups are remembered, %d are under way", underWay, w.cache.slots.Used())
+		}
+		w.cache.mu.Unlock()
+		time.Sleep(DefaultLimits().Flight)
+		synctest.Wait()
+		if used, left := w.cache.slots.Used(), len(w.cache.flights); used != 0 || left != 0 {
+			t.Errorf("%d slots are taken and %d lookups remembered in the end", used, left)
+		}
+		close(w.hub.gate)
+	})
 }
 
 func TestOneFlight(t *testing.T) {

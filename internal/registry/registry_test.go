@@ -391,15 +391,15 @@ func TestHangingAndSlow(t *testing.T) {
 	w := newWorld(t, httptest.NewServer)
 	w.push("app:1", image("linux", "amd64", "a"))
 	open := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
 	w.set(func(_ http.ResponseWriter, r *http.Request) bool {
+		cancel()
 		select {
 		case <-open:
 		case <-r.Context().Done():
 		}
 		return false
 	})
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
 	_, err := w.cache.Lookup(ctx, w.query("app:1"))
 	if f := imageconfig.FailureOf(err); f.Reason != v1alpha1.ReasonLookupTimeout {
 		t.Errorf("%v", err)
