@@ -68,6 +68,11 @@ func (i Injector) lookUp(ctx context.Context, lookups []inject.Lookup) (map[stri
 	}
 	soon, cancel := context.WithTimeout(ctx, knownTime)
 	defer cancel()
+	var pod *imageconfig.Pod
+	if len(lookups[0].Query.PullSecrets) > 0 { // they are the same for all
+		pod = imageconfig.NewPod()
+		defer pod.Close()
+	}
 	var (
 		mu      sync.Mutex
 		answers map[string]inject.LookedUp
@@ -82,7 +87,11 @@ func (i Injector) lookUp(ctx context.Context, lookups []inject.Lookup) (map[stri
 		answers[container] = a
 	}
 	for _, lookup := range lookups {
+		lookup.Query.Pod = pod
 		if !lookup.Required {
+			if soon.Err() != nil {
+				continue
+			}
 			if found, ok := i.Images.Known(soon, lookup.Query); ok {
 				mu.Lock()
 				answer(lookup.Container, inject.LookedUp{Image: found.Image})
@@ -91,6 +100,15 @@ func (i Injector) lookUp(ctx context.Context, lookups []inject.Lookup) (map[stri
 			continue
 		}
 		slots <- struct{}{} // each is free again when ctx is done, at the latest
+		if err := ctx.Err(); err != nil {
+			<-slots
+			failure := &imageconfig.Failure{Reason: v1alpha1.ReasonLookupTimeout, Err: imageconfig.ErrNoTime}
+			mu.Lock()
+			answer(lookup.Container, inject.LookedUp{Failure: failure})
+			told = append(told, LookedUp{Container: lookup.Container, Outcome: string(failure.Reason), Failure: failure})
+			mu.Unlock()
+			continue
+		}
 		all.Go(func() {
 			defer func() { <-slots }()
 			found, one := i.lookUpOne(ctx, lookup)

@@ -168,6 +168,42 @@ func TestLookupLeavesTimeForTheAnswer(t *testing.T) {
 	}
 }
 
+// Of a Pod whose registries hang no lookup is begun when its time is over, and all of them know of one Pod.
+func TestNoLookupAfterTheDeadline(t *testing.T) {
+	var containers []string
+	for n := range 1000 {
+		containers = append(containers, fmt.Sprintf(`{"name":"c%d","image":"registry.example/app-%d:1"}`, n, n))
+	}
+	var begun atomic.Int64
+	var pods sync.Map
+	i := injector
+	i.LookupTime = 50 * time.Millisecond
+	i.Images = images{lookup: func(ctx context.Context, q imageconfig.Query) (imageconfig.Found, error) {
+		begun.Add(1)
+		pods.Store(q.Pod, true)
+		<-ctx.Done()
+		return imageconfig.Found{}, ctx.Err()
+	}}
+	answer, err := i.Mutate(t.Context(), webhook.Request{Object: []byte(`{"metadata":{},"spec":{"imagePullSecrets":[{"name":"s"}],"containers":[` + strings.Join(containers, ",") + `]}}`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := begun.Load(); n > 8 {
+		t.Errorf("%d lookups were begun, and 8 have filled the time", n)
+	}
+	if pod, ok := pods.Load((*imageconfig.Pod)(nil)); ok {
+		t.Errorf("a lookup of no Pod: %v", pod)
+	}
+	for _, l := range answer.Lookups {
+		if l.Outcome != string(v1alpha1.ReasonLookupTimeout) {
+			t.Errorf("%s: %s", l.Container, l.Outcome)
+		}
+	}
+	if len(answer.Lookups) != 1000 {
+		t.Errorf("%d lookups are told, want all", len(answer.Lookups))
+	}
+}
+
 // A burst of Pods costs a registry one HEAD per image and one GET of each of its parts, however slow it is.
 func TestBurst(t *testing.T) {
 	const distinct, pods = 10, 1000

@@ -80,7 +80,7 @@ func (p *Pool) Acquire(ctx context.Context, key string, n int64) error {
 func (p *Pool) Release(key string, n int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	a := p.keys[key]
+	a := p.account(key)
 	a.used -= n
 	p.used -= n
 	p.forget(a)

@@ -15,10 +15,51 @@ type Query struct {
 	// Namespace of the Pod, and its imagePullSecrets there.
 	Namespace   string
 	PullSecrets []string
+	// Pod is the one that it is about, so that what holds for all its Queries is found out once; nil for one alone.
+	Pod *Pod
 	// Fresh asks for what a tag stands for now: imagePullPolicy Always.
 	Fresh bool
 	// Architectures of the cluster's nodes, sorted; nil if they are not known, which means all.
 	Architectures []string
+}
+
+// Pod is what the Queries of one Pod share: its credentials, however many images it has.
+type Pod struct {
+	// lock is held by the one that finds it out.
+	lock  chan struct{}
+	value any
+	close func()
+}
+
+// NewPod makes a Pod. Close it when no Query of it is under way any more.
+func NewPod() *Pod { return &Pod{lock: make(chan struct{}, 1)} }
+
+// Once is what find returns for the first Query that had the time to find it out, for all that come later. What close
+// gives back is kept until the Pod is closed. While another Query finds it out that is waited for until ctx is done.
+func (p *Pod) Once(ctx context.Context, find func() (value any, close func())) (any, error) {
+	select {
+	case p.lock <- struct{}{}:
+		defer func() { <-p.lock }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if p.close != nil {
+		return p.value, nil
+	}
+	value, done := find()
+	if err := ctx.Err(); err != nil { // it is not all that there is
+		done()
+		return nil, err
+	}
+	p.value, p.close = value, done
+	return value, nil
+}
+
+// Close gives back what the Pod has kept.
+func (p *Pod) Close() {
+	if p.close != nil {
+		p.close()
+	}
 }
 
 // Found is the answer to a Query.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/fair"
 	"github.com/podinit/podinit/internal/imageconfig"
 )
 
@@ -15,8 +16,8 @@ const (
 	// back.
 	maxAccidents = 3
 	restTime     = 5 * time.Second
-	// maxErrands to one host at once.
-	maxErrands = 8
+	// maxErrands to one host at once. One namespace has at most half of them.
+	maxErrands = 16
 	// maxBreakers is how many hosts, and how many repositories, something is remembered about: whoever may create Pods
 	// may invent them.
 	maxBreakers = 1024
@@ -43,7 +44,7 @@ type breakers struct {
 
 // breaker is about one host, or one repository.
 type breaker struct {
-	slots     chan struct{} // of a host
+	slots     *fair.Pool // of a host, by namespace
 	users     int
 	accidents int
 	rests     time.Time
@@ -56,12 +57,13 @@ type breaker struct {
 type visit struct {
 	all              *breakers
 	host, repository *breaker
+	namespace        string
 }
 
-// enter waits for a place at a host. It fails if the host or the repository rests, with a Failure of the same reason as
+// enter waits for a slot of a namespace at a host. It fails if the host or the repository rests, with a Failure of the same reason as
 // the last accident and nothing else of it.
-func (b *breakers) enter(ctx context.Context, host, repository string) (visit, error) {
-	v := visit{all: b}
+func (b *breakers) enter(ctx context.Context, host, repository, namespace string) (visit, error) {
+	v := visit{all: b, namespace: namespace}
 	b.mu.Lock()
 	v.host, v.repository = b.of(&b.hosts, host), b.of(&b.repositories, repository)
 	if failure := v.rests(host); failure != nil {
@@ -72,15 +74,13 @@ func (b *breakers) enter(ctx context.Context, host, repository string) (visit, e
 	v.host.users++
 	v.repository.users++
 	if v.host.slots == nil {
-		v.host.slots = make(chan struct{}, maxErrands)
+		v.host.slots = fair.New(maxErrands)
 	}
 	b.mu.Unlock()
 
-	select {
-	case v.host.slots <- struct{}{}:
-	case <-ctx.Done():
+	if err := v.host.slots.Acquire(ctx, namespace, 1); err != nil {
 		v.done()
-		return visit{}, ctx.Err()
+		return visit{}, err
 	}
 	if !hostProbe && !repositoryProbe { // others may have found it down meanwhile
 		b.mu.Lock()
@@ -107,7 +107,7 @@ func (v visit) rests(host string) *imageconfig.Failure {
 }
 
 func (v visit) leave() {
-	<-v.host.slots
+	v.host.slots.Release(v.namespace, 1)
 	v.done()
 }
 

@@ -15,19 +15,27 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-	"golang.org/x/sync/semaphore"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/fair"
 	"github.com/podinit/podinit/internal/imageconfig"
 )
 
 // SecretReader reads one Secret, from the apiserver each time. It needs the right to get Secrets and no other.
 type SecretReader func(ctx context.Context, namespace, name string) (*corev1.Secret, error)
 
-// maxPullSecrets bounds how many Secrets are read for one Pod.
-const maxPullSecrets = 16
+const (
+	// maxPullSecrets bounds how many Secrets are read for one Pod.
+	maxPullSecrets = 16
+	// maxPodSecrets bounds what they may hold together, in bytes: as much as one Secret can.
+	maxPodSecrets = 1 << 20
+	// maxSecrets bounds what is held of the Secrets of all Pods that are decided about, in bytes. While those of a Pod are
+	// read readingSecrets counts, and afterwards what they hold.
+	maxSecrets     = 16 << 20
+	readingSecrets = 2 << 20
+)
 
 // Registries are all registries, as a Config describes them.
 type Registries struct {
@@ -39,8 +47,10 @@ type Registries struct {
 	secrets  SecretReader
 	programs *programs
 	breakers *breakers
-	room     *semaphore.Weighted
-	now      func() time.Time
+	room     *fair.Pool
+	// secrets in memory, in bytes by namespace
+	held *fair.Pool
+	now  func() time.Time
 
 	guards map[string]*guarded // by Host.Host; "" for all that have none
 }
@@ -52,7 +62,7 @@ func New(config Config, secrets SecretReader, now func() time.Time) (*Registries
 	r := &Registries{
 		config: config, secrets: secrets, now: now, breakers: &breakers{now: now},
 		programs: &programs{directory: config.Credentials.ProgramDirectory, now: now},
-		room:     semaphore.NewWeighted(maxAtOnce), guards: map[string]*guarded{},
+		room:     fair.New(maxAtOnce), held: fair.New(maxSecrets), guards: map[string]*guarded{},
 	}
 	networks, err := config.networks()
 	if err != nil {
@@ -98,7 +108,8 @@ func (r *Registries) Candidates(ctx context.Context, q imageconfig.Query) iter.S
 			yield(imageconfig.Candidate{}, err)
 			return
 		}
-		secrets, problems := r.pullSecrets(ctx, q)
+		secrets, problems, done := r.pullSecrets(ctx, q)
+		defer done()
 		for _, problem := range problems {
 			if !yield(imageconfig.Candidate{}, problem) {
 				return
@@ -120,7 +131,7 @@ func (r *Registries) Candidates(ctx context.Context, q imageconfig.Query) iter.S
 				tried[key] = true
 				if !yield(imageconfig.Candidate{
 					Host: e.name.RegistryStr(), Endpoint: e.place(), Key: key, Anonymous: login.empty(),
-					Repository: &repository{name: e.name, login: login, transport: e.via, breakers: r.breakers, key: q.Namespace + " " + key, now: r.now},
+					Repository: &repository{name: e.name, login: login, transport: e.via, breakers: r.breakers, key: q.Namespace + " " + key, namespace: q.Namespace, now: r.now},
 				}, nil) {
 					return
 				}
@@ -265,12 +276,40 @@ func transient(err error) error {
 	return &imageconfig.Failure{Reason: v1alpha1.ReasonLookupFailed, Transient: true, Err: err}
 }
 
-// pullSecrets are the logins in the Pod's imagePullSecrets. What cannot be used is left out, as the kubelet does, and why
-// is for the log alone.
-func (r *Registries) pullSecrets(ctx context.Context, q imageconfig.Query) (ring keyring, problems []error) {
-	if r.secrets == nil {
-		return ring, nil
+// pullSecrets are the logins in the Pod's imagePullSecrets, which are read once for all its Queries. What cannot be used
+// is left out, as the kubelet does, and why is for the log alone. They are held until done is called.
+func (r *Registries) pullSecrets(ctx context.Context, q imageconfig.Query) (ring keyring, problems []error, done func()) {
+	nothing := func() {}
+	if r.secrets == nil || len(q.PullSecrets) == 0 {
+		return ring, nil, nothing
 	}
+	if q.Pod == nil {
+		return r.readPullSecrets(ctx, q)
+	}
+	type credentials struct {
+		ring     keyring
+		problems []error
+	}
+	shared, err := q.Pod.Once(ctx, func() (any, func()) {
+		ring, problems, done := r.readPullSecrets(ctx, q)
+		return credentials{ring, problems}, done
+	})
+	if err != nil {
+		return ring, []error{transient(fmt.Errorf("reading secrets: %w", err))}, nothing
+	}
+	found := shared.(credentials)
+	return found.ring, found.problems, nothing
+}
+
+func (r *Registries) readPullSecrets(ctx context.Context, q imageconfig.Query) (ring keyring, problems []error, done func()) {
+	if err := r.held.Acquire(ctx, q.Namespace, readingSecrets); err != nil {
+		return ring, []error{transient(fmt.Errorf("reading secrets: too many of this namespace are read at once: %w", err))}, func() {}
+	}
+	size := 0
+	defer func() {
+		r.held.Release(q.Namespace, int64(readingSecrets-size))
+		done = func() { r.held.Release(q.Namespace, int64(size)) }
+	}()
 	private := func(format string, args ...any) {
 		problems = append(problems, imageconfig.Private{Err: fmt.Errorf(format, args...)})
 	}
@@ -296,6 +335,11 @@ func (r *Registries) pullSecrets(ctx context.Context, q imageconfig.Query) (ring
 			private("secret %s is of type %s, which is not for images", secretName, secret.Type)
 			continue
 		}
+		if size+len(text) > maxPodSecrets {
+			private("reading secret %s: the pod's imagePullSecrets hold more than %d KiB", secretName, maxPodSecrets>>10)
+			continue
+		}
+		size += len(text)
 		config, err := parseDockerConfig(text, legacy)
 		if err != nil {
 			private("reading secret %s: %w", secretName, err)
@@ -305,8 +349,8 @@ func (r *Registries) pullSecrets(ctx context.Context, q imageconfig.Query) (ring
 			private("reading secret %s: %w", secretName, problem)
 		}
 		if err := ring.add(config.auths); err != nil {
-			problems = append(problems, fmt.Errorf("reading secret %s: %w", secretName, err))
+			private("reading secret %s: %w", secretName, err)
 		}
 	}
-	return ring, problems
+	return ring, problems, done
 }

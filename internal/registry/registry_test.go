@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -525,8 +526,8 @@ func TestBreakerWhileWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &breakers{now: time.Now}
 		var inside []visit
-		for i := range maxErrands {
-			v, err := b.enter(t.Context(), "host", fmt.Sprint(i))
+		for i := range maxErrands / 2 { // what one namespace has
+			v, err := b.enter(t.Context(), "host", fmt.Sprint(i), "team")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -535,8 +536,8 @@ func TestBreakerWhileWaiting(t *testing.T) {
 		impatient, cancel := context.WithCancel(t.Context())
 		var given, waited error
 		var all sync.WaitGroup
-		all.Go(func() { _, given = b.enter(impatient, "host", "impatient") })
-		all.Go(func() { _, waited = b.enter(t.Context(), "host", "waits") })
+		all.Go(func() { _, given = b.enter(impatient, "host", "impatient", "team") })
+		all.Go(func() { _, waited = b.enter(t.Context(), "host", "waits", "team") })
 		synctest.Wait()
 		cancel()
 		for _, v := range inside[:maxAccidents] {
@@ -553,16 +554,16 @@ func TestBreakerWhileWaiting(t *testing.T) {
 		}
 		// One tries whether it is back, and the others do not wait for it.
 		time.Sleep(restTime)
-		v, err := b.enter(t.Context(), "host", "first")
+		v, err := b.enter(t.Context(), "host", "first", "team")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.enter(t.Context(), "host", "second"); !errors.Is(err, errHostRests) {
+		if _, err := b.enter(t.Context(), "host", "second", "team"); !errors.Is(err, errHostRests) {
 			t.Errorf("a second one: %v", err)
 		}
 		v.hostAnswered()
 		v.leave()
-		if _, err := b.enter(t.Context(), "host", "third"); err != nil {
+		if _, err := b.enter(t.Context(), "host", "third", "team"); err != nil {
 			t.Errorf("the host is back: %v", err)
 		}
 	})
@@ -573,7 +574,7 @@ func TestBreakersAreBounded(t *testing.T) {
 	b := &breakers{now: time.Now}
 	down := func(host string) {
 		for range maxAccidents {
-			v, err := b.enter(t.Context(), host, "repository of "+host)
+			v, err := b.enter(t.Context(), host, "repository of "+host, "team")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -583,7 +584,7 @@ func TestBreakersAreBounded(t *testing.T) {
 	}
 	down("down")
 	for i := range 3 * maxBreakers {
-		v, err := b.enter(t.Context(), fmt.Sprint(i), fmt.Sprint(i))
+		v, err := b.enter(t.Context(), fmt.Sprint(i), fmt.Sprint(i), "team")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -592,7 +593,7 @@ func TestBreakersAreBounded(t *testing.T) {
 	if len(b.hosts) > maxBreakers || len(b.repositories) > maxBreakers {
 		t.Errorf("%d hosts and %d repositories are remembered", len(b.hosts), len(b.repositories))
 	}
-	if _, err := b.enter(t.Context(), "down", ""); !errors.Is(err, errHostRests) {
+	if _, err := b.enter(t.Context(), "down", "", "team"); !errors.Is(err, errHostRests) {
 		t.Errorf("a host that is down is forgotten: %v", err)
 	}
 }
@@ -1011,5 +1012,156 @@ func TestLookupOff(t *testing.T) {
 	w.expect(w.query("app:1"), "lookup-off")
 	if len(w.asked) > 0 {
 		t.Errorf("it was asked %q", w.asked)
+	}
+}
+
+// A namespace whose errands hang leaves slots of the host to others, and answers that never end leave room.
+func TestShares(t *testing.T) {
+	w := newWorld(t, httptest.NewServer)
+	for i := range 40 {
+		w.push(fmt.Sprintf("evil/app-%d:1", i), image("linux", "amd64", "a"))
+	}
+	w.push("team/app:1", index(image("linux", "amd64", strings.Repeat("a", 100<<10)), image("linux", "arm64", strings.Repeat("a", 100<<10))))
+	stop := make(chan struct{})
+	defer w.server.CloseClientConnections()
+	defer close(stop)
+	hang := func(r *http.Request) {
+		select {
+		case <-stop:
+		case <-r.Context().Done():
+		}
+	}
+	for name, fault := range map[string]func(http.ResponseWriter, *http.Request) bool{
+		"errands that hang": func(_ http.ResponseWriter, r *http.Request) bool {
+			hang(r)
+			return true
+		},
+		"answers that never end": func(out http.ResponseWriter, r *http.Request) bool {
+			if r.Method == http.MethodHead {
+				return false
+			}
+			_, _ = io.WriteString(out, strings.Repeat(" ", maxManifest-10)) // chunked
+			out.(http.Flusher).Flush()
+			hang(r)
+			return true
+		},
+		"answers that promise much": func(out http.ResponseWriter, r *http.Request) bool {
+			if r.Method == http.MethodHead {
+				return false
+			}
+			out.Header().Set("Content-Length", fmt.Sprint(maxManifest))
+			_, _ = io.WriteString(out, "{")
+			out.(http.Flusher).Flush()
+			hang(r)
+			return true
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w.t = t
+			w.restart()
+			w.set(func(out http.ResponseWriter, r *http.Request) bool {
+				return strings.HasPrefix(r.URL.Path, "/v2/evil/") && fault(out, r)
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+			defer cancel()
+			var all sync.WaitGroup
+			for i := range 40 {
+				q := w.query(fmt.Sprintf("evil/app-%d:1", i))
+				q.Namespace = "evil"
+				all.Go(func() { _, _ = w.cache.Lookup(ctx, q) })
+			}
+			all.Wait()
+			start := time.Now()
+			if got, err := w.look(w.query("team/app:1")); len(got) != 100<<10 || time.Since(start) > 5*time.Second {
+				t.Errorf("the other namespace waits %v for %.100s, %v", time.Since(start), got, err)
+			}
+		})
+	}
+}
+
+// A Pod's Secrets are read once, however many images it has, and no more of all Pods' is held at once than there is room
+// for; what one namespace has in its Secrets keeps no other from being served.
+func TestSecretsAreReadOnce(t *testing.T) {
+	w := newWorld(t, httptest.NewServer)
+	w.users = map[string]string{"alice": "right"}
+	right := secret(false, map[string]string{w.host: "alice:right"})
+	huge := secret(false, map[string]string{w.host: "alice:right", "registry.example": "x:" + strings.Repeat("x", 40<<10)})
+	var read, reading, most atomic.Int64
+	registries, err := New(w.config, func(_ context.Context, namespace, _ string) (*corev1.Secret, error) {
+		read.Add(1)
+		if n := reading.Add(1); n > most.Load() {
+			most.Store(n)
+		}
+		defer reading.Add(-1)
+		if namespace == "evil" {
+			time.Sleep(time.Millisecond)
+			return huge, nil
+		}
+		return right, nil
+	}, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	credentials := func(ctx context.Context, q imageconfig.Query) (users []string, problems []error) {
+		for candidate, err := range registries.Candidates(ctx, q) {
+			if err != nil {
+				problems = append(problems, err)
+				continue
+			}
+			users = append(users, candidate.Repository.(*repository).login.Username)
+		}
+		return users, problems
+	}
+	pod := imageconfig.NewPod()
+	var all sync.WaitGroup
+	for i := range 100 {
+		q := w.query(fmt.Sprintf("team/app-%d:1", i), "one", "two")
+		q.Pod = pod
+		all.Go(func() {
+			if users, problems := credentials(t.Context(), q); !cmp.Equal(users, []string{"alice", ""}) {
+				t.Errorf("%q, %v", users, problems)
+			}
+		})
+	}
+	all.Wait()
+	pod.Close()
+	if read.Load() != 2 {
+		t.Errorf("2 Secrets were read %d times for 100 images of one Pod", read.Load())
+	}
+	// Who had no time finds out nothing for those who have.
+	pod = imageconfig.NewPod()
+	done, cancel := context.WithCancel(t.Context())
+	cancel()
+	q := w.query("team/app:1", "one")
+	q.Pod = pod
+	credentials(done, q)
+	if users, problems := credentials(t.Context(), q); !cmp.Equal(users, []string{"alice", ""}) {
+		t.Errorf("after one without time: %q, %v", users, problems)
+	}
+	pod.Close()
+
+	// 200 Pods of one namespace at once, each with 16 Secrets of 40 KiB, which they hold.
+	ctx, cancel := context.WithCancel(t.Context())
+	most.Store(0)
+	for range 200 {
+		q := w.query("team/app:1", "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p")
+		q.Namespace = "evil"
+		all.Go(func() {
+			for range registries.Candidates(ctx, q) {
+				<-ctx.Done()
+			}
+		})
+	}
+	time.Sleep(200 * time.Millisecond)
+	if used := registries.held.Used(); used > maxSecrets || most.Load() > maxSecrets/readingSecrets/2 {
+		t.Errorf("%d bytes of Secrets are held, %d were read at once", used, most.Load())
+	}
+	if users, problems := credentials(t.Context(), w.query("team/app:1", "one")); !cmp.Equal(users, []string{"alice", ""}) {
+		t.Errorf("another namespace: %q, %v", users, problems)
+	}
+	cancel()
+	all.Wait()
+	if used := registries.held.Used(); used != 0 {
+		t.Errorf("%d bytes are held in the end", used)
 	}
 }

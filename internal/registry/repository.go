@@ -31,7 +31,9 @@ type repository struct {
 	breakers  *breakers
 	// key tells the repository, and as whom and for which namespace it is seen, from every other.
 	key string
-	now func() time.Time
+	// namespace out of whose share of slots and bytes it is asked.
+	namespace string
+	now       func() time.Time
 
 	// puller holds on to what the registry has said about how it wants to be asked.
 	puller *remote.Puller
@@ -216,7 +218,7 @@ func (r *repository) reference(ref imageconfig.Reference) name.Reference {
 // errand does something at the registry, unless it is known to be down.
 func (r *repository) errand(ctx context.Context, do func(context.Context) error) error {
 	host := r.name.RegistryStr()
-	visit, err := r.breakers.enter(ctx, host, r.key)
+	visit, err := r.breakers.enter(ctx, host, r.key, r.namespace)
 	if err != nil {
 		return failureOf(err)
 	}
@@ -234,7 +236,7 @@ func (r *repository) errand(ctx context.Context, do func(context.Context) error)
 			return failureOf(err)
 		}
 	}
-	seen := &observed{now: r.now, host: host}
+	seen := &observed{now: r.now, host: host, namespace: r.namespace}
 	err = do(context.WithValue(ctx, observedKey{}, seen))
 	if err == nil {
 		visit.hostAnswered()

@@ -16,7 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/semaphore"
+	"github.com/podinit/podinit/internal/fair"
 )
 
 const (
@@ -24,7 +24,8 @@ const (
 	// history.
 	maxManifest   = 4 << 20
 	maxConfigBlob = 8 << 20
-	// maxAtOnce bounds what all registries together may be sending, in bytes, apart from answers below smallBody.
+	// maxAtOnce bounds what has arrived from all registries together and is still read, in bytes, apart from the first
+	// smallBody of each answer. Those for one namespace have at most half of it.
 	maxAtOnce = 24 << 20
 	smallBody = 64 << 10
 	// maxRedirects is how often a registry may send us elsewhere. Blobs are one redirect away in most.
@@ -52,12 +53,12 @@ type guarded struct {
 	of func(host string) (Host, bool)
 	// networks are the private networks that each host may be in, by Host.Host; "" for those that have none.
 	networks map[string][]netip.Prefix
-	// room is shared by all.
-	room *semaphore.Weighted
+	// room for what has arrived is shared by all, by namespace.
+	room *fair.Pool
 }
 
 // newGuarded makes the RoundTripper for a registry.
-func newGuarded(host Host, of func(string) (Host, bool), networks map[string][]netip.Prefix, proxy func(*http.Request) (*url.URL, error), room *semaphore.Weighted) (*guarded, error) {
+func newGuarded(host Host, of func(string) (Host, bool), networks map[string][]netip.Prefix, proxy func(*http.Request) (*url.URL, error), room *fair.Pool) (*guarded, error) {
 	config, err := host.tls()
 	if err != nil {
 		return nil, err
@@ -118,27 +119,24 @@ func (g *guarded) RoundTrip(request *http.Request) (*http.Response, error) {
 		response.Body.Close()
 		return nil, errTooLarge
 	}
-	body := &limitedBody{body: response.Body, left: limit}
-	if request.Method != http.MethodHead && (response.ContentLength < 0 || response.ContentLength > smallBody) {
-		weight := limit
-		if response.ContentLength >= 0 {
-			weight = response.ContentLength
-		}
-		if err := g.room.Acquire(request.Context(), weight); err != nil {
-			response.Body.Close()
-			return nil, err
-		}
-		body.release = func() { g.room.Release(weight) }
+	body := &limitedBody{ctx: request.Context(), body: response.Body, left: limit, room: g.room}
+	if o, ok := request.Context().Value(observedKey{}).(*observed); ok {
+		body.namespace = o.namespace
 	}
 	response.Body = body
 	return response, nil
 }
 
-// limitedBody fails where io.LimitReader would silently end.
+// limitedBody fails where io.LimitReader would silently end. It takes room for what has arrived, until it is closed, and
+// not for what a header promises or an answer without a length might become.
 type limitedBody struct {
-	body    io.ReadCloser
-	left    int64
-	release func()
+	ctx       context.Context //nolint:containedctx // that of the request, for Read
+	body      io.ReadCloser
+	left      int64
+	room      *fair.Pool
+	namespace string
+	// arrived and taken are in bytes; what is taken is in pieces of smallBody.
+	arrived, taken int64
 }
 
 func (b *limitedBody) Read(p []byte) (int, error) {
@@ -149,13 +147,18 @@ func (b *limitedBody) Read(p []byte) (int, error) {
 	if b.left -= int64(n); b.left < 0 {
 		return 0, errTooLarge
 	}
+	for b.arrived += int64(n); b.arrived > b.taken+smallBody; b.taken += smallBody {
+		if err := b.room.Acquire(b.ctx, b.namespace, smallBody); err != nil {
+			return 0, err
+		}
+	}
 	return n, err
 }
 
 func (b *limitedBody) Close() error {
-	if b.release != nil {
-		b.release()
-		b.release = nil
+	if b.taken > 0 {
+		b.room.Release(b.namespace, b.taken)
+		b.taken = 0
 	}
 	return b.body.Close()
 }
@@ -165,6 +168,8 @@ type observed struct {
 	now func() time.Time
 	// host that the errand is sent to. Token servers and those it redirects to are others.
 	host string
+	// namespace that it is sent for.
+	namespace string
 	// after is how long the registry wants to be left alone (Retry-After, RFC 9110 10.2.3), a time.Duration.
 	after atomic.Int64
 	// answered is set if the host has answered anything, hostFailed if the last request is one that the host has failed
