@@ -7,7 +7,6 @@
 package webhook
 
 import (
-	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -109,6 +108,7 @@ type Handler struct {
 
 	// bodies is how many bytes of MaxBodies are taken.
 	bodies atomic.Int64
+	shares shares
 	// bad, wrong and unread are the log lines about requests that were refused, Pods that were admitted as they came, and
 	// answers that were not taken.
 	bad, wrong, unread sparse
@@ -154,20 +154,25 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, start, outcomeUnreadable, http.StatusLengthRequired, errNoLength)
 		return
 	}
-	size := bodySize(r)
-	if !h.take(size) {
-		h.refuse(w, r, start, outcomeBusy, http.StatusServiceUnavailable, errBusy)
+	body := &arrival{all: &h.bodies, size: r.ContentLength}
+	defer body.forget()
+	in, status, err := read(w, r, body)
+	if errors.Is(err, errBusy) {
+		h.refuse(w, r, start, outcomeBusy, http.StatusServiceUnavailable, err)
 		return
 	}
-	defer h.bodies.Add(-size)
-	in, status, err := read(w, r)
 	if err != nil {
 		h.refuse(w, r, start, outcomeUnreadable, status, err)
 		return
 	}
 	keep(r.Context())
 
-	answer, outcome, err := h.answer(ctx, in)
+	var answer Answer
+	done, outcome, err := h.shares.take(ctx, in)
+	if err == nil {
+		defer done() // when the answer is written
+		answer, outcome, err = h.answer(ctx, in)
+	}
 	if err != nil {
 		// One warning tells the user that nothing happened; the log has the rest.
 		err = errors.New(shorten(err.Error(), maxText))
@@ -189,29 +194,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// bodySize is how much memory a body may take: as much as its header says, and the most where that says more.
-func bodySize(r *http.Request) int64 { return min(r.ContentLength, MaxBody) }
-
-// bodiesFor is how many bytes may be taken by all together for one of a size to be among them.
-func bodiesFor(size int64) int64 {
-	if size > smallBody {
-		return MaxBodies - smallBodies
-	}
-	return MaxBodies
-}
-
-// take reserves memory for a body, if there is enough; it is given back by subtracting it from bodies.
-func (h *Handler) take(size int64) bool {
-	if h.bodies.Add(size) <= bodiesFor(size) {
-		return true
-	}
-	h.bodies.Add(-size)
-	return false
-}
-
 var errNoLength = errors.New("the request has no Content-Length: send the AdmissionReview in one piece, as the apiserver does")
-
-var errBusy = fmt.Errorf("more than %d MiB of AdmissionReviews at once: with failurePolicy Ignore the pod is admitted as it came", MaxBodies>>20)
 
 // refuse answers with an HTTP error, which the apiserver takes for a call that failed.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, start time.Time, outcome string, status int, err error) {
@@ -308,7 +291,7 @@ func timeout(r *http.Request) time.Duration {
 }
 
 // read reads an AdmissionReview; where that fails, status is the HTTP status to say it with.
-func read(w http.ResponseWriter, r *http.Request) (request *reviewRequest, status int, err error) {
+func read(w http.ResponseWriter, r *http.Request, arriving *arrival) (request *reviewRequest, status int, err error) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		return nil, http.StatusMethodNotAllowed, fmt.Errorf("method %s: send an AdmissionReview by POST", r.Method)
@@ -316,10 +299,10 @@ func read(w http.ResponseWriter, r *http.Request) (request *reviewRequest, statu
 	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mediaType != "application/json" {
 		return nil, http.StatusUnsupportedMediaType, fmt.Errorf("content type %q: send application/json", r.Header.Get("Content-Type"))
 	}
-	body, err := readBody(w, r)
-	if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+	if r.ContentLength > MaxBody {
 		return nil, http.StatusRequestEntityTooLarge, fmt.Errorf("the body is larger than %d bytes, which no AdmissionReview of a Pod is: etcd takes 1.5 MiB", MaxBody)
 	}
+	body, err := arriving.read(r.Body)
 	if err != nil {
 		return nil, http.StatusBadRequest, fmt.Errorf("reading the body: %w", err)
 	}
@@ -334,14 +317,6 @@ func read(w http.ResponseWriter, r *http.Request) (request *reviewRequest, statu
 		return nil, http.StatusBadRequest, errors.New("the AdmissionReview has no request, or the request no uid")
 	}
 	return in.Request, 0, nil
-}
-
-// readBody reads up to MaxBody bytes, into no more memory than is reserved.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	var body bytes.Buffer
-	body.Grow(int(bodySize(r)) + bytes.MinRead) // ReadFrom wants some room more to find the end
-	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, MaxBody))
-	return body.Bytes(), err
 }
 
 // answer asks the Mutator, and survives it.

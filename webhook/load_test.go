@@ -1,0 +1,193 @@
+package webhook_test
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"runtime/metrics"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/podinit/podinit/internal/imageconfig"
+	"github.com/podinit/podinit/webhook"
+)
+
+// manyContainers is a Pod that costs much: of so many containers, whose images are to be looked up.
+func manyContainers(n int) string {
+	var containers []string
+	for i := range n {
+		containers = append(containers, fmt.Sprintf(`{"name":"container-%d","image":"registry.example/team/application-%d:1.2.3","imagePullPolicy":"IfNotPresent","resources":{},"terminationMessagePath":"/dev/termination-log","terminationMessagePolicy":"File"}`, i, i))
+	}
+	return `{"metadata":{"generateName":"large-"},"spec":{"containers":[` + strings.Join(containers, ",") + `]}}`
+}
+
+// memoryDuring is the most memory that Go has from the system while do runs, in bytes above what it had before.
+func memoryDuring(do func()) uint64 {
+	read := func() uint64 {
+		samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+		metrics.Read(samples)
+		return samples[0].Value.Uint64() - samples[1].Value.Uint64()
+	}
+	runtime.GC()
+	before, most := read(), uint64(0)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			most = max(most, read())
+			select {
+			case <-stop:
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}()
+	do()
+	close(stop)
+	<-stopped
+	return most - min(before, most)
+}
+
+// largeLoad sends so many large Pods of one namespace at once, and tells what came of each, while with is run.
+func largeLoad(t *testing.T, handler http.Handler, namespace string, pods int, timeout string, with func()) (outcomes map[string]int) {
+	body := reviewOf(manyContainers(1000), func(r map[string]any) { r["namespace"], r["dryRun"] = namespace, true })
+	outcomes = map[string]int{}
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	for range pods {
+		all.Go(func() {
+			outcome := admitOne(t, handler, body, timeout)
+			mu.Lock()
+			defer mu.Unlock()
+			outcomes[outcome]++
+		})
+	}
+	with()
+	all.Wait()
+	return outcomes
+}
+
+// admitOne says whether a Pod is patched, or the warning that tells why not.
+func admitOne(t *testing.T, handler http.Handler, body, timeout string) string {
+	r := httptest.NewRequest(http.MethodPost, "/?timeout="+timeout, strings.NewReader(body))
+	r.Header.Set("Content-Type", "application/json")
+	w := httptest.NewRecorder()
+	handler.ServeHTTP(w, r)
+	var review struct {
+		Response struct {
+			Allowed  bool
+			Patch    []byte
+			Warnings []string
+		}
+	}
+	switch err := json.Unmarshal(w.Body.Bytes(), &review); {
+	case w.Code != http.StatusOK || err != nil || !review.Response.Allowed:
+		t.Errorf("status %d, %.200s", w.Code, w.Body)
+		return "refused"
+	case review.Response.Patch != nil:
+		return "patched"
+	case len(review.Response.Warnings) == 0:
+		return "left alone without a word"
+	}
+	return review.Response.Warnings[0]
+}
+
+// lookups that take so long, or until nobody waits any more.
+func lookups(take time.Duration) images {
+	return images{lookup: func(ctx context.Context, _ imageconfig.Query) (imageconfig.Found, error) {
+		select {
+		case <-time.After(take):
+			return runs("", "/app"), nil
+		case <-ctx.Done():
+			return imageconfig.Found{}, ctx.Err()
+		}
+	}}
+}
+
+func loaded(take time.Duration) http.Handler {
+	i := injector
+	i.LookupTime, i.Images = 3*time.Second, lookups(take)
+	return &webhook.Handler{Mutator: i, Metrics: webhook.NewMetrics(prometheus.NewRegistry()), Log: logr.Discard()}
+}
+
+// 240 Pods of 1000 containers at once cost time, and not the process: what they take is far below the chart's memory
+// limit of 256 MiB, of which the cache may have 40. What is more than a namespace may have under way is admitted at once.
+func TestManyLargePods(t *testing.T) {
+	handler := loaded(0)
+	took := memoryDuring(func() {
+		outcomes := largeLoad(t, handler, "evil", 240, "30s", func() {})
+		patched := outcomes["patched"]
+		delete(outcomes, "patched")
+		busy := outcomes["podinit: pod left alone: this namespace has too many large pods under way at once; create it again"]
+		if patched+busy != 240 || patched < 120 {
+			t.Errorf("%d are patched, %d too many, others %v", patched, busy, outcomes)
+		}
+	})
+	t.Logf("%d MiB", took>>20)
+	if took > 128<<20 {
+		t.Errorf("they took %d MiB", took>>20)
+	}
+}
+
+// While the registries of one namespace's large Pods hang, the usual Pods of another are decided about.
+func TestLargePodsKeepNobody(t *testing.T) {
+	handler := loaded(time.Hour)
+	good := loaded(time.Millisecond).(*webhook.Handler).Mutator
+	evil := handler.(*webhook.Handler).Mutator
+	handler.(*webhook.Handler).Mutator = mutatorFunc(func(ctx context.Context, r webhook.Request) (webhook.Answer, error) {
+		if r.Namespace == "good" {
+			return good.Mutate(ctx, r)
+		}
+		return evil.Mutate(ctx, r)
+	})
+	took := memoryDuring(func() {
+		outcomes := largeLoad(t, handler, "evil", 240, "3s", func() {
+			usual := reviewOf(manyContainers(3), func(r map[string]any) { r["namespace"] = "good" })
+			for range 40 {
+				if outcome := admitOne(t, handler, usual, "3s"); outcome != "patched" {
+					t.Errorf("a usual pod of another namespace: %s", outcome)
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+		})
+		for outcome := range outcomes {
+			if outcome != "patched" && !strings.Contains(outcome, "too many large pods") && !strings.Contains(outcome, "lookup") && !strings.Contains(outcome, "left alone") {
+				t.Errorf("a large pod: %s", outcome)
+			}
+		}
+	})
+	if took > 128<<20 {
+		t.Errorf("they took %d MiB", took>>20)
+	}
+}
+
+// Clients that promise large bodies and send nothing of them take no room from others.
+func TestPromisesTakeNoRoom(t *testing.T) {
+	server, _ := serve(t, injector)
+	address := strings.TrimPrefix(server.URL, "https://")
+	for range 50 {
+		connection, err := tls.Dial("tcp", address, server.Client().Transport.(*http.Transport).TLSClientConfig)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer connection.Close()
+		if _, err := fmt.Fprintf(connection, "POST /?timeout=30s HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n{", webhook.MaxBody); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(100 * time.Millisecond) // they have all arrived, or what follows is only easier
+	large := reviewOf(pod, func(r map[string]any) { r["options"] = strings.Repeat("x", 2<<20) })
+	status, body := post(t, server, "/?timeout=5s", large)
+	if r := admitted(t, status, body); r.Patch == nil {
+		t.Errorf("warnings %q", r.Warnings)
+	}
+}
