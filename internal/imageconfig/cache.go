@@ -77,6 +77,9 @@ func DefaultLimits() Limits {
 	}
 }
 
+// patience is how long an image is waited for that another namespace reads.
+const patience = time.Second
+
 // maxRetryAfter bounds how long a registry may want to be left alone.
 const maxRetryAfter = 10 * time.Minute
 
@@ -413,13 +416,17 @@ func (c *Cache) fly(ctx context.Context, q Query, candidate Candidate) (image Im
 		}
 		select {
 		case <-r.done:
+			if r.failure == nil {
+				return r.image, nil
+			}
+			// Why another could not read it is for that one. We try ourselves.
+		case <-time.After(patience):
+			// Another's slots may be taken by what he has begun besides. Ours need not be.
+			image, err := candidate.Repository.Image(ctx, digest, q.Architectures)
+			return image, failureAt(candidate.Host, err)
 		case <-ctx.Done():
 			return fail(ctx.Err())
 		}
-		if r.failure == nil {
-			return r.image, nil
-		}
-		// Why another could not read it is for that one. We try ourselves.
 	}
 }
 

@@ -84,7 +84,7 @@ func (a account) enter(ctx context.Context, what string) error {
 	a.hub.asked = append(a.hub.asked, what+" as "+a.key)
 	gate := a.hub.gate
 	a.hub.mu.Unlock()
-	if gate != nil && strings.HasPrefix(what, a.hub.gated) {
+	if gate != nil && strings.HasPrefix(what+" as "+a.key, a.hub.gated) {
 		if a.hub.arrived != nil {
 			a.hub.arrived <- struct{}{}
 		}
@@ -719,6 +719,27 @@ func TestOneRead(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An image that another namespace reads is waited for, but not for longer than it usually takes: that one's slots may be
+// taken by what it has begun besides.
+func TestReadOfAnotherThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.hub.gate, w.hub.gated = make(chan struct{}), "GET other sha256:c as alice"
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		evil, good := query("other:1", "alice"), query("other:1", "bob")
+		evil.Namespace = "evil"
+		var all sync.WaitGroup
+		all.Go(func() { _, _ = w.cache.Lookup(ctx, evil) })
+		synctest.Wait()
+		if found, err := w.cache.Lookup(ctx, good); err != nil || found.Image.Digest != "sha256:c" {
+			t.Errorf("%v, %v", found, err)
+		}
+		all.Wait()
+		close(w.hub.gate)
+	})
 }
 
 func TestPanic(t *testing.T) {
