@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
@@ -464,9 +466,75 @@ providers:
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	now = now.Add(time.Hour)
-	if _, err := registries.programs.help(ctx, "vault", "helped.example"); err == nil {
+	if _, err := registries.programs.help(ctx, "team", "vault", "helped.example"); err == nil {
 		t.Error("it was waited for")
 	}
+}
+
+// Programs that hang leave slots to other namespaces; no more run at once than there are slots, none is run for a Pod
+// whose time is over, and one answers all who wait for the same.
+func TestProgramsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPrograms("/", time.Now)
+		var running, runs, most int
+		gate := make(chan struct{})
+		var mu sync.Mutex
+		ask := func(ctx context.Context, namespace, key string, hangs bool) error {
+			_, err := p.ask(ctx, namespace, []string{key}, func(ctx context.Context) (map[string]login, error) {
+				mu.Lock()
+				running++
+				runs++
+				most = max(most, running)
+				mu.Unlock()
+				defer func() {
+					mu.Lock()
+					running--
+					mu.Unlock()
+				}()
+				if hangs {
+					select {
+					case <-gate:
+					case <-ctx.Done():
+					}
+				}
+				return nil, ctx.Err()
+			})
+			return err
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		var all sync.WaitGroup
+		for i := range 200 {
+			all.Go(func() { _ = ask(ctx, "evil", fmt.Sprint(i), true) })
+		}
+		synctest.Wait()
+		if most > maxPrograms/2 {
+			t.Errorf("%d programs run at once for one namespace", most)
+		}
+		if err := ask(ctx, "good", "good", false); err != nil {
+			t.Errorf("another namespace: %v", err)
+		}
+		all.Wait()
+		before := runs
+		if err := ask(ctx, "good", "late", false); err == nil || runs != before {
+			t.Errorf("after the deadline: %v, and %d runs", err, runs-before)
+		}
+		time.Sleep(programTime)
+		synctest.Wait()
+		if running != 0 || p.slots.Used() != 0 || len(p.running) != 0 {
+			t.Errorf("%d run in the end, with %d slots", running, p.slots.Used())
+		}
+		before = runs
+		for range 5 {
+			all.Go(func() { _ = ask(t.Context(), "good", "shared", true) })
+		}
+		synctest.Wait()
+		close(gate)
+		all.Wait()
+		if runs != before+1 {
+			t.Errorf("one question was asked %d times", runs-before)
+		}
+	})
 }
 
 func TestParseProviders(t *testing.T) {

@@ -14,9 +14,10 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/singleflight"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/podinit/podinit/internal/fair"
 )
 
 const (
@@ -78,9 +79,27 @@ type programs struct {
 	providers []provider
 	now       func() time.Time
 
-	one   singleflight.Group
-	mu    sync.Mutex
-	known map[string]answer
+	// slots are taken by programs that run, by namespace.
+	slots *fair.Pool
+
+	mu      sync.Mutex
+	known   map[string]answer
+	running map[string]*run // by the question
+}
+
+// maxPrograms run at once. Those for the Pods of one namespace are at most half of them.
+const maxPrograms = 16
+
+// run is one run of a program, for all who wait for it.
+type run struct {
+	done  chan struct{}
+	auths map[string]login
+	err   error
+}
+
+// newPrograms are the programs of a directory.
+func newPrograms(directory string, now func() time.Time) *programs {
+	return &programs{directory: directory, now: now, slots: fair.New(maxPrograms), known: map[string]answer{}, running: map[string]*run{}}
 }
 
 // answer of a program, and when it ends to count.
@@ -107,14 +126,14 @@ func (p *programs) recall(keys ...string) (map[string]login, bool) {
 func (p *programs) remember(key string, a answer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.known == nil || len(p.known) >= maxAnswers {
+	if len(p.known) >= maxAnswers {
 		p.known = map[string]answer{}
 	}
 	p.known[key] = a
 }
 
 // provide asks a kubelet's credential provider for the logins of a repository.
-func (p *programs) provide(ctx context.Context, by provider, repository string) (map[string]login, error) {
+func (p *programs) provide(ctx context.Context, namespace string, by provider, repository string) (map[string]login, error) {
 	host, _, _ := strings.Cut(repository, "/")
 	keyOf := func(kind string) (string, bool) {
 		of := map[string]string{"Image": repository, "Registry": host, "Global": ""}
@@ -124,7 +143,7 @@ func (p *programs) provide(ctx context.Context, by provider, repository string) 
 	image, _ := keyOf("Image")
 	registry, _ := keyOf("Registry")
 	global, _ := keyOf("Global")
-	return p.ask(ctx, []string{image, registry, global}, func(ctx context.Context) (map[string]login, error) {
+	return p.ask(ctx, namespace, []string{image, registry, global}, func(ctx context.Context) (map[string]login, error) {
 		request, err := json.Marshal(map[string]string{"apiVersion": by.APIVersion, "kind": "CredentialProviderRequest", "image": repository})
 		if err != nil {
 			return nil, err
@@ -185,13 +204,13 @@ func parseProviderResponse(text []byte) (providerResponse, error) {
 }
 
 // help asks a docker-credential program for the login of a registry.
-func (p *programs) help(ctx context.Context, helper, server string) (map[string]login, error) {
+func (p *programs) help(ctx context.Context, namespace, helper, server string) (map[string]login, error) {
 	program := "docker-credential-" + helper
 	if helper != filepath.Base(helper) {
 		return nil, fmt.Errorf("%q is no name of a docker-credential program", helper)
 	}
 	key := program + "\x00" + server
-	return p.ask(ctx, []string{key}, func(ctx context.Context) (map[string]login, error) {
+	return p.ask(ctx, namespace, []string{key}, func(ctx context.Context) (map[string]login, error) {
 		text, err := p.run(ctx, program, []string{"get"}, nil, []byte(server))
 		if err != nil {
 			return nil, err
@@ -218,26 +237,59 @@ func parseHelperResponse(text []byte) (login, error) {
 	return login{Username: response.Username, Password: response.Secret}, nil
 }
 
-// ask gives the answer that is remembered under one of these keys, or gets it. A program may take longer than a Pod
-// can wait; it goes on, and the next Pod has its answer.
-func (p *programs) ask(ctx context.Context, keys []string, get func(context.Context) (map[string]login, error)) (map[string]login, error) {
+// ask gives the answer that is remembered under one of these keys, or gets it with a slot of the namespace. A program may
+// take longer than a Pod can wait; it goes on, and the next Pod has its answer.
+func (p *programs) ask(ctx context.Context, namespace string, keys []string, get func(context.Context) (map[string]login, error)) (map[string]login, error) {
 	if auths, ok := p.recall(keys...); ok {
 		return auths, nil
 	}
-	result := p.one.DoChan(keys[0], func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), programTime)
-		defer cancel()
-		return get(ctx)
-	})
-	select {
-	case r := <-result:
-		if r.Err != nil {
-			return nil, r.Err
+	p.mu.Lock()
+	r, underWay := p.running[keys[0]]
+	p.mu.Unlock()
+	if !underWay {
+		if err := p.slots.Acquire(ctx, namespace, 1); err != nil {
+			return nil, fmt.Errorf("waiting for a credential program to be run: %w", err)
 		}
-		return r.Val.(map[string]login), nil
+		if auths, ok := p.recall(keys...); ok { // another had it meanwhile
+			p.slots.Release(namespace, 1)
+			return auths, nil
+		}
+		r = p.start(namespace, keys[0], get)
+	}
+	select {
+	case <-r.done:
+		return r.auths, r.err
 	case <-ctx.Done():
 		return nil, fmt.Errorf("waiting for a credential program: %w", ctx.Err())
 	}
+}
+
+// start runs a program in the background, with a slot that is taken, unless it runs already.
+func (p *programs) start(namespace, key string, get func(context.Context) (map[string]login, error)) *run {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r, ok := p.running[key]; ok {
+		p.slots.Release(namespace, 1)
+		return r
+	}
+	r := &run{done: make(chan struct{})}
+	p.running[key] = r
+	go func() {
+		defer func() {
+			if bug := recover(); bug != nil {
+				r.err = fmt.Errorf("a bug in podinit, please report it: panic: %v", bug)
+			}
+			p.mu.Lock()
+			delete(p.running, key)
+			p.mu.Unlock()
+			p.slots.Release(namespace, 1)
+			close(r.done)
+		}()
+		ctx, cancel := context.WithTimeout(context.Background(), programTime)
+		defer cancel()
+		r.auths, r.err = get(ctx)
+	}()
+	return r
 }
 
 // run runs a program of the directory. What it writes to standard error may hold anything, and is not repeated.

@@ -61,7 +61,7 @@ var _ imageconfig.Registry = (*Registries)(nil)
 func New(config Config, secrets SecretReader, now func() time.Time) (*Registries, error) {
 	r := &Registries{
 		config: config, secrets: secrets, now: now, breakers: &breakers{now: now},
-		programs: &programs{directory: config.Credentials.ProgramDirectory, now: now},
+		programs: newPrograms(config.Credentials.ProgramDirectory, now),
 		room:     fair.New(maxAtOnce), held: fair.New(maxSecrets), guards: map[string]*guarded{},
 	}
 	networks, err := config.networks()
@@ -180,7 +180,7 @@ func (r *Registries) logins(ctx context.Context, q imageconfig.Query, e endpoint
 			}
 		}
 		if r.config.Credentials.serves(q.Namespace) {
-			for l, err := range r.own(ctx, e) {
+			for l, err := range r.own(ctx, q.Namespace, e) {
 				if !yield(l, err) {
 					return
 				}
@@ -209,7 +209,7 @@ func (r *Registries) local(ctx context.Context, e endpoint) (login, error) {
 }
 
 // own are the logins that the webhook itself has for an endpoint.
-func (r *Registries) own(ctx context.Context, e endpoint) iter.Seq2[login, error] {
+func (r *Registries) own(ctx context.Context, namespace string, e endpoint) iter.Seq2[login, error] {
 	return func(yield func(login, error) bool) {
 		all := func(auths map[string]login, err error) bool {
 			if err != nil {
@@ -233,12 +233,12 @@ func (r *Registries) own(ctx context.Context, e endpoint) iter.Seq2[login, error
 			if !all(config.auths, err) {
 				return
 			}
-			if helper, server, ok := config.helper(dockerHub(e.name.RegistryStr())); ok && !all(r.programs.help(ctx, helper, server)) {
+			if helper, server, ok := config.helper(dockerHub(e.name.RegistryStr())); ok && !all(r.programs.help(ctx, namespace, helper, server)) {
 				return
 			}
 		}
 		for _, p := range r.programs.providers {
-			if p.serves(e.place()) && !all(r.programs.provide(ctx, p, e.place())) {
+			if p.serves(e.place()) && !all(r.programs.provide(ctx, namespace, p, e.place())) {
 				return
 			}
 		}
