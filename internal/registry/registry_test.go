@@ -104,6 +104,15 @@ func (w *world) set(fault func(http.ResponseWriter, *http.Request) bool) {
 	w.fault = fault
 }
 
+// forget empties the list of what was asked, and returns it.
+func (w *world) forget() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	asked := w.asked
+	w.asked = nil
+	return asked
+}
+
 func (w *world) push(image string, what remote.Taggable) string {
 	w.t.Helper()
 	ref, err := name.ParseReference(w.host+"/"+image, name.Insecure)
@@ -432,21 +441,21 @@ func TestOneRepositoryIsNotItsHost(t *testing.T) {
 			w.push("team/app:1", image("linux", "amd64", "a"))
 			w.set(at("/v2/evil/", fault))
 			for i := range 5 {
-				w.asked = nil
+				w.forget()
 				if got, _ := w.look(w.query(fmt.Sprintf("evil/app:%d", i))); got == "a" {
 					t.Fatal("it does not fail")
 				}
-				if asked := len(w.asked) > 0; asked != (i < maxAccidents) && !strings.Contains(name, "token") {
+				if asked := len(w.forget()) > 0; asked != (i < maxAccidents) && !strings.Contains(name, "token") {
 					t.Errorf("lookup %d after %d accidents: asked is %v", i, i, asked)
 				}
 			}
 			w.expect(w.query("team/app:1"), "a")
 
 			// What one namespace has met tells nothing to another.
-			w.asked = nil
+			w.forget()
 			q := w.query("evil/app:9")
 			q.Namespace = "other"
-			if _, _ = w.look(q); len(w.asked) == 0 {
+			if _, _ = w.look(q); len(w.forget()) == 0 {
 				t.Error("another namespace is told what the first one has met")
 			}
 			// It is tried again.
@@ -477,14 +486,14 @@ func TestBreakerTellsOnlyTheReason(t *testing.T) {
 			for i := range maxAccidents {
 				w.expect(w.query(fmt.Sprintf("red/secret-project-%d:release", i)), c.reason)
 			}
-			w.asked = nil
+			w.forget()
 			q := w.query("blue/web:1")
 			q.Namespace = "blue"
 			_, err := w.look(q)
 			f := imageconfig.FailureOf(err)
 			want := &imageconfig.Failure{Reason: v1alpha1.Reason(c.reason), Registry: w.host, Err: errHostRests}
-			if *f != *want || len(w.asked) > 0 {
-				t.Errorf("%+v, want %+v; it was asked %q", f, want, w.asked)
+			if asked := w.forget(); *f != *want || len(asked) > 0 {
+				t.Errorf("%+v, want %+v; it was asked %q", f, want, asked)
 			}
 		})
 	}
