@@ -240,11 +240,11 @@ endif
 
 ## Test
 
-GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(chart|check|cluster|conformance|docs/run|never-worse|e2e|image|observe|operate|release)(/.*)?)$$')
+GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(chart|check|cluster|conformance|docs/run|hostile|never-worse|e2e|image|observe|operate|release)(/.*)?)$$')
 
 # The suites from test-e2e on share a cluster, in this order: test-operate begins by taking podinit away.
 .PHONY: test
-test: deps lint licences test-race test-observe test-init test-conformance test-never-worse test-release test-cluster test-e2e test-check test-docs test-operate test-chart ## everything that CI runs: unit tests with -race, then the suites on the real thing
+test: deps lint licences test-race test-observe test-init test-conformance test-never-worse test-hostile test-release test-cluster test-e2e test-check test-docs test-operate test-chart ## everything that CI runs: unit tests with -race, then the suites on the real thing
 	@$(MAKE) cluster-down
 
 .PHONY: test-unit
@@ -271,6 +271,7 @@ test-release: deps $(BIN)/helm/helm4 ## two releases of the work tree, are they 
 # Sizes. As they stand here they are those for CI; test-long has the ones that the product promises.
 CONFORMANCE_SIZE ?=
 NEVER_WORSE_SIZE ?= -trees 300 -seed 1
+HOSTILE_SIZE ?=
 RELEASE_SIZE ?=
 GENERATED_PODS ?= 300
 OPERATE_SIZE ?=
@@ -281,7 +282,7 @@ test-long: deps build helm-programs ## the same with storms of full size and 300
 	go test -count=1 -timeout 60m -tags peers -run TestPeers ./test/conformance
 	@$(MAKE) test-never-worse-gvisor NEVER_WORSE_SIZE='-trees 1000 -seed $(shell date +%Y%m%d)'
 	@$(MAKE) test CONFORMANCE_SIZE=-long NEVER_WORSE_SIZE='-trees 3000 -seed $(shell date +%Y%m%d)' GENERATED_PODS=3000 RELEASE_SIZE='-cold -architectures "$(ARCHITECTURES)" -platforms "$(PLATFORMS)"' \
-		OPERATE_SIZE="-rounds 10 -helm $(abspath $(BIN))/helm/helm4"
+		HOSTILE_SIZE='-scale 1 -time 20s' OPERATE_SIZE="-rounds 10 -helm $(abspath $(BIN))/helm/helm4"
 
 .PHONY: test-conformance
 test-conformance: deps build ## the init through every behaviour, in PID namespaces of its own (root)
@@ -299,6 +300,10 @@ $(BIN)/runsc: test/never-worse/gvisor/go.mod
 .PHONY: test-never-worse-gvisor
 test-never-worse-gvisor: deps build $(BIN)/runsc ## the same inside gVisor, whose /proc says little (root)
 	go test -count=1 -timeout 120m -v -run TestNeverWorse ./test/never-worse -args -init $(abspath $(BIN)/linux/$(ARCH)/init) -runsc $(abspath $(BIN)/runsc) -parallel 16 -allowed 5 $(NEVER_WORSE_SIZE)
+
+.PHONY: test-hostile
+test-hostile: deps build $(CLUSTER_BIN)/etcd $(CLUSTER_BIN)/kube-apiserver ## hostile tenants, neighbours and registries against the webhook under its memory limit (root)
+	go test -count=1 -timeout 60m -v ./test/hostile -args -bin $(abspath $(CLUSTER_BIN)) -webhook $(abspath $(BIN)/linux/$(ARCH)/podinit-webhook) $(HOSTILE_SIZE)
 
 .PHONY: conformance
 conformance: deps build ## which behaviour holds for which init: podinit, tini, dumb-init, catatonit
