@@ -5,15 +5,19 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 var copierCommand = []string{"/init", "copy", InitPath}
 
-// isCopier says whether an initContainer is a copier of an earlier call.
-func isCopier(c *container) bool {
-	return c.Name == CopierName && slices.Equal(c.Command, copierCommand)
+// isCopier says whether an initContainer is a copier, of an earlier call or written by hand: it has the copier's name, and
+// the copier's command, volume or image too. Whatever else it has, it is replaced. One that has only the name is the
+// user's own.
+func (p *Plan) isCopier(c *container) bool {
+	return c.Name == CopierName && (len(c.Command) > 1 && slices.Equal(c.Command[:2], copierCommand[:2]) ||
+		ourMount(c) >= 0 || sameRepository(c.Image, p.config.Image))
 }
 
 // nonRoot is the copier's user where the Pod's own default is root. It is the one that the init's image names.
@@ -58,7 +62,7 @@ func newCopier(config Config, pod *Pod, first *container) copier {
 		// An image's working directory may be closed to the user that the cluster picks.
 		WorkingDir:               "/",
 		Resources:                copierResources(pod.Spec.Containers),
-		VolumeMounts:             []volumeMount{{Name: volumeName, MountPath: mountPath}},
+		VolumeMounts:             []volumeMount{{Name: VolumeName, MountPath: MountPath}},
 		TerminationMessagePolicy: "FallbackToLogsOnError",
 		ImagePullPolicy:          "IfNotPresent",
 		SecurityContext:          newCopierSecurityContext(&pod.Spec.SecurityContext, &first.SecurityContext),
@@ -165,31 +169,38 @@ func quantity(raw json.RawMessage) (q resource.Quantity, ok bool) {
 	return q, json.Unmarshal(raw, &q) == nil
 }
 
-// kept are the fields of a copier that stay if others have set them; what admission plugins and defaults give to a
-// container. Nothing else does: a probe or restartPolicyRules, say, are valid only with a restartPolicy that is not
-// ours, and nothing of that kind that a later Kubernetes has can be known here.
-var kept = []string{"env", "envFrom", "imagePullPolicy", "securityContext", "terminationMessagePath", "volumeMounts"}
+// serviceAccountPath is where the ServiceAccount plugin mounts a token into every container
+// (plugin/pkg/admission/serviceaccount, DefaultAPITokenMountPath).
+const serviceAccountPath = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+// defaultTerminationMessagePath is the apiserver's default (TerminationMessagePathDefault).
+const defaultTerminationMessagePath = "/dev/termination-log"
 
 // keptSecurity are those of its securityContext.
 var keptSecurity = []string{"runAsUser", "runAsGroup", "seLinuxOptions"}
 
-// merge puts our fields over a copier that is there already. What others may add stays: the token mount of the
-// ServiceAccount plugin, imagePullPolicy Always of AlwaysPullImages, the user that OpenShift's SCC assigned. It
-// returns nil if the result is the same.
+// merge is the copier that takes the place of one that is there already, nil if that is the same. The one that is there
+// may be the tenant's: its environment, or a volume mounted over /init, would choose what is installed for every
+// container. So nothing of it stays but what Kubernetes' own plugins and defaults give to a container and what cannot
+// change what it does: the token mount of the ServiceAccount plugin, imagePullPolicy Always of AlwaysPullImages, the user
+// that OpenShift's SCC assigned.
 func (c copier) merge(existing map[string]json.RawMessage) (json.RawMessage, error) {
 	ours, err := fields(c)
 	if err != nil {
 		return nil, err
 	}
-	merged := only(existing, kept)
-	if ours["resources"] == nil && isEmpty(existing["resources"]) {
-		merged["resources"] = existing["resources"]
+	merged := make(map[string]json.RawMessage, len(ours)+1)
+	if raw, ok := existing["resources"]; ok && ours["resources"] == nil && isEmpty(raw) {
+		merged["resources"] = raw
+	}
+	if raw := existing["terminationMessagePath"]; string(raw) == strconv.Quote(defaultTerminationMessagePath) {
+		merged["terminationMessagePath"] = raw
 	}
 	for name, value := range ours {
 		switch name {
 		case "imagePullPolicy":
-			if isEmpty(existing[name]) {
-				merged[name] = value
+			if merged[name] = value; string(existing[name]) == `"Always"` {
+				merged[name] = existing[name]
 			}
 		case "securityContext":
 			if merged[name], err = c.SecurityContext.merge(existing[name]); err != nil {
@@ -202,9 +213,6 @@ func (c copier) merge(existing map[string]json.RawMessage) (json.RawMessage, err
 		default:
 			merged[name] = value
 		}
-	}
-	if merged["resources"] == nil {
-		delete(merged, "resources")
 	}
 	same, err := equal(existing, merged)
 	if err != nil || same {
@@ -234,34 +242,25 @@ func (sc copierSecurityContext) merge(existing json.RawMessage) (json.RawMessage
 	return json.Marshal(merged)
 }
 
-// mergeMounts is the mounts of others, in their order, with ours in the place of the first of ours or at the end. A
-// mount of another's that is in the way of ours goes, and one that only a privileged container may have.
+// mergeMounts is our mount and that of the ServiceAccount plugin, in the order in which they are.
 func mergeMounts(existing json.RawMessage, ours volumeMount) (json.RawMessage, error) {
-	var mounts []json.RawMessage
+	var mounts []volumeMount
 	if !isEmpty(existing) {
 		if err := json.Unmarshal(existing, &mounts); err != nil {
 			return nil, fmt.Errorf("reading the volumeMounts of initContainer %s: %w", CopierName, err)
 		}
 	}
-	value, err := json.Marshal(ours)
-	if err != nil {
-		return nil, err
-	}
-	merged, done := []json.RawMessage{}, false
-	for _, raw := range mounts {
-		var m volumeMount
-		if err := json.Unmarshal(raw, &m); err != nil {
-			return nil, fmt.Errorf("reading the volumeMounts of initContainer %s: %w", CopierName, err)
-		}
+	merged, done, token := []volumeMount{}, false, false
+	for _, m := range mounts {
 		switch {
-		case m.Name == volumeName && !done:
-			merged, done = append(merged, value), true
-		case m.Name != volumeName && !inTheWay(m.MountPath) && m.MountPropagation != "Bidirectional":
-			merged = append(merged, raw)
+		case m.Name == VolumeName && !done:
+			merged, done = append(merged, ours), true
+		case m.Name != VolumeName && m.MountPath == serviceAccountPath && !token:
+			merged, token = append(merged, volumeMount{Name: m.Name, MountPath: serviceAccountPath, ReadOnly: true}), true
 		}
 	}
 	if !done {
-		merged = append(merged, value)
+		merged = append(merged, ours)
 	}
 	return json.Marshal(merged)
 }

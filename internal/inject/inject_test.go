@@ -160,6 +160,32 @@ func TestLookups(t *testing.T) {
 	}
 }
 
+// A stop signal that a pod came with does not count where pods may not choose, so the registry is asked for it.
+func TestLookupsOfStopSignals(t *testing.T) {
+	fixed, err := inject.NewProfile("fixed", v1alpha1.InitProfileSpec{PodsMayChoose: new(bool)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for command, required := range map[string]bool{
+		`"/podinit/init","--stop-signal=SIGQUIT","--","app"`:                                               true,
+		`"/podinit/init","--platform=linux/amd64:0:SIGQUIT","--platform=linux/arm64:0:SIGUSR1","--","app"`: true,
+		`"/podinit/init","--","app"`:    false,
+		`"app","--stop-signal=SIGQUIT"`: false,
+	} {
+		pod, err := inject.Decode([]byte(`{"metadata":{},"spec":{"containers":[{"name":"app","image":"r.example/app:1","command":[` + command + `]}]}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for profile, want := range map[*inject.Profile]bool{fixed: required, nil: false} {
+			setting := selected
+			setting.Profile = profile
+			if lookups := inject.NewPlan(config, setting, pod).Lookups; len(lookups) != 1 || lookups[0].Required != want {
+				t.Errorf("%s, profile %q: lookups %+v; want one, required: %v", command, profile.Name(), lookups, want)
+			}
+		}
+	}
+}
+
 // checkPromises holds what a wrapped Pod must never notice, with Kubernetes' own code as the judge where it has any.
 func checkPromises(t *testing.T, raw []byte, setting inject.Setting, once result) {
 	t.Helper()

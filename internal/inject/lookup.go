@@ -35,7 +35,7 @@ func (p *Plan) lookUp(c *container) {
 		return
 	}
 	required := len(c.Command) == 0 && !p.told(c) && !p.replacedInPlace
-	if _, asked := p.askedBefore(c); asked {
+	if _, asked := p.askedBefore(c); asked || p.choice.noFlags && saysStopSignal(c) {
 		required = true
 	}
 	reference, err := p.reference(c)
@@ -135,7 +135,7 @@ func (p *Plan) stopSignal(c *container) (options.Signal, []platform) {
 			}
 			all = append(all, platform{name: config.Platform.String(), stopSignal: unlessSigterm(s)})
 		}
-	} else if wrapped(c) {
+	} else if wrapped(c) && !p.choice.noFlags {
 		before, _, _ := options.Parse(options.Default(), c.Command[1:])
 		if all, _, _ = unwrap(c.Command); before.StopSignal != 0 {
 			return before.StopSignal, nil
@@ -150,6 +150,17 @@ func (p *Plan) stopSignal(c *container) (options.Signal, []platform) {
 		return all[0].stopSignal, nil
 	}
 	return 0, nil
+}
+
+// saysStopSignal says whether a container came with a stop signal for the init. An earlier call may have had it from the
+// registry, or the Pod's author has chosen it.
+func saysStopSignal(c *container) bool {
+	if !wrapped(c) {
+		return false
+	}
+	before, _, _ := options.Parse(options.Default(), c.Command[1:])
+	platforms, _, _ := unwrap(c.Command)
+	return before.StopSignal != 0 || slices.ContainsFunc(platforms, func(p platform) bool { return p.stopSignal != 0 })
 }
 
 // unlessSigterm is s, or 0 for SIGTERM, which starts the drain anyway.

@@ -123,9 +123,11 @@ func (p *Plan) Patch() ([]byte, error) {
 	if p.Wraps() {
 		ops.merge(p.pod.Metadata.Labels, labels, "metadata", "labels")
 		for _, d := range p.Containers {
+			ours := -1
 			if d.Reason == "" {
-				ops.container(d)
+				ours = ops.container(d)
 			}
+			ops.readOnly(d, ours)
 		}
 		ops.volume(p.pod.Spec.Volumes, p.volume())
 		// Last, since it moves the other initContainers.
@@ -152,9 +154,9 @@ func (p *Plan) metadata() (annotations, labels map[string]string, err error) {
 	}
 	annotations = map[string]string{v1alpha1.StatusAnnotation: string(status)}
 	if list := p.pod.Metadata.Annotations[safeToEvictVolumes]; p.Wraps() && p.Delivery == v1alpha1.DeliveryInitContainer {
-		annotations[safeToEvictVolumes] = listed(list, volumeName)
+		annotations[safeToEvictVolumes] = listed(list, VolumeName)
 	} else if p.Wraps() && list != "" {
-		annotations[safeToEvictVolumes] = unlisted(list, volumeName)
+		annotations[safeToEvictVolumes] = unlisted(list, VolumeName)
 	}
 	if size := measure(p.pod.Metadata.Annotations) + measure(annotations); size > maxAnnotations {
 		return nil, nil, fmt.Errorf("%w: they would measure %d bytes with the status, and Kubernetes allows %d; shorten them", ErrAnnotationsTooLarge, size, maxAnnotations)
@@ -210,17 +212,17 @@ func (p *Plan) volume() volume {
 		image := &imageVolume{Reference: p.config.Image, PullPolicy: "IfNotPresent"}
 		// The AlwaysPullImages plugin has said so between two calls, and refuses the Pod if it is not left at that.
 		if slices.ContainsFunc(p.pod.Spec.Volumes, func(v volume) bool {
-			return v.Name == volumeName && v.Image != nil && v.Image.PullPolicy == "Always"
+			return v.Name == VolumeName && v.Image != nil && v.Image.PullPolicy == "Always"
 		}) {
 			image.PullPolicy = "Always"
 		}
-		return volume{Name: volumeName, Image: image}
+		return volume{Name: VolumeName, Image: image}
 	}
-	return volume{Name: volumeName, EmptyDir: &emptyDir{SizeLimit: json.RawMessage(emptyDirLimit)}}
+	return volume{Name: VolumeName, EmptyDir: &emptyDir{SizeLimit: json.RawMessage(emptyDirLimit)}}
 }
 
 func (p *patch) volume(volumes []volume, ours volume) {
-	i := slices.IndexFunc(volumes, func(v volume) bool { return v.Name == volumeName })
+	i := slices.IndexFunc(volumes, func(v volume) bool { return v.Name == VolumeName })
 	switch {
 	case len(volumes) == 0:
 		p.set([]volume{ours}, "spec", "volumes")
@@ -272,7 +274,8 @@ func (p *patch) copier(ours copier, pod *Pod) {
 	}
 }
 
-func (p *patch) container(d Decision) {
+// container wraps one, and returns which of its mounts it has replaced, -1 if none.
+func (p *patch) container(d Decision) int {
 	c, index := d.container, strconv.Itoa(d.index)
 	if !slices.Equal(c.Command, d.Command) {
 		p.set(d.Command, "spec", d.list, index, "command")
@@ -283,8 +286,8 @@ func (p *patch) container(d Decision) {
 	if d.Args != nil {
 		p.set(d.Args, "spec", d.list, index, "args")
 	}
-	ours := volumeMount{Name: volumeName, MountPath: mountPath, ReadOnly: true}
-	i := slices.IndexFunc(c.VolumeMounts, func(m volumeMount) bool { return m.Name == volumeName })
+	ours := volumeMount{Name: VolumeName, MountPath: MountPath, ReadOnly: true}
+	i := ourMount(c)
 	switch {
 	case len(c.VolumeMounts) == 0:
 		p.set([]volumeMount{ours}, "spec", d.list, index, "volumeMounts")
@@ -292,5 +295,16 @@ func (p *patch) container(d Decision) {
 		p.set(ours, "spec", d.list, index, "volumeMounts", "-")
 	case c.VolumeMounts[i] != ours:
 		p.replace(ours, "spec", d.list, index, "volumeMounts", strconv.Itoa(i))
+	}
+	return i
+}
+
+// readOnly makes every mount of our volume in a container read-only but the one that is ours: what one container writes
+// there, under whatever path, the others would run.
+func (p *patch) readOnly(d Decision, ours int) {
+	for i, m := range d.container.VolumeMounts {
+		if m.Name == VolumeName && !m.ReadOnly && i != ours {
+			p.set(true, "spec", d.list, strconv.Itoa(d.index), "volumeMounts", strconv.Itoa(i), "readOnly")
+		}
 	}
 }

@@ -24,12 +24,12 @@ import (
 const (
 	// CopierName is the initContainer that installs the init.
 	CopierName = "podinit-copy"
-	// volumeName is the volume that holds the init.
-	volumeName = "podinit"
-	// mountPath is where the volume is in every container that is wrapped, and in the copier.
-	mountPath = "/podinit"
+	// VolumeName is the volume that holds the init.
+	VolumeName = "podinit"
+	// MountPath is where the volume is in every container that is wrapped, and in the copier.
+	MountPath = "/podinit"
 	// InitPath is the init in a container.
-	InitPath = mountPath + "/init"
+	InitPath = MountPath + "/init"
 )
 
 // memoryFloor is the smallest memory limit, in bytes, under which a container still has room for the init.
@@ -148,7 +148,7 @@ func NewPlan(config Config, setting Setting, pod *Pod) *Plan {
 	plan.Ignored = plan.Ignored[:min(len(plan.Ignored), maxIgnored)]
 	plan.Delivery, plan.DeliveryReason = plan.deliver(setting)
 	if plan.Reason == "" && plan.Delivery == v1alpha1.DeliveryInitContainer {
-		plan.storageLimitTooSmall = storageLimitTooSmall(pod.Spec)
+		plan.storageLimitTooSmall = storageLimitTooSmall(pod.Spec, plan.isCopier)
 	}
 	plan.decideContainers()
 	return plan
@@ -396,24 +396,15 @@ func (p *Plan) nameConflict() bool {
 	for i := range spec.InitContainers {
 		c := &spec.InitContainers[i]
 		if c.Name == CopierName {
-			if copiers++; !isCopier(c) || copiers > 1 {
+			if copiers++; !p.isCopier(c) || copiers > 1 {
 				return true
 			}
 		}
 	}
 	for _, v := range spec.Volumes {
-		if v.Name == volumeName {
+		if v.Name == VolumeName {
 			if volumes++; !p.isOurs(v) || volumes > 1 {
 				return true
-			}
-		}
-	}
-	for _, containers := range [][]container{spec.InitContainers, spec.Containers} {
-		for i := range containers {
-			for _, m := range containers[i].VolumeMounts {
-				if m.Name == volumeName && m.MountPath != mountPath {
-					return true
-				}
 			}
 		}
 	}
@@ -430,7 +421,7 @@ func (p *Plan) isOurs(v volume) bool {
 		return false
 	}
 	spec := p.pod.Spec
-	copies := func(c container) bool { return isCopier(&c) }
+	copies := func(c container) bool { return p.isCopier(&c) }
 	starts := func(c container) bool { return wrapped(&c) }
 	return slices.ContainsFunc(spec.InitContainers, copies) || slices.ContainsFunc(spec.InitContainers, starts) || slices.ContainsFunc(spec.Containers, starts)
 }
@@ -448,7 +439,7 @@ func sameRepository(a, b string) bool {
 func (p *Plan) decideAll(list string, containers []container) {
 	for i := range containers {
 		c := &containers[i]
-		if list == "initContainers" && isCopier(c) {
+		if list == "initContainers" && p.isCopier(c) {
 			continue
 		}
 		d := Decision{Name: c.Name, Reason: p.Reason, container: c, list: list, index: i}
@@ -530,17 +521,30 @@ func (p *Plan) keepSELinuxLevel() {
 	}
 }
 
-// mountConflict says whether something of the container's own is mounted in the way of the init.
+// mountConflict says whether something of the container's own is mounted in the way of the init; a second mount of our
+// volume too.
 func mountConflict(c *container) bool {
-	return slices.ContainsFunc(c.VolumeMounts, func(m volumeMount) bool { return m.Name != volumeName && inTheWay(m.MountPath) }) ||
-		slices.ContainsFunc(c.VolumeDevices, func(d volumeDevice) bool { return inTheWay(d.DevicePath) })
+	ours := ourMount(c)
+	for i := range c.VolumeMounts {
+		if i != ours && inTheWay(c.VolumeMounts[i].MountPath) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(c.VolumeDevices, func(d volumeDevice) bool { return inTheWay(d.DevicePath) })
+}
+
+// ourMount is which of the container's mounts has our volume where the init is, -1 if none has.
+func ourMount(c *container) int {
+	return slices.IndexFunc(c.VolumeMounts, func(m volumeMount) bool {
+		return m.Name == VolumeName && path.Clean("/"+m.MountPath) == MountPath
+	})
 }
 
 // inTheWay says whether a path is ours, or above or below it. A volume above it might be read-only, and then the
 // runtime cannot make our mount point.
 func inTheWay(at string) bool {
 	at = path.Clean("/" + at)
-	return at == "/" || at == mountPath || strings.HasPrefix(at, mountPath+"/")
+	return at == "/" || at == MountPath || strings.HasPrefix(at, MountPath+"/")
 }
 
 // localhostProfile says whether the container runs under a seccomp or AppArmor profile that was recorded for its
@@ -570,7 +574,7 @@ func (p *Plan) memoryLimitTooSmall(c *container) bool {
 // storageLimitTooSmall says whether a Pod's limit for ephemeral-storage is below the floor. Its emptyDir volumes count
 // against what the kubelet makes of its containers' limits: those that run together, or one that starts before them and
 // has more; containers without a limit add nothing (pkg/kubelet/eviction, component-helpers/resource).
-func storageLimitTooSmall(spec *spec) bool {
+func storageLimitTooSmall(spec *spec, isCopier func(*container) bool) bool {
 	var together, largest resource.Quantity
 	limited := false
 	add := func(list string, containers []container) {

@@ -37,7 +37,7 @@ type image struct {
 // image's is therefore taken for it, so that the next call says what this one does.
 func (p *Plan) program(c *container) (program, v1alpha1.Reason, string) {
 	platforms, command, ok := unwrap(c.Command)
-	if !ok {
+	if !ok || len(command) == 0 && flagsInArgs(c) {
 		return program{}, v1alpha1.ReasonBrokenWrap, ""
 	}
 	if !haveWords(platforms) {
@@ -67,6 +67,15 @@ func (p *Plan) program(c *container) (program, v1alpha1.Reason, string) {
 		return program{}, v1alpha1.ReasonNoProgram, ""
 	}
 	return found, "", ""
+}
+
+// flagsInArgs says whether a command of nothing but the init and flags leaves it to the args to go on with flags.
+func flagsInArgs(c *container) bool {
+	if !wrapped(c) || c.Command[len(c.Command)-1] == "--" || len(c.Args) == 0 {
+		return false
+	}
+	var word string
+	return json.Unmarshal(c.Args[0], &word) == nil && strings.HasPrefix(word, "-")
 }
 
 // program is what the image runs in a container, with args of its own or without.

@@ -186,3 +186,82 @@ func dropNamed(o object, member, name string) {
 		delete(o, member)
 	}
 }
+
+// TestForged: whatever a tenant puts into what is ours, where pods may not choose, the pod comes out as it would have
+// without that.
+func TestForged(t *testing.T) {
+	fixed, err := inject.NewProfile("fixed", v1alpha1.InitProfileSpec{PodsMayChoose: new(bool), Containers: v1alpha1.ContainersSpec{InitContainers: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := 0
+	for seed := range uint64(*podCount / 6) {
+		r := rand.New(rand.NewPCG(seed, 1))
+		setting := generateSetting(t, r)
+		setting.Profile = fixed
+		raw, err := json.Marshal(pods.Generate(r))
+		if err != nil {
+			t.Fatal(err)
+		}
+		once, err := mutate(raw, setting)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pod := decode(t, once.pod)
+		if !forge(r, pod["spec"].(object)) {
+			continue
+		}
+		forged++
+		tampered, err := json.Marshal(pod)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := mutate(tampered, setting)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(decode(t, once.pod), decode(t, again.pod)); diff != "" {
+			t.Fatalf("pod %d: %s\nforged: %s\n(-want +got):\n%s", seed, raw, tampered, diff)
+		}
+	}
+	if forged < *podCount/12 {
+		t.Errorf("only %d pods were forged: the generator has lost its use", forged)
+	}
+}
+
+// forge changes what is ours in a wrapped pod, and says whether there is any.
+func forge(r *rand.Rand, spec object) bool {
+	some := false
+	for _, list := range []string{"initContainers", "containers"} {
+		containers, _ := spec[list].([]any)
+		for _, each := range containers {
+			c := each.(object)
+			if c["name"] == "podinit-copy" {
+				some = true
+				c["image"] = "evil.example/init"
+				c["args"] = []any{"--evil"}
+				c["env"] = []any{object{"name": "LD_PRELOAD", "value": "/mine"}}
+				c["envFrom"] = []any{object{"secretRef": object{"name": "secret"}}}
+				c["ports"] = []any{object{"containerPort": json.Number("80")}}
+				c["lifecycle"] = object{"preStop": object{"exec": object{"command": []any{"x"}}}}
+				c["volumeMounts"] = append(c["volumeMounts"].([]any), object{"name": "data", "mountPath": pods.One(r, "/init", "/", "/podinit/init", "/data")})
+				c["future"] = "x"
+				continue
+			}
+			if command, _ := c["command"].([]any); len(command) > 0 && command[0] == "/podinit/init" {
+				some = true
+				c["command"] = slices.Concat([]any{"/podinit/init"}, pods.One(r, []any{"--stop-signal=SIGKILL"}, []any{"-g", "--linger=1h"}, []any{"--", "/podinit/init", "-v"}), command[1:])
+			}
+			mounts, _ := c["volumeMounts"].([]any)
+			for _, m := range mounts {
+				if mount := m.(object); mount["name"] == "podinit" {
+					delete(mount, "readOnly")
+					if r.IntN(2) == 0 {
+						mount["subPath"] = "x"
+					}
+				}
+			}
+		}
+	}
+	return some
+}
