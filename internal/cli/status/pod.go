@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -31,7 +32,7 @@ const (
 // seen is what a pod shows.
 type seen struct {
 	state state
-	// version of the init in it, as its label has it; empty if there is none.
+	// version of the init in it, written as in its label; empty if there is none.
 	version string
 	// reasons for which it, or containers of it, are left alone, and wishes ignored.
 	reasons []why
@@ -74,14 +75,17 @@ func look(pod *corev1.Pod, namespace optIn) seen {
 		return seen{}
 	}
 	status, ok := statusOf(pod)
-	if !ok {
+	started := startedByInit(pod)
+	switch {
+	case !ok && len(started) > 0 && namespace != never:
+		return seen{state: wrapped, version: cmp.Or(pod.Labels[v1alpha1.VersionLabel], "unknown"), reasons: []why{{reason: lost}}}
+	case !ok:
 		return unmarked(pod, namespace)
+	case status.Reason != "" && len(started) == 0:
+		return seen{state: leftAlone, version: pod.Labels[v1alpha1.VersionLabel], reasons: []why{{reason: status.Reason}}}
 	}
-	s := seen{version: pod.Labels[v1alpha1.VersionLabel]}
-	if status.Reason != "" {
-		s.state, s.reasons = leftAlone, []why{{reason: status.Reason}}
-		return s
-	}
+	s := seen{}
+	s.version, s.reasons = versionOf(pod, status)
 	commands := commandsOf(pod)
 	some, problem := false, false
 	for _, name := range sorted(status.Containers) {
@@ -102,6 +106,12 @@ func look(pod *corev1.Pod, namespace optIn) seen {
 			problem = problem || !reason.Of(container.Reason).Routine
 		}
 	}
+	for _, name := range started {
+		if _, said := status.Containers[name]; !said {
+			some = true
+			s.reasons = append(s.reasons, why{unsaid, name})
+		}
+	}
 	for _, r := range status.Ignored {
 		s.reasons = append(s.reasons, why{reason: r})
 	}
@@ -112,22 +122,75 @@ func look(pod *corev1.Pod, namespace optIn) seen {
 		s.state = wrapped
 	default:
 		s.state, s.version = leftAlone, ""
+		s.reasons = slices.DeleteFunc(s.reasons, func(w why) bool { return w.reason == relabelled })
 	}
 	return s
 }
 
-// undone is no reason of the webhook's: the status says wrapped, the container's command says otherwise.
-const undone v1alpha1.Reason = "not-as-the-status-says"
+// These are no reasons of the webhook's. Labels and annotations can be changed while a pod runs, its commands and volumes
+// cannot.
+const (
+	// undone: the status says wrapped, the container's command says otherwise.
+	undone v1alpha1.Reason = "not-as-the-status-says"
+	// unsaid: the container's command starts the init, the status does not name the container.
+	unsaid v1alpha1.Reason = "not-in-the-status"
+	// lost: a container's command starts the init, and there is no status.
+	lost v1alpha1.Reason = "status-missing"
+	// relabelled: the label has another version than the status.
+	relabelled v1alpha1.Reason = "label-changed"
+)
 
-// explain is reason.Of, and for undone.
+// explain is reason.Of, and for the reasons above.
 func explain(r v1alpha1.Reason) reason.Explanation {
-	if r == undone {
+	const remedy = "Make the pod anew, such as with kubectl rollout restart, and see which accounts may change it."
+	switch r {
+	case unsaid:
+		return reason.Explanation{
+			Because: "its command begins with " + inject.InitPath + ", but the annotation " + v1alpha1.StatusAnnotation + " does not name it: the annotation was changed",
+			Remedy:  remedy,
+		}
+	case lost:
+		return reason.Explanation{
+			Because: "its commands begin with " + inject.InitPath + ", but the annotation " + v1alpha1.StatusAnnotation + " is missing or cannot be read: it was changed",
+			Remedy:  remedy,
+		}
+	case relabelled:
+		return reason.Explanation{
+			Because: "the label " + v1alpha1.VersionLabel + " was changed: the status has another version, which counts here",
+			Remedy:  remedy,
+		}
+	case undone:
 		return reason.Explanation{
 			Because: "the status says that it is wrapped, but its command does not begin with " + inject.InitPath + ": another webhook has replaced it, or the status was written by hand",
 			Remedy:  "See who changes the pod's command: kubectl get mutatingwebhookconfigurations.",
 		}
 	}
 	return reason.Of(r)
+}
+
+// startedByInit are the containers whose commands start the init from our volume, which no label or annotation hides.
+func startedByInit(pod *corev1.Pod) (names []string) {
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		if len(c.Command) > 0 && c.Command[0] == inject.InitPath && slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
+			return m.Name == inject.VolumeName && m.MountPath == inject.MountPath
+		}) {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
+// versionOf is the version of the init in a wrapped pod. The status says it; the label repeats it.
+func versionOf(pod *corev1.Pod, status v1alpha1.Status) (version string, reasons []why) {
+	label := pod.Labels[v1alpha1.VersionLabel]
+	version = strings.ReplaceAll(status.Version, "+", "_")
+	switch version {
+	case "":
+		return label, nil
+	case label:
+		return version, nil
+	}
+	return version, []why{{reason: relabelled}}
 }
 
 // unmarked is a pod that podinit has written nothing into.

@@ -25,6 +25,7 @@ func pod(name, status string, containers ...string) *corev1.Pod {
 		container := corev1.Container{Name: name, Image: "r.example:5000/team/app:1", Command: []string{"app"}}
 		if init != "" {
 			container.Command = []string{init, "--", "app"}
+			container.VolumeMounts = []corev1.VolumeMount{{Name: "podinit", MountPath: "/podinit", ReadOnly: true}}
 		}
 		p.Spec.Containers = append(p.Spec.Containers, container)
 	}
@@ -50,6 +51,14 @@ func TestLook(t *testing.T) {
 	}
 	ended := pod("p", wrappedStatus, "app=/podinit/init")
 	ended.Status.Phase = corev1.PodFailed
+	anotherVersion := pod("p", wrappedStatus, "app=/podinit/init")
+	anotherVersion.Labels[v1alpha1.VersionLabel] = "v2"
+	noLabel := pod("p", wrappedStatus, "app=/podinit/init")
+	noLabel.Labels = nil
+	noStatus := pod("p", wrappedStatus, "app=/podinit/init")
+	noStatus.Annotations = nil
+	own := pod("p", "", "app=/podinit/init")
+	own.Spec.Containers[0].VolumeMounts = nil
 	windows := pod("p", "", "app")
 	windows.Spec.OS = &corev1.PodOS{Name: corev1.Windows}
 	for name, test := range map[string]struct {
@@ -66,6 +75,14 @@ func TestLook(t *testing.T) {
 		"as a whole":                 {pod("p", `{"reason":"host-pid"}`, "app"), yes, "left alone host-pid:"},
 		"a wish ignored":             {pod("p", `{"ignored":["profile-missing"],"containers":{"app":{"action":"wrapped"}}}`, "app=/podinit/init"), yes, "wrapped v1 profile-missing:"},
 		"forged":                     {pod("p", wrappedStatus, "app"), yes, "left alone not-as-the-status-says:app"},
+		"the label changed":          {anotherVersion, yes, "wrapped v1 label-changed:"},
+		"the label removed":          {noLabel, no, "wrapped v1 label-changed:"},
+		"the status removed":         {noStatus, no, "wrapped v1 status-missing:"},
+		"label and status removed":   {pod("p", "", "app=/podinit/init"), no, "wrapped unknown status-missing:"},
+		"opted out afterwards":       {labelled(pod("p", "", "app=/podinit/init"), "disabled"), yes, "wrapped unknown status-missing:"},
+		"not all in the status":      {pod("p", wrappedStatus, "app=/podinit/init", "b=/podinit/init"), yes, "wrapped v1 not-in-the-status:b"},
+		"a reason in the status":     {pod("p", `{"reason":"host-pid"}`, "app=/podinit/init"), no, "wrapped not-in-the-status:app"},
+		"an init of its own":         {own, no, "none"},
 		"a container less":           {pod("p", `{"containers":{"app":{"action":"wrapped"},"gone":{"action":"wrapped"}}}`, "app=/podinit/init"), yes, "wrapped v1"},
 		"made before":                {pod("p", "", "app"), yes, "without"},
 		"garbage for a status":       {pod("p", "{", "app"), yes, "without"},
@@ -183,7 +200,7 @@ func TestReport(t *testing.T) {
 	for i := range 12 {
 		b.Pod(pod(fmt.Sprintf("old-%d", i), wrappedStatus, "app=/podinit/init"), yes)
 	}
-	current := pod("current", wrappedStatus, "app=/podinit/init")
+	current := pod("current", strings.Replace(wrappedStatus, `"v1","containers"`, `"v2+x","containers"`, 1), "app=/podinit/init")
 	current.Labels[v1alpha1.VersionLabel] = "v2_x"
 	b.Pod(current, yes)
 	b.Pod(pod("two", `{"containers":{"a":{"action":"skipped","reason":"no-command"},"b":{"action":"skipped","reason":"no-command"}}}`, "a", "b"), yes)
