@@ -98,6 +98,7 @@ deploy: ## deploy to the cluster of the current kubeconfig (INIT_IMAGE=, WEBHOOK
 	@mkdir -p $(BIN)/deploy
 	@sed -e 's|@INIT_IMAGE@|$(INIT_IMAGE)|' -e 's|@WEBHOOK_IMAGE@|$(WEBHOOK_IMAGE)|' config/deploy.yaml > $(BIN)/deploy/kustomization.yaml
 	$(KUBECTL) apply --server-side -k $(BIN)/deploy
+	$(KUBECTL) -n podinit-system rollout status deployment/podinit-certificates --timeout=180s
 	$(KUBECTL) -n podinit-system rollout status deployment/podinit-webhook --timeout=180s
 
 .PHONY: undeploy

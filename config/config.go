@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 )
 
-//go:embed crd/*.yaml manager/*.yaml rbac/*.yaml webhook/*.yaml
+//go:embed certificates/*.yaml crd/*.yaml manager/*.yaml rbac/*.yaml webhook/*.yaml
 var files embed.FS
 
 // Objects are all that config/default deploys, without the labels that it adds.

@@ -28,7 +28,13 @@ const (
 	StatusAnnotation = Group + "/status"
 	// VersionLabel is the Pod's label that holds the version of the init it was given, with "+" written as "_".
 	VersionLabel = Group + "/version"
+	// CABundleAnnotation is the MutatingWebhookConfiguration's annotation that keeps podinit from writing its caBundle:
+	// CABundleExternal.
+	CABundleAnnotation = Group + "/ca-bundle"
 )
+
+// CABundleExternal is the value of CABundleAnnotation: cert-manager or the user writes the caBundle.
+const CABundleExternal = "external"
 
 // Values of Inject.
 const (

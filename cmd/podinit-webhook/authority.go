@@ -23,6 +23,8 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/podinit/podinit/api/v1alpha1"
 )
 
 const (
@@ -49,7 +51,9 @@ const (
 // served, and then the old authority goes. cert-controller, which makes both, would write the caBundle anew after the
 // certificate is in the Secret, and keep no old one.
 //
-// Every replica does this. They agree, since each goes by the Secret and the MutatingWebhookConfiguration alone.
+// One process writes the caBundle (-certificates), and serves nothing. The replicas that serve only read, so that a replica
+// that is taken over cannot have the apiserver send other objects, or send them elsewhere. All of them agree without talking
+// to each other, since each goes by the Secret and the MutatingWebhookConfiguration alone.
 type authority struct {
 	// certificate is what is served.
 	certificate *servingCertificate
@@ -57,7 +61,7 @@ type authority struct {
 	// MutatingWebhookConfiguration.
 	secret        types.NamespacedName
 	configuration string
-	// write updates the MutatingWebhookConfiguration.
+	// write updates the MutatingWebhookConfiguration; nil where another process does.
 	write func(context.Context, *unstructured.Unstructured) error
 	log   logr.Logger
 
@@ -85,14 +89,16 @@ func newConfiguration() *unstructured.Unstructured {
 	return u
 }
 
-func newAuthority(certificate *servingCertificate, secret types.NamespacedName, configuration string, c client.Client, log logr.Logger) *authority {
-	return &authority{
-		certificate: certificate, secret: secret, configuration: configuration, log: log,
-		write: func(ctx context.Context, u *unstructured.Unstructured) error {
-			return c.Update(ctx, u, client.FieldOwner(fieldOwner))
-		},
-		changed: make(chan struct{}, 1),
+func newAuthority(certificate *servingCertificate, secret types.NamespacedName, configuration string, log logr.Logger) *authority {
+	return &authority{certificate: certificate, secret: secret, configuration: configuration, log: log, changed: make(chan struct{}, 1)}
+}
+
+// writing has the authority write the MutatingWebhookConfiguration, too.
+func (a *authority) writing(c client.Client) *authority {
+	a.write = func(ctx context.Context, u *unstructured.Unstructured) error {
+		return c.Update(ctx, u, client.FieldOwner(fieldOwner))
 	}
+	return a
 }
 
 // watch follows the Secret and the MutatingWebhookConfiguration as long as the cache runs. It does not wait for it.
@@ -142,7 +148,7 @@ func (a *authority) Start(ctx context.Context) error {
 		switch {
 		case err == nil, ctx.Err() != nil:
 		case apierrors.IsConflict(err):
-			// Another replica was first; what it wrote is about to be seen.
+			// Another writer was first, as in a rollout; what it wrote is about to be seen.
 		default:
 			a.log.Error(err, "the new CA could not be written to the MutatingWebhookConfiguration; trying again", "name", a.configuration)
 		}
@@ -162,7 +168,7 @@ func (a *authority) Start(ctx context.Context) error {
 // injected is a health check: it fails until the apiserver has been told to trust the authority in the Secret.
 func (a *authority) injected(*http.Request) error {
 	if !a.once.Load() {
-		return errors.New("the CA is not yet in MutatingWebhookConfiguration " + a.configuration)
+		return errors.New("the CA is not yet in MutatingWebhookConfiguration " + a.configuration + "; podinit-certificates writes it")
 	}
 	return nil
 }
@@ -175,6 +181,9 @@ func (a *authority) step(ctx context.Context, now time.Time) (again time.Duratio
 	defer a.mu.Unlock()
 	if a.seenSecret == nil || a.seenConfiguration == nil || len(a.seenSecret.Data) == 0 {
 		return 0, nil // as it is shipped; the rotator fills it
+	}
+	if a.write != nil && a.seenConfiguration.GetAnnotations()[v1alpha1.CABundleAnnotation] == v1alpha1.CABundleExternal {
+		return 0, nil // another takes over: what is written now would be added to its caBundle, and stay there
 	}
 	pair, ca, err := readSecret(a.seenSecret)
 	if err != nil {
@@ -194,6 +203,9 @@ func (a *authority) step(ctx context.Context, now time.Time) (again time.Duratio
 	}
 	if !everywhere {
 		a.trusted = time.Time{}
+		if a.write == nil {
+			return 0, nil // the certificate that is served stays until the apiserver trusts the new one
+		}
 		bundle := [][]byte{ca}
 		for _, entry := range entries {
 			for _, other := range entry {
@@ -216,7 +228,7 @@ func (a *authority) step(ctx context.Context, now time.Time) (again time.Duratio
 		a.served = now
 	}
 	for _, entry := range entries {
-		if len(entry) == 1 {
+		if len(entry) == 1 || a.write == nil {
 			continue
 		}
 		if over := a.served.Add(overlapTime); now.Before(over) {

@@ -19,8 +19,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// TestAuthorityRenewed renews certificate and authority again and again while two replicas serve, one of which sees and does
-// everything later, and of which one is started anew. The apiserver hears of the MutatingWebhookConfiguration late, too.
+// TestAuthorityRenewed renews certificate and authority again and again while two replicas serve, which may write nothing,
+// one of which sees and does everything later, and of which one is started anew. What writes is started anew as well, in the
+// middle of a renewal. The apiserver hears of the MutatingWebhookConfiguration late, too.
 // What is served is trusted at every moment, and the authority before goes in the end.
 func TestAuthorityRenewed(t *testing.T) {
 	const (
@@ -39,7 +40,9 @@ func TestAuthorityRenewed(t *testing.T) {
 		configuration.SetResourceVersion(u.GetResourceVersion() + "x")
 		return nil
 	}
-	replicas := []*authority{newTestAuthority(t, write), newTestAuthority(t, write)}
+	// One writes and serves nothing, and is started anew, too.
+	keeper := newTestAuthority(t, write)
+	replicas := []*authority{newTestAuthority(t, nil), newTestAuthority(t, nil)}
 	var serials int64
 	var secret *corev1.Secret
 	handshakes := 0
@@ -49,14 +52,24 @@ func TestAuthorityRenewed(t *testing.T) {
 			serials++
 			secret = secretOf("podinit-system", "certificate", newPair(t, serials))
 		}
-		if i == 1600 {
-			replicas[0] = newTestAuthority(t, write)
+		switch i {
+		case 700:
+			keeper = newTestAuthority(t, write)
+		case 1600:
+			replicas[0] = newTestAuthority(t, nil)
 		}
 		past = append(past, configuration)
+		keeper.see(secret)
+		keeper.see(configuration)
+		if _, err := keeper.step(t.Context(), now); err != nil {
+			t.Fatal(err)
+		}
 		for r, a := range replicas {
 			a.see(secret)
 			a.see(past[max(0, i-r*lag)])
-			_, _ = a.step(t.Context(), now) // the second one's writes meet conflicts
+			if _, err := a.step(t.Context(), now); err != nil {
+				t.Fatal(err)
+			}
 			if a.certificate.loaded(nil) != nil || a.injected(nil) != nil {
 				continue // not ready, so nobody asks it
 			}
@@ -185,6 +198,63 @@ func TestAuthorityHeals(t *testing.T) {
 	}
 }
 
+// TestAuthorityTwoWriters has two write at once, as in a rollout, and as when a version is upgraded whose replicas all wrote:
+// they agree, and what is served is trusted.
+func TestAuthorityTwoWriters(t *testing.T) {
+	configuration := configurationOf("a", "b")
+	write := func(_ context.Context, u *unstructured.Unstructured) error {
+		if u.GetResourceVersion() != configuration.GetResourceVersion() {
+			return errors.New("conflict")
+		}
+		configuration = u.DeepCopy()
+		configuration.SetResourceVersion(u.GetResourceVersion() + "x")
+		return nil
+	}
+	writers := []*authority{newTestAuthority(t, write), newTestAuthority(t, write)}
+	replica := newTestAuthority(t, nil)
+	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	for serial := int64(1); serial < 4; serial++ {
+		secret := secretOf("podinit-system", "certificate", newPair(t, serial))
+		for range int((overlapTime + time.Minute) / time.Second) {
+			now = now.Add(time.Second)
+			seen := configuration
+			for _, a := range append(writers, replica) {
+				a.see(secret)
+				a.see(seen)
+				_, _ = a.step(t.Context(), now) // the second one's writes meet conflicts
+			}
+			if replica.injected(nil) == nil && replica.certificate.loaded(nil) == nil {
+				if err := trusts(configuration, replica.certificate); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		if replica.certificate.expiry() != float64(ends(serial).Unix()) {
+			t.Errorf("certificate %d is not served", serial)
+		}
+		if entries, err := readBundles(configuration); err != nil || len(entries[0]) != 1 || len(entries[1]) != 1 {
+			t.Errorf("certificate %d: %v, authorities %d", serial, err, len(entries[0]))
+		}
+	}
+}
+
+// TestAuthorityExternal: a caBundle that another is to write is left alone, and written when that is over.
+func TestAuthorityExternal(t *testing.T) {
+	written := 0
+	a := newTestAuthority(t, func(context.Context, *unstructured.Unstructured) error { written++; return nil })
+	configuration := configurationOf("a")
+	configuration.SetAnnotations(map[string]string{"podinit.dev/ca-bundle": "external"})
+	a.see(secretOf("podinit-system", "certificate", newPair(t, 1)))
+	a.see(configuration)
+	if _, err := a.step(t.Context(), time.Now()); err != nil || written != 0 {
+		t.Errorf("%d writes, error %v; want none", written, err)
+	}
+	a.see(configurationOf("a"))
+	if _, err := a.step(t.Context(), time.Now()); err != nil || written != 1 {
+		t.Errorf("%d writes, error %v; want one", written, err)
+	}
+}
+
 // TestAuthorityReadyWhileWriting has an apiserver that takes its time with a write: who was ready stays so meanwhile, or all
 // replicas would be taken out of the Service at once.
 func TestAuthorityReadyWhileWriting(t *testing.T) {
@@ -229,7 +299,7 @@ func TestAuthorityReadyWhileWriting(t *testing.T) {
 }
 
 func newTestAuthority(t *testing.T, write func(context.Context, *unstructured.Unstructured) error) *authority {
-	a := newAuthority(&servingCertificate{log: testr.New(t)}, types.NamespacedName{Namespace: "podinit-system", Name: "certificate"}, "zz-podinit", nil, testr.New(t))
+	a := newAuthority(&servingCertificate{log: testr.New(t)}, types.NamespacedName{Namespace: "podinit-system", Name: "certificate"}, "zz-podinit", testr.New(t))
 	a.write = write
 	return a
 }

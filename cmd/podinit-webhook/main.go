@@ -1,7 +1,8 @@
 // Command podinit-webhook serves podinit's mutating admission webhook.
 //
-// It needs nothing in the cluster beforehand but the objects in config/: it makes and renews its own certificate,
-// keeps it in a Secret that all replicas share, and writes the CA into its MutatingWebhookConfiguration.
+// It needs nothing in the cluster beforehand but the objects in config/. With -certificates it serves nothing, but makes
+// and renews the certificate, keeps it in a Secret that all replicas share, and writes the CA into the
+// MutatingWebhookConfiguration.
 package main
 
 import (
@@ -45,6 +46,14 @@ func run(ctx context.Context, args []string) error {
 	kubeconfig, err := ctrl.GetConfig()
 	if err != nil {
 		return fmt.Errorf("finding the cluster, in the pod's service account and in KUBECONFIG: %w", err)
+	}
+	if o.Certificates {
+		manager, err := newCertificates(ctx, o, kubeconfig, log)
+		if err != nil {
+			return err
+		}
+		log.Info("starting", "version", version.Version, "keeps", o.secret().String())
+		return manager.Start(ctx)
 	}
 	manager, err := newManager(ctx, o, kubeconfig, log)
 	if err != nil {

@@ -8,17 +8,13 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/open-policy-agent/cert-controller/pkg/rotator"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	ctrlmanager "sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -45,7 +41,7 @@ const (
 )
 
 // newManager puts the parts together: the admission server, its certificate, health and metrics. There is no leader:
-// every replica serves, and every replica may renew the certificate.
+// every replica serves.
 func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log logr.Logger) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v1alpha1.AddToScheme} {
@@ -53,8 +49,10 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 			return nil, err
 		}
 	}
-	secret := types.NamespacedName{Namespace: o.Namespace, Name: o.Secret}
 	certificate := &servingCertificate{log: log.WithName("certificate")}
+	byObject := certificateObjects(o)
+	byObject[&corev1.Namespace{}] = cache.ByObject{Transform: profile.Trim}
+	byObject[&corev1.Node{}] = cache.ByObject{Transform: delivery.Trim}
 	wait := drainTime + finishTime
 	manager, err := ctrl.NewManager(kubeconfig, ctrl.Options{
 		Scheme:                  scheme,
@@ -67,14 +65,7 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 			ReaderFailOnMissingInformer: true,
 			DefaultTransform:            cache.TransformStripManagedFields(),
 			// InitProfiles must not be named here: the cache would want to know them before it starts.
-			ByObject: map[client.Object]cache.ByObject{
-				&corev1.Secret{}: {Namespaces: map[string]cache.Config{
-					secret.Namespace: {FieldSelector: fields.OneTermEqualSelector("metadata.name", secret.Name)},
-				}},
-				newConfiguration():  {Field: fields.OneTermEqualSelector("metadata.name", o.WebhookConfiguration)},
-				&corev1.Namespace{}: {Transform: profile.Trim},
-				&corev1.Node{}:      {Transform: delivery.Trim},
-			},
+			ByObject: byObject,
 		},
 	})
 	if err != nil {
@@ -179,8 +170,8 @@ func addWatchers(manager ctrl.Manager, log logr.Logger) (*profile.Watcher, *deli
 	return profiles, nodes, nil
 }
 
-// addCertificate has the manager follow the certificate that is served, and renew it unless somebody else does. It
-// returns what tells whether it can be served and trusted.
+// addCertificate has the manager follow the certificate that is served. It returns what tells whether it can be served
+// and trusted.
 func addCertificate(ctx context.Context, manager ctrl.Manager, o options, certificate *servingCertificate) (map[string]healthz.Checker, error) {
 	checks := map[string]healthz.Checker{"certificate": certificate.loaded}
 	if o.CertificateDirectory != "" {
@@ -190,36 +181,7 @@ func addCertificate(ctx context.Context, manager ctrl.Manager, o options, certif
 		}
 		return checks, manager.Add(files)
 	}
-	secret := types.NamespacedName{Namespace: o.Namespace, Name: o.Secret}
-	authority := newAuthority(certificate, secret, o.WebhookConfiguration, manager.GetClient(), certificate.log)
-	if err := authority.watch(ctx, manager.GetCache()); err != nil {
-		return nil, err
-	}
-	if err := manager.Add(authority); err != nil {
-		return nil, fmt.Errorf("setting up the certificate: %w", err)
-	}
+	authority := newAuthority(certificate, o.secret(), o.WebhookConfiguration, certificate.log)
 	checks["ca-bundle"] = authority.injected
-	return checks, addRotator(manager, o, secret)
-}
-
-// addRotator has the manager make and renew the certificate and its authority in the Secret. All replicas do; where two
-// write at once, one meets a conflict and reads again.
-func addRotator(manager ctrl.Manager, o options, secret types.NamespacedName) error {
-	directory, err := markerDirectory()
-	if err != nil {
-		return err
-	}
-	err = rotator.AddRotator(manager, &rotator.CertRotator{
-		SecretKey:      secret,
-		CertDir:        directory,
-		CAName:         "podinit-ca",
-		CAOrganization: "podinit",
-		DNSName:        fmt.Sprintf("%s.%s.svc", o.Service, o.Namespace),
-		IsReady:        make(chan struct{}), // it closes it; the check of authority is ours
-		FieldOwner:     fieldOwner,
-	})
-	if err != nil {
-		return fmt.Errorf("setting up the renewal of certificates: %w", err)
-	}
-	return nil
+	return checks, addAuthority(ctx, manager, authority)
 }

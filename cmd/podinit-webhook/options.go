@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/podinit/podinit/internal/imageconfig"
 	"github.com/podinit/podinit/internal/inject"
 )
@@ -40,9 +42,14 @@ type options struct {
 	// WebhookConfiguration is the MutatingWebhookConfiguration that is given the CA.
 	WebhookConfiguration string
 
+	// Certificates has this process make and renew the certificate in Secret and write its CA into WebhookConfiguration,
+	// and serve nothing. One such process is for all replicas, under a service account of its own. The replicas only read
+	// both, so that a replica that is taken over cannot have the apiserver send other objects.
+	Certificates bool
+
 	// CertificateDirectory has tls.crt and tls.key, which somebody else makes and renews, and who makes them also gives
 	// the CA to the MutatingWebhookConfiguration; Secret and WebhookConfiguration are then neither read nor written.
-	// Empty: the webhook does all that by itself.
+	// Empty: a process with Certificates makes them.
 	CertificateDirectory string
 
 	// ClientCAFile has the certificates, in PEM, of the authority that signs the apiservers' client certificates: only who
@@ -76,6 +83,11 @@ type options struct {
 	Version bool
 }
 
+// secret is where the certificate is.
+func (o options) secret() types.NamespacedName {
+	return types.NamespacedName{Namespace: o.Namespace, Name: o.Secret}
+}
+
 // maxVerbosity bounds the log: with the logger that controller-runtime puts into contexts, client-go writes bodies at 8,
 // and Secrets are among those (k8s.io/client-go/rest, logBody).
 const maxVerbosity = 6
@@ -94,6 +106,7 @@ func parse(args []string, getenv func(string) string) (options, error) {
 	f.StringVar(&o.Service, "service", "podinit-webhook", "`name` of the webhook's Service")
 	f.StringVar(&o.Secret, "secret", "podinit-webhook-certificate", "`name` of the Secret that holds the certificate")
 	f.StringVar(&o.WebhookConfiguration, "webhook-configuration", "zz-podinit", "`name` of the MutatingWebhookConfiguration")
+	f.BoolVar(&o.Certificates, "certificates", false, "make and renew the certificate in -secret, write its CA into -webhook-configuration, and serve nothing")
 	f.StringVar(&o.CertificateDirectory, "certificate-directory", "", "`directory` with tls.crt and tls.key that somebody else makes and renews, cert-manager for one; -secret and -webhook-configuration are then left alone")
 	f.StringVar(&o.ClientCAFile, "client-ca-file", "", "`file` with the authority, in PEM, of the apiservers' client certificates: only clients that present one may call; it is read again when it changes")
 	f.StringVar(&clients, "client-names", "", "`names`, one of which a client's certificate must have as its common name or as a DNS name; else any of the authority's will do")
@@ -113,11 +126,16 @@ func parse(args []string, getenv func(string) string) (options, error) {
 	if o.Version {
 		return o, nil
 	}
-	if o.InitImage == "" {
+	if o.Certificates && o.CertificateDirectory != "" {
+		return options{}, errors.New("-certificates and -certificate-directory exclude each other: the first makes the certificate, the second reads one that is made elsewhere; give one of them")
+	}
+	if o.InitImage == "" && !o.Certificates {
 		return options{}, errors.New("which image holds the init? Say it with -init-image or PODINIT_INIT_IMAGE")
 	}
-	if _, err := imageconfig.ParseReference(o.InitImage); err != nil {
-		return options{}, fmt.Errorf("-init-image: %w", err)
+	if o.InitImage != "" {
+		if _, err := imageconfig.ParseReference(o.InitImage); err != nil {
+			return options{}, fmt.Errorf("-init-image: %w", err)
+		}
 	}
 	if o.Namespace == "" {
 		return options{}, errors.New("in which namespace is this? Say it with -namespace or POD_NAMESPACE")

@@ -43,6 +43,9 @@ func TestParse(t *testing.T) {
 		"client certificates": {args: "-client-ca-file=/ca.crt -client-names=a,,b", environment: environment, want: defaults(func(o *options) {
 			o.ClientCAFile, o.ClientNames = "/ca.crt", []string{"a", "b"}
 		})},
+		"certificates": {args: "-certificates", environment: map[string]string{"POD_NAMESPACE": "podinit-system"}, want: defaults(func(o *options) {
+			o.InitImage, o.Certificates = "", true
+		})},
 		"names": {args: "-service=s -secret=c -webhook-configuration=w -exclude-namespaces=a,b -v=1", environment: environment, want: defaults(func(o *options) {
 			o.Service, o.Secret, o.WebhookConfiguration, o.Verbosity = "s", "c", "w", 1
 			o.ExcludedNamespaces = []string{"podinit-system", "a", "b"}
@@ -69,6 +72,7 @@ func TestParseProblems(t *testing.T) {
 		"-init-image=i -namespace=n -lookup-timeout=0s":          "-lookups=false",
 		"-init-image=i -namespace=n -v=7":                        "Secrets",
 		"-init-image=i -namespace=n -v=-1":                       "0 to 6",
+		"-namespace=n -certificates -certificate-directory=/tls": "give one of them",
 		"-namespace=n -init-image=UPPER":                         "-init-image",
 		"-namespace=n -init-image=" + strings.Repeat("a", 2<<10): "longer than 1024 bytes",
 		"-there-is-no-such-thing":                                "not defined",

@@ -32,6 +32,8 @@ var keys = []struct {
 		"What was done, or why it was not. It informs; nothing is decided by it."},
 	{v1alpha1.VersionLabel, "label of a pod, written by podinit", "a version",
 		"The version of the init that the pod runs: `kubectl get pods -L " + v1alpha1.VersionLabel + "`."},
+	{v1alpha1.CABundleAnnotation, "annotation of the MutatingWebhookConfiguration", code(v1alpha1.CABundleExternal),
+		"`podinit-certificates`, where it still runs, leaves the `caBundle` alone: cert-manager or you write it."},
 }
 
 func annotations(root string) (string, error) {

@@ -38,6 +38,20 @@ func TestCertificates(t *testing.T) {
 		l.mayMakeCertificates(t, true)
 	})
 
+	t.Run("pull secrets of some namespaces", func(t *testing.T) {
+		if !l.may(t, webhookAccount, "get", "", "secrets", "", "default") {
+			t.Error("the webhook may not get Secrets of namespace default, without any being named")
+		}
+		r.upgrade(t, "--set=lookups.pullSecretNamespaces={"+namespace+"}")
+		for of, want := range map[string]bool{namespace: true, "default": false, system: false} {
+			if got := l.may(t, webhookAccount, "get", "", "secrets", "", of); got != want {
+				t.Errorf("the webhook may get Secrets of namespace %s: %v, want %v", of, got, want)
+			}
+		}
+		l.wraps(t, namespace)
+		r.upgrade(t, "--set-json=lookups.pullSecretNamespaces=[]")
+	})
+
 	t.Run("existing", func(t *testing.T) {
 		ours := newAuthority(t)
 		l.writeSecret(t, "webhook-tls", ours.issue(t, time.Now().Add(time.Hour)))
@@ -91,7 +105,11 @@ func TestCertificates(t *testing.T) {
 	})
 }
 
-// mayMakeCertificates fails if the webhook has not the rights of who makes certificates, or has one of them.
+// podinit's service accounts.
+const webhookAccount, keeperAccount = "podinit-webhook", "podinit-certificates"
+
+// mayMakeCertificates fails if podinit-certificates lacks a right that it takes to make certificates, or, if that is not
+// wanted, has one; and in any case if the webhook may write something.
 func (l *live) mayMakeCertificates(t *testing.T, want bool) {
 	t.Helper()
 	for _, right := range [][]string{ // verb, group, resource, name, namespace
@@ -100,14 +118,23 @@ func (l *live) mayMakeCertificates(t *testing.T, want bool) {
 		{"update", "", "secrets", "podinit-webhook-certificate", system},
 		{"list", "", "secrets", "", system},
 	} {
-		if got := l.may(t, right[0], right[1], right[2], right[3], right[4]); got != want {
-			t.Errorf("the webhook may %v: %v, want %v", right, got, want)
+		if got := l.may(t, keeperAccount, right[0], right[1], right[2], right[3], right[4]); got != want {
+			t.Errorf("podinit-certificates may %v: %v, want %v", right, got, want)
+		}
+		reads := right[0] == "watch" && want // only a certificate of podinit's own must be trusted before it is served
+		if got := l.may(t, webhookAccount, right[0], right[1], right[2], right[3], right[4]); got != reads {
+			t.Errorf("the webhook may %v: %v, want %v", right, got, reads)
 		}
 	}
-	for _, verb := range []string{"create", "update", "patch", "delete", "list"} {
-		if l.may(t, verb, "", "secrets", "", "default") {
-			t.Errorf("the webhook may %s Secrets of others", verb)
+	for _, account := range []string{webhookAccount, keeperAccount} {
+		for _, verb := range []string{"create", "update", "patch", "delete", "list"} {
+			if l.may(t, account, verb, "", "secrets", "", "default") {
+				t.Errorf("%s may %s Secrets of others", account, verb)
+			}
 		}
+	}
+	if l.may(t, keeperAccount, "get", "", "secrets", "", "default") {
+		t.Error("podinit-certificates may get Secrets of others")
 	}
 }
 

@@ -3,7 +3,6 @@ package chart
 import (
 	"context"
 	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -102,7 +101,7 @@ func (l *live) empty(t *testing.T) {
 	t.Helper()
 	runHelm(t, "helm4", "uninstall", "podinit", "--namespace", system) // if there is a release
 	l.kubectl(t, "delete", "--ignore-not-found", "mutatingwebhookconfiguration", "zz-podinit")
-	l.kubectl(t, "delete", "--ignore-not-found", "clusterrole,clusterrolebinding", "podinit-webhook", "podinit-webhook-pull-secrets")
+	l.kubectl(t, "delete", "--ignore-not-found", "clusterrole,clusterrolebinding", "podinit-webhook", "podinit-webhook-pull-secrets", "podinit-certificates")
 	l.kubectl(t, "delete", "--ignore-not-found", "crd", "initprofiles.podinit.dev")
 	run(t, *kubectlFlag, "delete", "pods", "--all", "-n", system, "--grace-period=0", "--force") // nobody waits for their replies
 	l.kubectl(t, "delete", "--ignore-not-found", "namespace", system)
@@ -144,7 +143,7 @@ func (l *live) describe(t *testing.T) {
 	for _, arguments := range [][]string{
 		{"get", "pods", "-n", system},
 		{"get", "events", "-n", system, "--sort-by=.lastTimestamp"},
-		{"logs", "-n", system, "-l", "app.kubernetes.io/component=webhook", "--tail=20", "--prefix"},
+		{"logs", "-n", system, "-l", "app.kubernetes.io/name=podinit", "--tail=20", "--prefix"},
 	} {
 		out, _ := run(t, *kubectlFlag, arguments...)
 		t.Log(out)
@@ -273,11 +272,11 @@ func (l *live) during(t *testing.T, what, namespace string, wrapsAll bool, do fu
 	}
 }
 
-// may says whether the webhook has a right.
-func (l *live) may(t *testing.T, verb, group, resource, name, namespace string) bool {
+// may says whether one of podinit's service accounts has a right.
+func (l *live) may(t *testing.T, account, verb, group, resource, name, namespace string) bool {
 	t.Helper()
 	review, err := l.client.AuthorizationV1().SubjectAccessReviews().Create(t.Context(), &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-		User:               fmt.Sprintf("system:serviceaccount:%s:podinit-webhook", system),
+		User:               "system:serviceaccount:" + system + ":" + account,
 		ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: verb, Group: group, Resource: resource, Name: name, Namespace: namespace},
 	}}, metav1.CreateOptions{})
 	if err != nil {

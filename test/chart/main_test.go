@@ -60,7 +60,7 @@ func runHelm(t *testing.T, helm string, arguments ...string) (string, error) {
 	return run(t, filepath.Join(*helmFlag, helm), arguments...)
 }
 
-// objects are what a text of several YAML documents holds, by kind and name.
+// objects are what a text of several YAML documents holds, by kind and name, and namespace where that is not the release's.
 func objects(t *testing.T, text string) map[string]map[string]any {
 	t.Helper()
 	all := map[string]map[string]any{}
@@ -74,6 +74,9 @@ func objects(t *testing.T, text string) map[string]map[string]any {
 		}
 		u := unstructured.Unstructured{Object: object}
 		key := u.GetKind() + " " + u.GetName()
+		if namespace := u.GetNamespace(); namespace != "" && namespace != system {
+			key += " in " + namespace
+		}
 		if _, twice := all[key]; twice {
 			t.Errorf("%s is there twice", key)
 		}

@@ -60,10 +60,10 @@ func TestBroken(t *testing.T) {
 			wreck: func(t *testing.T) { plant(t, selfSigned(t), time.Now().AddDate(1, 0, 0), serviceName) },
 			undo:  newSecret, want: map[string]string{"ca-bundle": "does not match the certificate in the Secret"},
 		}, {
-			// The webhook would put it right at once, if it might.
+			// It would be put right at once, if that might be.
 			name: "wrong caBundle",
 			wreck: func(t *testing.T) {
-				takeAway(t, "mutatingwebhookconfigurations", "update")
+				takeAway(t, keeper, "mutatingwebhookconfigurations", "update")
 				other := selfSigned(t)
 				patch(t, "mutatingwebhookconfiguration", "zz-podinit", "json", mustJSON(t, []any{
 					map[string]any{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: other.Certificate[0]})},
@@ -73,7 +73,7 @@ func TestBroken(t *testing.T) {
 				install(t)
 				patch(t, "mutatingwebhookconfiguration", "zz-podinit", "json", `[{"op":"remove","path":"/webhooks/0/clientConfig/caBundle"}]`)
 			},
-			want: map[string]string{"ca-bundle": "the caBundle of webhook namespace.podinit.dev does not match", "rbac": "it may not update mutatingwebhookconfigurations.admissionregistration.k8s.io/zz-podinit"},
+			want: map[string]string{"ca-bundle": "the caBundle of webhook namespace.podinit.dev does not match", "rbac": "podinit-certificates may not update mutatingwebhookconfigurations.admissionregistration.k8s.io/zz-podinit"},
 		}, {
 			name: "no endpoints",
 			wreck: func(t *testing.T) {
@@ -111,8 +111,22 @@ func TestBroken(t *testing.T) {
 			want:  map[string]string{"crd": "CustomResourceDefinition initprofiles.podinit.dev is missing"},
 		}, {
 			name:  "a rule less",
-			wreck: func(t *testing.T) { takeAway(t, "initprofiles", "watch") },
-			want:  map[string]string{"rbac": "it may not watch initprofiles.podinit.dev (ClusterRole podinit-webhook)"},
+			wreck: func(t *testing.T) { takeAway(t, deployment, "initprofiles", "watch") },
+			want:  map[string]string{"rbac": "podinit-webhook may not watch initprofiles.podinit.dev (ClusterRole podinit-webhook)"},
+		}, {
+			name:  "no keeper of the certificate",
+			wreck: func(t *testing.T) { kubectl(t, "-n", system, "delete", "deployment", keeper) },
+			want:  map[string]string{"certificate-keeper": "no Deployment in namespace podinit-system is labelled app.kubernetes.io/name=podinit,app.kubernetes.io/component=certificates"},
+		}, {
+			name: "a keeper of the certificate that does not start",
+			wreck: func(t *testing.T) {
+				patch(t, "deployment", keeper, "json", `[{"op":"replace","path":"/spec/template/spec/containers/0/args","value":["-certificates","-no-such-flag"]}]`)
+			},
+			want: map[string]string{"certificate-keeper": "ended with exit code 1"},
+		}, {
+			name:  "pull secrets of no namespace",
+			wreck: func(t *testing.T) { kubectl(t, "delete", "clusterrolebinding", "podinit-webhook-pull-secrets") },
+			want:  map[string]string{"rbac": "podinit-webhook may not get secrets in namespaces that have opted in: "},
 		}, {
 			name: "a namespace's label",
 			wreck: func(t *testing.T) {
@@ -323,9 +337,9 @@ func newSecret(t *testing.T) {
 }
 
 // takeAway takes a verb for a resource out of the webhook's ClusterRole.
-func takeAway(t *testing.T, resource, verb string) {
+func takeAway(t *testing.T, name, resource, verb string) {
 	t.Helper()
-	role, err := client.RbacV1().ClusterRoles().Get(t.Context(), deployment, metav1.GetOptions{})
+	role, err := client.RbacV1().ClusterRoles().Get(t.Context(), name, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,6 +29,7 @@ import (
 const (
 	system     = "podinit-system"
 	deployment = "podinit-webhook"
+	keeper     = "podinit-certificates"
 	secret     = "podinit-webhook-certificate"
 
 	// patience bounds every wait; a test that passes never waits that long.

@@ -27,6 +27,8 @@ const (
 	configurationName = "zz-podinit"
 	secretName        = "podinit-webhook-certificate"
 	webhookSelector   = "app.kubernetes.io/name=podinit,app.kubernetes.io/component=webhook"
+	keeperName        = "podinit-certificates"
+	keeperSelector    = "app.kubernetes.io/name=podinit,app.kubernetes.io/component=certificates"
 
 	// patience bounds every wait for a condition. It is long, because machines are shared and slow;
 	// a test that passes never waits that long.

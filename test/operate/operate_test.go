@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"math"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -56,6 +57,16 @@ func operate(t *testing.T, how installer) {
 
 	step("install", any, func(t *testing.T) { how.install(t, now) })
 	step("use", 0, func(t *testing.T) { settled(t, 2) })
+	step("upgrade from webhooks that kept their certificate", 0, func(t *testing.T) {
+		before := expiry(t)
+		withoutKeeper(t)
+		how.install(t, now)
+		settled(t, 2)
+		keeperReady(t)
+		if after := expiry(t); after != before {
+			t.Errorf("the certificate was made anew: it ended at %.0f, and ends at %.0f", before, after)
+		}
+	})
 	step("upgrade", 0, func(t *testing.T) {
 		how.install(t, later)
 		settled(t, 2)
@@ -110,6 +121,16 @@ func operate(t *testing.T, how installer) {
 			settled(t, 2)
 		}
 	})
+	step("renew the certificate while what keeps it is started", 0, func(t *testing.T) {
+		for range *rounds {
+			none := int64(0)
+			if err := client.CoreV1().Pods(system).DeleteCollection(t.Context(), metav1.DeleteOptions{GracePeriodSeconds: &none}, metav1.ListOptions{LabelSelector: keeperSelector}); err != nil {
+				t.Fatal(err)
+			}
+			renew(t, `{"data":{"tls.crt":null,"tls.key":null}}`)
+			keeperReady(t)
+		}
+	})
 	step("renew the certificate", 0, func(t *testing.T) {
 		for range *rounds {
 			renew(t, `{"data":{"tls.crt":null,"tls.key":null}}`)
@@ -146,6 +167,23 @@ func makeNamespaces(t *testing.T) {
 			return err == nil, ignoreNotFound(err)
 		})
 	}
+}
+
+// withoutKeeper makes of an installation what a version leaves whose webhooks kept their certificate themselves: the Secret and
+// the caBundle are written, and nothing else is there to write them.
+func withoutKeeper(t *testing.T) {
+	t.Helper()
+	run(t, filepath.Join(running.Bin, "kubectl"), "-n", system, "delete", "deployment,serviceaccount,role,rolebinding", keeperName, "--wait")
+	run(t, filepath.Join(running.Bin, "kubectl"), "delete", "clusterrole,clusterrolebinding", keeperName)
+}
+
+// keeperReady waits until what keeps the certificate is.
+func keeperReady(t *testing.T) {
+	t.Helper()
+	eventually(t, "Deployment "+keeperName+" to be ready", func(ctx context.Context) (bool, error) {
+		d, err := client.AppsV1().Deployments(system).Get(ctx, keeperName, metav1.GetOptions{})
+		return err == nil && d.Status.ReadyReplicas == 1 && d.Status.UpdatedReplicas == 1 && d.Status.Replicas == 1, err
+	})
 }
 
 // deleteReplica deletes one of two replicas and waits for another in its place.

@@ -8,16 +8,20 @@ import (
 	"testing"
 	"time"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"github.com/podinit/podinit/test/cluster"
 )
 
-// TestRBAC takes each verb of each resource away from the webhook in turn, starts it anew without a certificate, and has a
-// pod looked up with a pull secret. Each time something breaks, and the webhook names what it may not do; with all of its
+// TestRBAC takes each verb of each resource away from podinit's accounts in turn, starts it anew without a certificate, and
+// has a pod looked up with a pull secret. Each time something breaks, and a log names what may not be done; with all of the
 // rules nothing does. So there is no rule that is not needed.
 func TestRBAC(t *testing.T) {
 	how := installer(fromConfig{})
@@ -34,8 +38,14 @@ func TestRBAC(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	_, err = client.AppsV1().Deployments(system).Patch(t.Context(), keeperName, types.StrategicMergePatchType, []byte(
+		`{"spec":{"template":{"spec":{"terminationGracePeriodSeconds":1,"containers":[{"name":"certificates","env":[{"name":"KUBE_FEATURE_WatchListClient","value":"false"}]}]}}}}`), metav1.PatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	settled(t, 1)
 	makePullSecret(t)
+	t.Run("stolen", stolen)
 
 	if pod, complaints := exercise(t, func(pod *corev1.Pod, complaints string) bool { return ready(pod) }); strings.Contains(complaints, "forbidden") {
 		t.Fatalf("with all of its rules pod %s complains: %s", pod.Name, complaints)
@@ -65,13 +75,90 @@ func TestRBAC(t *testing.T) {
 // unusable is what exercise adds to the webhook's complaints if a pull secret could not be used.
 const unusable = "podinit_unusable_credentials_total is more than 0"
 
-// exercise starts the webhook anew without a certificate and creates a pod that is looked up, until enough has been seen
-// or nothing new is to be expected. It returns the webhook's pod and what it complains of.
+// stolen tries what a stolen token of the webhook's account would be used for.
+func stolen(t *testing.T) {
+	config, err := running.RESTConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.Impersonate = rest.ImpersonationConfig{
+		UserName: "system:serviceaccount:" + system + ":podinit-webhook",
+		Groups:   []string{"system:serviceaccounts", "system:serviceaccounts:" + system, "system:authenticated"},
+	}
+	thief, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, all := t.Context(), []string{metav1.DryRunAll}
+	configuration, err := client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, "zz-podinit", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := "https://attacker.example/mutate"
+	for i := range configuration.Webhooks {
+		configuration.Webhooks[i].ClientConfig.Service, configuration.Webhooks[i].ClientConfig.URL = nil, &elsewhere
+	}
+	another := configuration.DeepCopy()
+	another.ObjectMeta = metav1.ObjectMeta{Name: "another"}
+	certificate, err := client.CoreV1().Secrets(system).Get(ctx, secretName, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	webhooks := thief.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	for what, do := range map[string]func() error{
+		"rewrite the webhook configuration": func() error {
+			_, err := webhooks.Update(ctx, configuration, metav1.UpdateOptions{DryRun: all})
+			return err
+		},
+		"patch it": func() error {
+			_, err := webhooks.Patch(ctx, "zz-podinit", types.MergePatchType, []byte(`{"webhooks":[]}`), metav1.PatchOptions{DryRun: all})
+			return err
+		},
+		"delete it": func() error { return webhooks.Delete(ctx, "zz-podinit", metav1.DeleteOptions{DryRun: all}) },
+		"make another": func() error {
+			_, err := webhooks.Create(ctx, another, metav1.CreateOptions{DryRun: all})
+			return err
+		},
+		"write the certificate": func() error {
+			_, err := thief.CoreV1().Secrets(system).Update(ctx, certificate, metav1.UpdateOptions{DryRun: all})
+			return err
+		},
+		"list the Secrets of podinit's namespace": func() error {
+			_, err := thief.CoreV1().Secrets(system).List(ctx, metav1.ListOptions{})
+			return err
+		},
+		"list those of another": func() error {
+			_, err := thief.CoreV1().Secrets(optedInNamespace).List(ctx, metav1.ListOptions{})
+			return err
+		},
+		"read pods": func() error {
+			_, err := thief.CoreV1().Pods(optedInNamespace).List(ctx, metav1.ListOptions{})
+			return err
+		},
+		"create pods": func() error {
+			_, err := thief.CoreV1().Pods(optedInNamespace).Create(ctx, newPod(), metav1.CreateOptions{DryRun: all})
+			return err
+		},
+		"take another's token": func() error {
+			_, err := thief.CoreV1().ServiceAccounts(system).CreateToken(ctx, keeperName, &authenticationv1.TokenRequest{}, metav1.CreateOptions{DryRun: all})
+			return err
+		},
+	} {
+		if err := do(); !apierrors.IsForbidden(err) {
+			t.Errorf("the webhook's account can %s: %v", what, err)
+		}
+	}
+}
+
+// exercise starts podinit anew without a certificate and creates a pod that is looked up, until enough has been seen or
+// nothing new is to be expected. It returns the webhook's pod and what that and what keeps the certificate complain of.
 func exercise(t *testing.T, enough func(*corev1.Pod, string) bool) (pod *corev1.Pod, complaints string) {
 	t.Helper()
 	ctx, none := t.Context(), int64(0)
-	if err := client.CoreV1().Pods(system).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &none}, metav1.ListOptions{LabelSelector: webhookSelector}); err != nil {
-		t.Fatal(err)
+	for _, selector := range []string{webhookSelector, keeperSelector} {
+		if err := client.CoreV1().Pods(system).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &none}, metav1.ListOptions{LabelSelector: selector}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if _, err := client.CoreV1().Secrets(system).Patch(ctx, secretName, types.MergePatchType, []byte(`{"data":null}`), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
@@ -92,14 +179,18 @@ func exercise(t *testing.T, enough func(*corev1.Pod, string) bool) (pod *corev1.
 			continue
 		}
 		pod = &pods[0]
-		log, err := client.CoreV1().Pods(system).GetLogs(pod.Name, &corev1.PodLogOptions{}).DoRaw(ctx)
+		keepers, err := client.CoreV1().Pods(system).List(ctx, metav1.ListOptions{LabelSelector: keeperSelector})
 		if err != nil {
-			continue // it has just been started
+			t.Fatal(err)
 		}
 		complaints = ""
-		for line := range strings.Lines(string(log)) {
-			if strings.Contains(line, "forbidden") {
-				complaints += line
+		for _, each := range append(keepers.Items, *pod) {
+			// One that has just been started has no log yet.
+			log, _ := client.CoreV1().Pods(system).GetLogs(each.Name, &corev1.PodLogOptions{}).DoRaw(ctx)
+			for line := range strings.Lines(string(log)) {
+				if strings.Contains(line, "forbidden") {
+					complaints += line
+				}
 			}
 		}
 		if ready(pod) {
@@ -133,14 +224,14 @@ func makePullSecret(t *testing.T) {
 	}
 }
 
-// role is a Role or ClusterRole of the webhook's.
+// role is a Role or ClusterRole of podinit's.
 type role struct {
 	name   string
 	read   func(context.Context) ([]rbacv1.PolicyRule, error)
 	update func(context.Context, []rbacv1.PolicyRule) error
 }
 
-// rules are all the roles that the webhook's service account is bound to.
+// rules are all the roles that podinit's service accounts are bound to.
 func rules(t *testing.T) (roles []role) {
 	t.Helper()
 	ours := func(subjects []rbacv1.Subject) bool {
@@ -188,8 +279,8 @@ func rules(t *testing.T) (roles []role) {
 			return err
 		}})
 	}
-	if len(roles) < 3 {
-		t.Fatalf("the webhook is bound to %d roles, and should be to more", len(roles))
+	if len(roles) < 5 {
+		t.Fatalf("podinit is bound to %d roles, and should be to more", len(roles))
 	}
 	return roles
 }

@@ -98,8 +98,11 @@ func TestRelease(t *testing.T) {
 	t.Run("manifests", func(t *testing.T) {
 		var deployment string
 		for _, document := range strings.Split(string(read(t, dist, "install.yaml")), "\n---\n") {
-			if strings.Contains(document, "kind: Deployment\n") {
+			if strings.Contains(document, "kind: Deployment\n") && strings.Contains(document, "name: podinit-webhook\n") {
 				deployment = document
+			}
+			if strings.Contains(document, "kind: Deployment\n") && !strings.Contains(document, "image: "+names["webhook"]+"\n") {
+				t.Errorf("a Deployment runs another image than %s:\n%s", names["webhook"], document)
 			}
 		}
 		var object struct {

@@ -13,6 +13,12 @@ app.kubernetes.io/component: webhook
 app.kubernetes.io/name: podinit
 {{- end }}
 
+{{/* podinit.certificatesSelector selects the pod that keeps the certificate. */}}
+{{- define "podinit.certificatesSelector" -}}
+app.kubernetes.io/component: certificates
+app.kubernetes.io/name: podinit
+{{- end }}
+
 {{/* podinit.image is the reference of an image: (list $ .Values.images.init). */}}
 {{- define "podinit.image" -}}
 {{- $root := index . 0 }}{{ $image := index . 1 }}

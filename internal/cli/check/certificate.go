@@ -9,6 +9,8 @@ import (
 	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // soon is when a certificate should have been renewed: podinit and cert-manager do so earlier.
@@ -43,7 +45,44 @@ func parse(text []byte) ([]*x509.Certificate, error) {
 
 // renew is how to have another certificate.
 func renew(f *Facts) string {
-	return "Who makes it says why in its log: podinit itself, " + kubectl(f, "logs -l", webhookSelector) + ", or cert-manager."
+	return "Who makes it says why in its log: podinit itself, " + kubectl(f, "logs -l", keeperSelector) + ", or cert-manager."
+}
+
+// checkKeeper looks at the Deployment that makes and renews the certificate. With cert-manager or a certificate of the
+// user's own there is none.
+func checkKeeper(f *Facts, r *Result) {
+	if f.Deployment.Err == nil && flagOf(f.Deployment.Value, certificateDirectory) != "" {
+		r.say("not by podinit")
+		return
+	}
+	if f.Keeper.missing() {
+		r.fail(reinstall(f), "no Deployment in namespace %s is labelled %s: the certificate will end, and a webhook that has none yet gets none", f.Namespace, keeperSelector)
+		return
+	}
+	if !f.Keeper.usable(r, "Deployments in namespace "+f.Namespace) {
+		return
+	}
+	d := f.Keeper.Value
+	if replicasOf(d) == 0 {
+		r.fail(kubectl(f, "scale deployment", d.Name, "--replicas=1"), "Deployment %s is scaled to 0: the certificate will end", d.Name)
+		return
+	}
+	rollout := kubectl(f, "rollout status deployment", d.Name)
+	if d.Status.ObservedGeneration < d.Generation || d.Status.UpdatedReplicas < replicasOf(d) {
+		r.fail(rollout, "a change of Deployment %s is not rolled out", d.Name)
+	} else if d.Status.ReadyReplicas < 1 {
+		r.fail(kubectl(f, "logs -l", keeperSelector), "Deployment %s has no pod that is ready: the certificate is not renewed", d.Name)
+	}
+	for _, c := range d.Status.Conditions {
+		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
+			r.fail("See "+kubectl(f, "get events"), "no pod can be made: %s", c.Message)
+		}
+	}
+	if f.KeeperPods.Err == nil {
+		for i := range f.KeeperPods.Value {
+			why(f, r, &f.KeeperPods.Value[i])
+		}
+	}
 }
 
 func checkCertificate(f *Facts, r *Result) {

@@ -75,6 +75,8 @@ func healthy(t *testing.T) *Facts {
 	d := shipped.Deployment.DeepCopy()
 	d.Status.Replicas, d.Status.ReadyReplicas, d.Status.UpdatedReplicas = 2, 2, 2
 	f.Deployment.Value = d
+	f.Keeper.Value = shipped.Keeper.DeepCopy()
+	f.Keeper.Value.Status.Replicas, f.Keeper.Value.Status.ReadyReplicas, f.Keeper.Value.Status.UpdatedReplicas = 1, 1, 1
 	yes := true
 	f.Endpoints.Value = []discoveryv1.EndpointSlice{{Endpoints: []discoveryv1.Endpoint{{Conditions: discoveryv1.EndpointConditions{Ready: &yes}}, {}}}}
 	for _, name := range []string{"w1", "w2"} {
@@ -268,11 +270,41 @@ func TestInstallation(t *testing.T) {
 		}},
 
 		{"a right is missing", func(_ *testing.T, f *Facts) { right(f, "watch initprofiles.podinit.dev").Allowed.Value = false }, map[string]string{
-			"rbac": "failed: it may not watch initprofiles.podinit.dev (ClusterRole podinit-webhook)",
+			"rbac": "failed: podinit-webhook may not watch initprofiles.podinit.dev (ClusterRole podinit-webhook)",
 		}},
-		{"an optional right is missing", func(_ *testing.T, f *Facts) { right(f, "get secrets").Allowed.Value = false }, map[string]string{
-			"rbac": "warning: it may not get secrets in every namespace",
+		{"a right of the keeper is missing", func(_ *testing.T, f *Facts) {
+			right(f, "update mutatingwebhookconfigurations.admissionregistration.k8s.io/zz-podinit").Allowed.Value = false
+		}, map[string]string{
+			"rbac": "failed: podinit-certificates may not update mutatingwebhookconfigurations.admissionregistration.k8s.io/zz-podinit (ClusterRole podinit-certificates)",
 		}},
+		{"pull secrets of some namespaces", func(_ *testing.T, f *Facts) { right(f, "get secrets").Allowed.Value = false }, nil},
+		{"pull secrets of too few namespaces", func(_ *testing.T, f *Facts) {
+			right(f, "get secrets").Allowed.Value, f.Unread.Value = false, []string{"shop"}
+		}, map[string]string{
+			"rbac": "warning: podinit-webhook may not get secrets in namespaces that have opted in: shop",
+		}},
+
+		{"no keeper", func(_ *testing.T, f *Facts) { f.Keeper.Err, f.KeeperPods.Err = missing(), missing() }, map[string]string{
+			"certificate-keeper": "failed: no Deployment in namespace podinit-system is labelled app.kubernetes.io/name=podinit,app.kubernetes.io/component=certificates",
+		}},
+		{"the keeper is scaled to 0", func(_ *testing.T, f *Facts) { *f.Keeper.Value.Spec.Replicas = 0 }, map[string]string{
+			"certificate-keeper": "failed: Deployment podinit-certificates is scaled to 0",
+		}},
+		{"the keeper is not ready", func(_ *testing.T, f *Facts) {
+			f.Keeper.Value.Status.ReadyReplicas = 0
+			pod := webhookPod("k", "r/webhook@sha256:1")
+			pod.Status.ContainerStatuses[0].Ready = false
+			f.KeeperPods.Value = append(f.KeeperPods.Value, pod)
+		}, map[string]string{"certificate-keeper": "failed: pod k runs, but is not ready"}},
+		{"the keeper is not rolled out", func(_ *testing.T, f *Facts) { f.Keeper.Value.Generation = 7 }, map[string]string{
+			"certificate-keeper": "failed: a change of Deployment podinit-certificates is not rolled out",
+		}},
+		{"no keeper, and another's certificate", func(_ *testing.T, f *Facts) {
+			f.Keeper.Err, f.KeeperPods.Err = missing(), missing()
+			c := containerOf(f.Deployment.Value)
+			c.Args = append(c.Args, "-certificate-directory=/etc/podinit/tls")
+		}, nil},
+
 		{"pull secrets are off", func(_ *testing.T, f *Facts) {
 			right(f, "get secrets").Allowed.Value = false
 			c := containerOf(f.Deployment.Value)
@@ -510,7 +542,7 @@ func TestForbidden(t *testing.T) {
 	f.APIs.Err, f.Nodes.Err, f.Namespaces.Err, f.Definition.Err, f.Profiles.Err = forbidden(), forbidden(), forbidden(), forbidden(), forbidden()
 	f.Configuration.Err, f.Deployment.Err, f.Pods.Err, f.Service.Err, f.Endpoints.Err = forbidden(), forbidden(), forbidden(), forbidden(), forbidden()
 	f.Certificate.Err, f.RegistryConfig.Err, f.Quotas.Err, f.Budgets.Err, f.Reached.Err = forbidden(), forbidden(), forbidden(), forbidden(), forbidden()
-	f.Stuck.Err = forbidden()
+	f.Stuck.Err, f.Keeper.Err, f.KeeperPods.Err = forbidden(), forbidden(), forbidden()
 	for _, right := range shipped.rights(f.Namespace) {
 		right.Allowed.Err = forbidden()
 		f.Rights = append(f.Rights, right)

@@ -36,7 +36,7 @@ var installation = []check{
 	{installationCategory, "webhook-selectors", "it selects the namespaces and pods that opt in", checkSelectors},
 	{installationCategory, "webhook-conditions", "its matchConditions are those of this version", checkConditions},
 	{installationCategory, "webhook-policy", "a webhook that does not answer keeps nobody waiting for long", checkPolicy},
-	{installationCategory, "rbac", "the webhook's service account may do what it must", checkRights},
+	{installationCategory, "rbac", "podinit's service accounts may do what they must", checkRights},
 
 	{webhookCategory, "deployment", "the webhook's replicas are all ready", checkDeployment},
 	{webhookCategory, "replicas", "they are all of the same version", checkReplicas},
@@ -47,6 +47,7 @@ var installation = []check{
 	{webhookCategory, "disruption-budget", "a PodDisruptionBudget keeps one replica while nodes are drained", checkBudget},
 	{webhookCategory, "critical-pods-quota", "the quota leaves room for critical pods", checkQuota},
 
+	{certificateCategory, "certificate-keeper", "what makes and renews it runs", checkKeeper},
 	{certificateCategory, "certificate", "there is a certificate", checkCertificate},
 	{certificateCategory, "certificate-validity", "it is valid, and will be for a while", checkValidity},
 	{certificateCategory, "certificate-names", "it is for the Service's name", checkNames},

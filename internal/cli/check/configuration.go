@@ -283,10 +283,13 @@ func reinvoked(w *admissionregistrationv1.MutatingWebhook) bool {
 	return w.ReinvocationPolicy != nil && *w.ReinvocationPolicy == admissionregistrationv1.IfNeededReinvocationPolicy
 }
 
-// needed says whether the webhook needs a right, as it is configured. Without lookups or pull secrets it reads no Secret,
-// and where somebody else makes its certificate, neither that one nor its webhook configuration.
+// needed says whether a right is needed, as the webhook is configured. Without lookups or pull secrets it reads no Secret,
+// and with a certificate that is made elsewhere neither that one nor its webhook configuration, and podinit-certificates
+// does not exist.
 func needed(d *appsv1.Deployment, right Right) bool {
 	switch {
+	case right.Account == keeperName:
+		return flagOf(d, certificateDirectory) == ""
 	case right.Optional:
 		return flagOf(d, "pull-secrets") != "false" && flagOf(d, "lookups") != "false"
 	case right.Attributes.Resource == "secrets", right.Attributes.Resource == "mutatingwebhookconfigurations":
@@ -305,11 +308,16 @@ func checkRights(f *Facts, r *Result) {
 			right.Allowed.usable(r, "what others may do (create subjectaccessreviews)")
 			return
 		case right.Allowed.Value:
+		case right.Optional && !f.Unread.usable(r, "what others may do (create subjectaccessreviews)"):
+			return
 		case right.Optional:
-			r.warn("If its ClusterRole is bound in the namespaces that need it, all is well. Else "+lower(reinstall(f)),
-				"it may not %s in every namespace (%s): private images cannot be looked up", right, right.Role)
+			r.say("%s may not %s in every namespace", right.Account, right)
+			if len(f.Unread.Value) > 0 {
+				r.warn("If they need none, all is well. Else bind "+right.Role+" there, with a RoleBinding or the chart's lookups.pullSecretNamespaces.",
+					"%s may not %s in namespaces that have opted in: %s. Their private images cannot be looked up", right.Account, right, names(f.Unread.Value))
+			}
 		default:
-			r.fail(reinstall(f), "it may not %s (%s)", right, right.Role)
+			r.fail(reinstall(f), "%s may not %s (%s)", right.Account, right, right.Role)
 		}
 	}
 }

@@ -40,17 +40,23 @@ type Facts struct {
 	Configuration Read[*admissionregistrationv1.MutatingWebhookConfiguration]
 	Deployment    Read[*appsv1.Deployment]
 	// Pods of the Deployment's selector: its own, and others that the Service takes for them.
-	Pods      Read[[]corev1.Pod]
-	Service   Read[*corev1.Service]
-	Endpoints Read[[]discoveryv1.EndpointSlice]
+	Pods Read[[]corev1.Pod]
+	// Keeper is the Deployment that keeps the certificate, and KeeperPods are its pods.
+	Keeper     Read[*appsv1.Deployment]
+	KeeperPods Read[[]corev1.Pod]
+	Service    Read[*corev1.Service]
+	Endpoints  Read[[]discoveryv1.EndpointSlice]
 	// Certificate is the chain that the webhook serves, in PEM, as its Secret has it.
 	Certificate Read[[]byte]
 	// RegistryConfig is the webhook's registry configuration; its ConfigMap is not found where it has none.
 	RegistryConfig Read[string]
 	Quotas         Read[[]corev1.ResourceQuota]
 	Budgets        Read[[]policyv1.PodDisruptionBudget]
-	// Rights of the webhook's service account, one for each that is shipped.
+	// Rights of podinit's service accounts, one for each that is shipped.
 	Rights []Right
+	// Unread are namespaces that have opted in, at most maxAsked, whose pull secrets the webhook may not read. It is asked
+	// where it may not read those of all.
+	Unread Read[[]string]
 	// Reached is what the webhook answers through the apiserver's proxy of its Service: whether it is one of its own.
 	Reached Read[bool]
 
@@ -112,9 +118,9 @@ type Namespace struct {
 
 // Right is something that somebody must be allowed to do.
 type Right struct {
-	// Role that grants it, as it is shipped.
-	Role       string
-	Attributes authorizationv1.ResourceAttributes
+	// Role that grants it, as it is shipped, and the service account that has it.
+	Role, Account string
+	Attributes    authorizationv1.ResourceAttributes
 	// Optional is set where podinit does without it.
 	Optional bool
 	// Granted is set where somebody must have it to grant it: Kubernetes lets nobody grant what they may not do.
@@ -161,6 +167,9 @@ type DryRunAnswer struct {
 	Status   *v1alpha1.Status
 	Warnings []string
 }
+
+// maxAsked bounds for how many namespaces a right is asked about.
+const maxAsked = 50
 
 // maxNames bounds how many things of a kind a problem names.
 const maxNames = 5

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,6 +31,9 @@ import (
 const (
 	// webhookSelector is what the webhook's objects are labelled with, wherever they are installed.
 	webhookSelector = "app.kubernetes.io/name=podinit,app.kubernetes.io/component=webhook"
+	// keeperSelector and keeperName are of what keeps the certificate.
+	keeperSelector = "app.kubernetes.io/name=podinit,app.kubernetes.io/component=certificates"
+	keeperName     = "podinit-certificates"
 	// webhookContainer is the Deployment's container.
 	webhookContainer = "webhook"
 )
@@ -77,7 +81,7 @@ func (g *Gatherer) Before(ctx context.Context) *Facts {
 	g.definition(ctx, f)
 	g.images(ctx, f)
 	f.Mine = g.review(ctx, g.Shipped.installRights(f.Namespace), g.mine)
-	escalate := authorizationv1.ResourceAttributes{Verb: "escalate", Group: rbacv1.GroupName, Resource: "clusterroles"}
+	escalate := Right{Attributes: authorizationv1.ResourceAttributes{Verb: "escalate", Group: rbacv1.GroupName, Resource: "clusterroles"}}
 	if may, err := g.mine(ctx, escalate); err == nil && !may {
 		granted := g.review(ctx, g.Shipped.rights(f.Namespace), g.mine)
 		for i := range granted {
@@ -109,11 +113,8 @@ func (g *Gatherer) Installation(ctx context.Context) *Facts {
 	g.service(ctx, f)
 	g.images(ctx, f)
 	g.stuck(ctx, f)
-	account := "default"
-	if f.Deployment.Err == nil {
-		account = f.Deployment.Value.Spec.Template.Spec.ServiceAccountName
-	}
-	f.Rights = g.review(ctx, g.Shipped.rights(f.Namespace), g.others(f.Namespace, account))
+	f.Rights = g.review(ctx, g.Shipped.rights(f.Namespace), g.others(f))
+	g.unread(ctx, f)
 	g.reach(ctx, f)
 	g.dryRun(ctx, f)
 	return f
@@ -172,28 +173,8 @@ func (g *Gatherer) namespaces(ctx context.Context, f *Facts) {
 }
 
 func (g *Gatherer) deployment(ctx context.Context, f *Facts) {
-	found, err := g.Client.AppsV1().Deployments(f.Namespace).List(ctx, metav1.ListOptions{LabelSelector: webhookSelector})
-	if err == nil && len(found.Items) == 0 {
-		err = apierrors.NewNotFound(schema.GroupResource{Group: "apps", Resource: "deployments"}, webhookSelector)
-	}
-	if f.Deployment.Err = err; err == nil {
-		f.Deployment.Value = &found.Items[0]
-	}
-	f.Pods.Err = err
-	if err == nil {
-		var selector string
-		if selector, err = selectorOf(f.Deployment.Value.Spec.Selector); err == nil {
-			f.Pods.Err = pages.Each(func(options metav1.ListOptions) (metav1.ListInterface, error) {
-				options.LabelSelector = selector
-				list, err := g.Client.CoreV1().Pods(f.Namespace).List(ctx, options)
-				if err != nil {
-					return nil, err
-				}
-				f.Pods.Value = append(f.Pods.Value, list.Items...)
-				return list, nil
-			})
-		}
-	}
+	f.Deployment, f.Pods = g.labelled(ctx, f.Namespace, webhookSelector)
+	f.Keeper, f.KeeperPods = g.labelled(ctx, f.Namespace, keeperSelector)
 	quotas, err := g.Client.CoreV1().ResourceQuotas(f.Namespace).List(ctx, metav1.ListOptions{Limit: pages.Size})
 	if f.Quotas.Err = err; err == nil {
 		f.Quotas.Value = quotas.Items
@@ -203,6 +184,58 @@ func (g *Gatherer) deployment(ctx context.Context, f *Facts) {
 		f.Budgets.Value = budgets.Items
 	}
 	f.Certificate, f.RegistryConfig = g.certificate(ctx, f), g.registryConfig(ctx, f)
+}
+
+// labelled is the Deployment with these labels, and the pods of its selector.
+func (g *Gatherer) labelled(ctx context.Context, namespace, with string) (d Read[*appsv1.Deployment], pods Read[[]corev1.Pod]) {
+	found, err := g.Client.AppsV1().Deployments(namespace).List(ctx, metav1.ListOptions{LabelSelector: with})
+	if err == nil && len(found.Items) == 0 {
+		err = apierrors.NewNotFound(schema.GroupResource{Group: "apps", Resource: "deployments"}, with)
+	}
+	if d.Err, pods.Err = err, err; err != nil {
+		return d, pods
+	}
+	d.Value = &found.Items[0]
+	selector, err := selectorOf(d.Value.Spec.Selector)
+	if err != nil {
+		return d, pods
+	}
+	pods.Err = pages.Each(func(options metav1.ListOptions) (metav1.ListInterface, error) {
+		options.LabelSelector = selector
+		list, err := g.Client.CoreV1().Pods(namespace).List(ctx, options)
+		if err != nil {
+			return nil, err
+		}
+		pods.Value = append(pods.Value, list.Items...)
+		return list, nil
+	})
+	return d, pods
+}
+
+// unread asks for the rights on pull secrets namespace by namespace.
+func (g *Gatherer) unread(ctx context.Context, f *Facts) {
+	for _, right := range f.Rights {
+		if !right.Optional || right.Allowed.Err != nil || right.Allowed.Value {
+			continue
+		}
+		asked := 0
+		for _, n := range f.Namespaces.Value {
+			if n.Labels[v1alpha1.Inject] != v1alpha1.InjectEnabled || excluded(f, n.Name) || asked == maxAsked {
+				continue
+			}
+			asked++
+			there := right
+			there.Attributes.Namespace = n.Name
+			may, err := g.others(f)(ctx, there)
+			if err != nil {
+				f.Unread.Err = err
+				return
+			}
+			if !may && !slices.Contains(f.Unread.Value, n.Name) {
+				f.Unread.Value = append(f.Unread.Value, n.Name)
+			}
+		}
+	}
 }
 
 func selectorOf(s *metav1.LabelSelector) (string, error) {
@@ -398,9 +431,9 @@ func stuckOn(pod *corev1.Pod) (Stuck, bool) {
 var pullFailures = []string{"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed"}
 
 // review asks for each right whether it is granted.
-func (g *Gatherer) review(ctx context.Context, rights []Right, ask func(context.Context, authorizationv1.ResourceAttributes) (bool, error)) []Right {
+func (g *Gatherer) review(ctx context.Context, rights []Right, ask func(context.Context, Right) (bool, error)) []Right {
 	for i := range rights {
-		rights[i].Allowed = readOf(ask(ctx, rights[i].Attributes))
+		rights[i].Allowed = readOf(ask(ctx, rights[i]))
 		if apierrors.IsForbidden(rights[i].Allowed.Err) {
 			for j := i + 1; j < len(rights); j++ {
 				rights[j].Allowed.Err = rights[i].Allowed.Err
@@ -411,14 +444,24 @@ func (g *Gatherer) review(ctx context.Context, rights []Right, ask func(context.
 	return rights
 }
 
-// others asks what a service account may do.
-func (g *Gatherer) others(namespace, account string) func(context.Context, authorizationv1.ResourceAttributes) (bool, error) {
-	return func(ctx context.Context, attributes authorizationv1.ResourceAttributes) (bool, error) {
+// others asks what podinit's service accounts may do: those that its Deployments name, or else those that are shipped.
+func (g *Gatherer) others(f *Facts) func(context.Context, Right) (bool, error) {
+	accounts := map[string]string{}
+	for _, d := range []struct {
+		there   Read[*appsv1.Deployment]
+		shipped *appsv1.Deployment
+	}{{f.Deployment, &g.Shipped.Deployment}, {f.Keeper, &g.Shipped.Keeper}} {
+		account := d.shipped.Spec.Template.Spec.ServiceAccountName
+		if accounts[account] = account; d.there.Err == nil {
+			accounts[account] = cmp.Or(d.there.Value.Spec.Template.Spec.ServiceAccountName, "default")
+		}
+	}
+	return func(ctx context.Context, right Right) (bool, error) {
 		review, err := g.Client.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
 			Spec: authorizationv1.SubjectAccessReviewSpec{
-				ResourceAttributes: &attributes,
-				User:               "system:serviceaccount:" + namespace + ":" + account,
-				Groups:             []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace, "system:authenticated"},
+				ResourceAttributes: &right.Attributes,
+				User:               "system:serviceaccount:" + f.Namespace + ":" + accounts[right.Account],
+				Groups:             []string{"system:serviceaccounts", "system:serviceaccounts:" + f.Namespace, "system:authenticated"},
 			},
 		}, metav1.CreateOptions{})
 		if err != nil {
@@ -429,9 +472,9 @@ func (g *Gatherer) others(namespace, account string) func(context.Context, autho
 }
 
 // mine asks what whoever asks may do.
-func (g *Gatherer) mine(ctx context.Context, attributes authorizationv1.ResourceAttributes) (bool, error) {
+func (g *Gatherer) mine(ctx context.Context, right Right) (bool, error) {
 	review, err := g.Client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
-		Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &attributes},
+		Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &right.Attributes},
 	}, metav1.CreateOptions{})
 	if err != nil {
 		return false, err

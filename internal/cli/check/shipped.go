@@ -21,16 +21,19 @@ type Shipped struct {
 	Objects       []unstructured.Unstructured
 	Configuration admissionregistrationv1.MutatingWebhookConfiguration
 	Definition    apiextensionsv1.CustomResourceDefinition
-	Deployment    appsv1.Deployment
-	Service       corev1.Service
-	Roles         []role
+	// Deployment is the webhook's, Keeper that of what keeps the certificate.
+	Deployment, Keeper appsv1.Deployment
+	Service            corev1.Service
+	Roles              []role
 }
 
 // role is a ClusterRole, or a Role of the namespace.
 type role struct {
 	name       string
 	namespaced bool
-	rules      []rbacv1.PolicyRule
+	// account that it is bound to.
+	account string
+	rules   []rbacv1.PolicyRule
 }
 
 // pullSecretsRole can be done without (-pull-secrets=false), or be bound namespace by namespace.
@@ -43,16 +46,22 @@ func NewShipped() (Shipped, error) {
 	if s.Objects, err = config.Objects(); err != nil {
 		return Shipped{}, err
 	}
+	accounts := map[string]string{} // by kind and name of the role
 	for _, object := range s.Objects {
 		var into any
-		var rules rbacv1.ClusterRole // a Role has the same fields
+		var rules rbacv1.ClusterRole          // a Role has the same fields
+		var binding rbacv1.ClusterRoleBinding // a RoleBinding has the same fields
 		switch object.GetKind() {
 		case "MutatingWebhookConfiguration":
 			into = &s.Configuration
 		case "CustomResourceDefinition":
 			into = &s.Definition
 		case "Deployment":
-			into = &s.Deployment
+			if into = &s.Deployment; object.GetName() == keeperName {
+				into = &s.Keeper
+			}
+		case "RoleBinding", "ClusterRoleBinding":
+			into = &binding
 		case "Service":
 			into = &s.Service
 		case "Role", "ClusterRole":
@@ -66,6 +75,12 @@ func NewShipped() (Shipped, error) {
 		if rules.Name != "" {
 			s.Roles = append(s.Roles, role{name: object.GetKind() + " " + rules.Name, namespaced: object.GetKind() == "Role", rules: rules.Rules})
 		}
+		if binding.RoleRef.Name != "" && len(binding.Subjects) > 0 {
+			accounts[binding.RoleRef.Kind+" "+binding.RoleRef.Name] = binding.Subjects[0].Name
+		}
+	}
+	for i := range s.Roles {
+		s.Roles[i].account = accounts[s.Roles[i].name]
 	}
 	return s, nil
 }
@@ -79,7 +94,7 @@ func (s Shipped) rights(namespace string) []Right {
 				if role.namespaced {
 					attributes.Namespace = namespace
 				}
-				rights = append(rights, Right{Role: role.name, Attributes: attributes, Optional: role.name == "ClusterRole "+pullSecretsRole})
+				rights = append(rights, Right{Role: role.name, Account: role.account, Attributes: attributes, Optional: role.name == "ClusterRole "+pullSecretsRole})
 			})
 		}
 	}
