@@ -352,7 +352,7 @@ define generate
 	go run ./internal/reason/document >$(1)/docs/reasons.md
 	go run ./internal/reference/document $(1)/docs/reference
 	mkdir -p $(1)/charts/podinit/files
-	cp $(1)/config/crd/podinit.dev_initprofiles.yaml config/webhook/mutating_webhook.yaml \
+	cp $(1)/config/crd/podinit.dev_initprofiles.yaml config/webhook/mutating_webhook.yaml config/policy/validating_admission_policy.yaml \
 		config/prometheus/prometheus_rule.yaml config/prometheus/dashboard.json $(1)/charts/podinit/files
 endef
 

@@ -16,8 +16,16 @@ import (
 //go:embed certificates/*.yaml crd/*.yaml manager/*.yaml rbac/*.yaml webhook/*.yaml
 var files embed.FS
 
+//go:embed policy/*.yaml
+var policy embed.FS
+
 // Objects are all that config/default deploys, without the labels that it adds.
-func Objects() ([]unstructured.Unstructured, error) {
+func Objects() ([]unstructured.Unstructured, error) { return objectsIn(files) }
+
+// Policy is what the component config/policy adds.
+func Policy() ([]unstructured.Unstructured, error) { return objectsIn(policy) }
+
+func objectsIn(files embed.FS) ([]unstructured.Unstructured, error) {
 	var objects []unstructured.Unstructured
 	err := fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {

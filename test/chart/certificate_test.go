@@ -52,6 +52,22 @@ func TestCertificates(t *testing.T) {
 		r.upgrade(t, "--set-json=lookups.pullSecretNamespaces=[]")
 	})
 
+	t.Run("wrapping policy", func(t *testing.T) {
+		r.upgrade(t, "--set=wrappingPolicy.enabled=true")
+		out := pod()
+		out.Labels = map[string]string{"podinit.dev/inject": "disabled", "podinit.dev/version": "v1"}
+		eventually(t, "a pod that opts out to be refused", func(ctx context.Context) (bool, error) {
+			_, err := l.client.CoreV1().Pods(namespace).Create(ctx, out, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			return err != nil && strings.Contains(err.Error(), "container app does not start /podinit/init"), nil
+		})
+		l.wraps(t, namespace)
+		r.upgrade(t, "--set=wrappingPolicy.enabled=false")
+		eventually(t, "it to be created again", func(ctx context.Context) (bool, error) {
+			_, err := l.client.CoreV1().Pods(namespace).Create(ctx, out, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			return err == nil, nil
+		})
+	})
+
 	t.Run("existing", func(t *testing.T) {
 		ours := newAuthority(t)
 		l.writeSecret(t, "webhook-tls", ours.issue(t, time.Now().Add(time.Hour)))

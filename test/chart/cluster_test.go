@@ -102,6 +102,7 @@ func (l *live) empty(t *testing.T) {
 	runHelm(t, "helm4", "uninstall", "podinit", "--namespace", system) // if there is a release
 	l.kubectl(t, "delete", "--ignore-not-found", "mutatingwebhookconfiguration", "zz-podinit")
 	l.kubectl(t, "delete", "--ignore-not-found", "clusterrole,clusterrolebinding", "podinit-webhook", "podinit-webhook-pull-secrets", "podinit-certificates")
+	l.kubectl(t, "delete", "--ignore-not-found", "validatingadmissionpolicy,validatingadmissionpolicybinding", "podinit-wrapping")
 	l.kubectl(t, "delete", "--ignore-not-found", "crd", "initprofiles.podinit.dev")
 	run(t, *kubectlFlag, "delete", "pods", "--all", "-n", system, "--grace-period=0", "--force") // nobody waits for their replies
 	l.kubectl(t, "delete", "--ignore-not-found", "namespace", system)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,13 +24,14 @@ func TestSameAsConfig(t *testing.T) {
 	for name, tt := range map[string]struct{ components, values []string }{
 		"default":            {},
 		"networkpolicy":      {[]string{"networkpolicy"}, []string{"--set=networkPolicy.enabled=true"}},
+		"policy":             {[]string{"policy"}, []string{"--set=wrappingPolicy.enabled=true"}},
 		"prepull":            {[]string{"prepull"}, []string{"--set=prepull.enabled=true"}},
 		"certmanager":        {[]string{"certmanager"}, []string{"--set=certificate.mode=cert-manager"}},
 		"clientcertificates": {[]string{"clientcertificates"}, []string{"--set-string=clientCertificates.caBundle=" + someCA}},
 		"prometheus":         {[]string{"prometheus"}, []string{"--set=metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true"}},
 		"all": {
-			[]string{"networkpolicy", "prepull", "certmanager", "prometheus"},
-			[]string{"--set=networkPolicy.enabled=true,prepull.enabled=true,certificate.mode=cert-manager,metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true"},
+			[]string{"networkpolicy", "policy", "prepull", "certmanager", "prometheus"},
+			[]string{"--set=networkPolicy.enabled=true,wrappingPolicy.enabled=true,prepull.enabled=true,certificate.mode=cert-manager,metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true"},
 		},
 	} {
 		want := kustomized(t, tt.components)
@@ -87,6 +89,11 @@ func kustomization(t *testing.T, webhook, init string, components []string) (dir
 	made := strings.NewReplacer("../../config", config, "@WEBHOOK_IMAGE@", webhook, "@INIT_IMAGE@", init).Replace(string(text))
 	// config/prepull runs the image, and kustomize's word for that is this.
 	name, digest, _ := strings.Cut(init, "@")
+	if slices.Contains(components, "policy") {
+		made += "- target: {kind: ValidatingAdmissionPolicy, name: podinit-wrapping}\n  patch: |-\n" +
+			"    - {op: test, path: /spec/variables/0/name, value: initRepository}\n" +
+			"    - {op: replace, path: /spec/variables/0/expression, value: \"'" + name + "'\"}\n"
+	}
 	made += fmt.Sprintf("images:\n- {name: ghcr.io/podinit/init, newName: %q, digest: %q}\n", name, digest)
 	if len(components) > 0 {
 		made += "components:\n"

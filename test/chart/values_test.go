@@ -30,6 +30,7 @@ const someCA = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n"
 func variants() map[string]variant {
 	return map[string]variant{
 		"defaults": {look: func(t *testing.T, made map[string]map[string]any) {
+			absent(t, made, "ValidatingAdmissionPolicy podinit-wrapping", "ValidatingAdmissionPolicyBinding podinit-wrapping")
 			// The pods that serve may write nothing.
 			for _, role := range []string{"ClusterRole podinit-webhook", "ClusterRole podinit-webhook-pull-secrets", "Role podinit-webhook"} {
 				text := asJSON(t, made[role])
@@ -175,6 +176,23 @@ registries:
 certificate: {mode: self-managed, selfManaged: {resources: {requests: {cpu: 7m}}, env: [{name: KUBERNETES_SERVICE_HOST, value: apiserver.example}]}}
 `, look: func(t *testing.T, made map[string]map[string]any) {
 			expect(t, made, "Deployment podinit-certificates", `"cpu":"7m"`, `{"name":"KUBERNETES_SERVICE_HOST","value":"apiserver.example"}`)
+		}},
+		"wrapping policy": {values: `
+images: {registry: "mirror.example:5000/a", init: {repository: b/i, digest: "` + initDigest + `"}}
+webhook: {excludedNamespaces: [istio-system]}
+wrappingPolicy:
+  enabled: true
+  validationActions: [Audit, Warn]
+  namespaceSelector: {matchLabels: {team: strict}}
+  exempt: [{name: istio-proxy, repository: docker.io/istio/proxyv2}, {name: p, repository: "r:5000/p"}]
+  sidecars: true
+  initContainers: true
+`, look: func(t *testing.T, made map[string]map[string]any) {
+			expect(t, made, "ValidatingAdmissionPolicy podinit-wrapping", `{"expression":"'mirror.example:5000/a/b/i'","name":"initRepository"}`,
+				`{"expression":"[{'name': 'istio-proxy', 'repository': 'docker.io/istio/proxyv2'}, {'name': 'p', 'repository': 'r:5000/p'}]","name":"exempt"}`,
+				`{"expression":"true","name":"sidecars"}`, `{"expression":"true","name":"initContainers"}`)
+			expect(t, made, "ValidatingAdmissionPolicyBinding podinit-wrapping", `"validationActions":["Audit","Warn"]`,
+				`"namespaceSelector":{"matchExpressions":[{"key":"kubernetes.io/metadata.name","operator":"NotIn","values":["kube-system","kube-public","kube-node-lease","istio-system","podinit-system"]}],"matchLabels":{"team":"strict"}}`)
 		}},
 		"cert-manager": {values: `
 certificate: {mode: cert-manager, certManager: {issuerRef: {name: ours, kind: ClusterIssuer, group: cert-manager.io}, duration: 24h, renewBefore: 8h}}

@@ -124,6 +124,15 @@ func TestBroken(t *testing.T) {
 			},
 			want: map[string]string{"certificate-keeper": "ended with exit code 1"},
 		}, {
+			name: "a policy for another init",
+			wreck: func(t *testing.T) {
+				kubectl(t, "apply", "--server-side", "-f", "../../config/policy/validating_admission_policy.yaml")
+			},
+			undo: func(t *testing.T) {
+				kubectl(t, "delete", "-f", "../../config/policy/validating_admission_policy.yaml")
+			},
+			want: map[string]string{"wrapping-policy": "demands the init of ghcr.io/podinit/init, and pods are given that of "},
+		}, {
 			name:  "pull secrets of no namespace",
 			wreck: func(t *testing.T) { kubectl(t, "delete", "clusterrolebinding", "podinit-webhook-pull-secrets") },
 			want:  map[string]string{"rbac": "podinit-webhook may not get secrets in namespaces that have opted in: "},

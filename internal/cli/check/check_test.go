@@ -77,6 +77,7 @@ func healthy(t *testing.T) *Facts {
 	f.Deployment.Value = d
 	f.Keeper.Value = shipped.Keeper.DeepCopy()
 	f.Keeper.Value.Status.Replicas, f.Keeper.Value.Status.ReadyReplicas, f.Keeper.Value.Status.UpdatedReplicas = 1, 1, 1
+	f.Policy.Err, f.Bindings.Err = missing(), missing()
 	yes := true
 	f.Endpoints.Value = []discoveryv1.EndpointSlice{{Endpoints: []discoveryv1.Endpoint{{Conditions: discoveryv1.EndpointConditions{Ready: &yes}}, {}}}}
 	for _, name := range []string{"w1", "w2"} {
@@ -305,6 +306,32 @@ func TestInstallation(t *testing.T) {
 			c.Args = append(c.Args, "-certificate-directory=/etc/podinit/tls")
 		}, nil},
 
+		{"a policy", func(_ *testing.T, f *Facts) { f.policy() }, nil},
+		{"a policy folded otherwise, with exemptions", func(_ *testing.T, f *Facts) {
+			f.policy()
+			for i := range f.Policy.Value.Spec.Variables {
+				v := &f.Policy.Value.Spec.Variables[i]
+				if v.Expression = strings.ReplaceAll(v.Expression, " ", "\n  "); v.Name == "exempt" {
+					v.Expression = "[{'name': 'istio-proxy', 'repository': 'docker.io/istio/proxyv2'}]"
+				}
+			}
+		}, nil},
+		{"a policy for another image", func(_ *testing.T, f *Facts) {
+			f.policy()
+			f.InitImage = "registry.example:5000/podinit/init:v1@sha256:0"
+		}, map[string]string{"wrapping-policy": "failed: ValidatingAdmissionPolicy podinit-wrapping demands the init of r/init, and pods are given that of registry.example:5000/podinit/init"}},
+		{"a policy of another version", func(_ *testing.T, f *Facts) {
+			f.policy()
+			f.Policy.Value.Spec.Validations = f.Policy.Value.Spec.Validations[1:]
+		}, map[string]string{"wrapping-policy": "warning: ValidatingAdmissionPolicy podinit-wrapping is that of another version"}},
+		{"a policy that lets errors pass", func(_ *testing.T, f *Facts) {
+			f.policy()
+			*f.Policy.Value.Spec.FailurePolicy = "Ignore"
+		}, map[string]string{"wrapping-policy": "warning: ValidatingAdmissionPolicy podinit-wrapping is that of another version"}},
+		{"a policy that nothing binds", func(_ *testing.T, f *Facts) {
+			f.policy()
+			f.Bindings.Value = nil
+		}, map[string]string{"wrapping-policy": "warning: no ValidatingAdmissionPolicyBinding names"}},
 		{"pull secrets are off", func(_ *testing.T, f *Facts) {
 			right(f, "get secrets").Allowed.Value = false
 			c := containerOf(f.Deployment.Value)
@@ -528,6 +555,19 @@ func right(f *Facts, want string) *Right {
 	panic(fmt.Sprintf("there is no right to %s", want))
 }
 
+// policy installs the policy that demands the init.
+func (f *Facts) policy() {
+	f.Policy, f.Bindings = Read[*admissionregistrationv1.ValidatingAdmissionPolicy]{Value: f.Shipped.Policy.DeepCopy()}, Read[[]admissionregistrationv1.ValidatingAdmissionPolicyBinding]{}
+	for i := range f.Policy.Value.Spec.Variables {
+		if v := &f.Policy.Value.Spec.Variables[i]; v.Name == repositoryVariable {
+			v.Expression = "'r/init'"
+		}
+	}
+	f.Bindings.Value = []admissionregistrationv1.ValidatingAdmissionPolicyBinding{{Spec: admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{
+		PolicyName: f.Policy.Value.Name, ValidationActions: []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny},
+	}}}
+}
+
 func label(f *Facts, key, value string) {
 	f.Namespaces.Value = append(f.Namespaces.Value, Namespace{Name: "new", Labels: map[string]string{key: value, corev1.LabelMetadataName: "new"}})
 }
@@ -542,7 +582,7 @@ func TestForbidden(t *testing.T) {
 	f.APIs.Err, f.Nodes.Err, f.Namespaces.Err, f.Definition.Err, f.Profiles.Err = forbidden(), forbidden(), forbidden(), forbidden(), forbidden()
 	f.Configuration.Err, f.Deployment.Err, f.Pods.Err, f.Service.Err, f.Endpoints.Err = forbidden(), forbidden(), forbidden(), forbidden(), forbidden()
 	f.Certificate.Err, f.RegistryConfig.Err, f.Quotas.Err, f.Budgets.Err, f.Reached.Err = forbidden(), forbidden(), forbidden(), forbidden(), forbidden()
-	f.Stuck.Err, f.Keeper.Err, f.KeeperPods.Err = forbidden(), forbidden(), forbidden()
+	f.Stuck.Err, f.Keeper.Err, f.KeeperPods.Err, f.Policy.Err, f.Bindings.Err = forbidden(), forbidden(), forbidden(), forbidden(), forbidden()
 	for _, right := range shipped.rights(f.Namespace) {
 		right.Allowed.Err = forbidden()
 		f.Rights = append(f.Rights, right)

@@ -37,6 +37,7 @@ var installation = []check{
 	{installationCategory, "webhook-conditions", "its matchConditions are those of this version", checkConditions},
 	{installationCategory, "webhook-policy", "a webhook that does not answer keeps nobody waiting for long", checkPolicy},
 	{installationCategory, "rbac", "podinit's service accounts may do what they must", checkRights},
+	{installationCategory, "wrapping-policy", "the policy that demands the init admits what is wrapped", checkPolicyRule},
 
 	{webhookCategory, "deployment", "the webhook's replicas are all ready", checkDeployment},
 	{webhookCategory, "replicas", "they are all of the same version", checkReplicas},

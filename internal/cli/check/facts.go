@@ -57,6 +57,9 @@ type Facts struct {
 	// Unread are namespaces that have opted in, at most maxAsked, whose pull secrets the webhook may not read. It is asked
 	// where it may not read those of all.
 	Unread Read[[]string]
+	// Policy demands that pods are wrapped; not found where it is not installed. Bindings are its bindings.
+	Policy   Read[*admissionregistrationv1.ValidatingAdmissionPolicy]
+	Bindings Read[[]admissionregistrationv1.ValidatingAdmissionPolicyBinding]
 	// Reached is what the webhook answers through the apiserver's proxy of its Service: whether it is one of its own.
 	Reached Read[bool]
 

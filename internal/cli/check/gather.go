@@ -115,6 +115,7 @@ func (g *Gatherer) Installation(ctx context.Context) *Facts {
 	g.stuck(ctx, f)
 	f.Rights = g.review(ctx, g.Shipped.rights(f.Namespace), g.others(f))
 	g.unread(ctx, f)
+	g.policy(ctx, f)
 	g.reach(ctx, f)
 	g.dryRun(ctx, f)
 	return f
@@ -236,6 +237,29 @@ func (g *Gatherer) unread(ctx context.Context, f *Facts) {
 			}
 		}
 	}
+}
+
+// policy reads the policy that demands wrapping, and what binds it.
+func (g *Gatherer) policy(ctx context.Context, f *Facts) {
+	client := g.Client.AdmissionregistrationV1()
+	name := g.Shipped.Policy.Name
+	f.Policy = readOf(client.ValidatingAdmissionPolicies().Get(ctx, name, metav1.GetOptions{}))
+	if f.Policy.Err != nil {
+		f.Bindings.Err = f.Policy.Err
+		return
+	}
+	f.Bindings.Err = pages.Each(func(options metav1.ListOptions) (metav1.ListInterface, error) {
+		list, err := client.ValidatingAdmissionPolicyBindings().List(ctx, options)
+		if err != nil {
+			return nil, err
+		}
+		for _, b := range list.Items {
+			if b.Spec.PolicyName == name {
+				f.Bindings.Value = append(f.Bindings.Value, b)
+			}
+		}
+		return list, nil
+	})
 }
 
 func selectorOf(s *metav1.LabelSelector) (string, error) {

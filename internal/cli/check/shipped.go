@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"slices"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
@@ -25,6 +26,8 @@ type Shipped struct {
 	Deployment, Keeper appsv1.Deployment
 	Service            corev1.Service
 	Roles              []role
+	// Policy is what the component config/policy adds.
+	Policy admissionregistrationv1.ValidatingAdmissionPolicy
 }
 
 // role is a ClusterRole, or a Role of the namespace.
@@ -46,8 +49,12 @@ func NewShipped() (Shipped, error) {
 	if s.Objects, err = config.Objects(); err != nil {
 		return Shipped{}, err
 	}
+	policy, err := config.Policy()
+	if err != nil {
+		return Shipped{}, err
+	}
 	accounts := map[string]string{} // by kind and name of the role
-	for _, object := range s.Objects {
+	for _, object := range slices.Concat(s.Objects, policy) {
 		var into any
 		var rules rbacv1.ClusterRole          // a Role has the same fields
 		var binding rbacv1.ClusterRoleBinding // a RoleBinding has the same fields
@@ -60,6 +67,8 @@ func NewShipped() (Shipped, error) {
 			if into = &s.Deployment; object.GetName() == keeperName {
 				into = &s.Keeper
 			}
+		case "ValidatingAdmissionPolicy":
+			into = &s.Policy
 		case "RoleBinding", "ClusterRoleBinding":
 			into = &binding
 		case "Service":

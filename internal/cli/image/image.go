@@ -190,3 +190,12 @@ func meaning(err error) error {
 	}
 	return fmt.Errorf("the registry answers %d %s", answer.StatusCode, http.StatusText(answer.StatusCode))
 }
+
+// Repository is an image's name without tag and digest.
+func Repository(reference string) string {
+	reference, _, _ = strings.Cut(reference, "@")
+	if i := strings.LastIndexByte(reference, ':'); i > strings.LastIndexByte(reference, '/') {
+		reference = reference[:i]
+	}
+	return reference
+}

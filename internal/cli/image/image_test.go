@@ -96,3 +96,13 @@ func TestImages(t *testing.T) {
 		t.Error("no error for what is no reference")
 	}
 }
+
+func TestRepository(t *testing.T) {
+	for reference, want := range map[string]string{
+		"nginx": "nginx", "nginx:1": "nginx", "r:5000/a": "r:5000/a", "r:5000/a:1@sha256:abc": "r:5000/a", "r/a@sha256:abc": "r/a",
+	} {
+		if got := image.Repository(reference); got != want {
+			t.Errorf("Repository(%q) = %q, want %q", reference, got, want)
+		}
+	}
+}

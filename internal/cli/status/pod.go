@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/cli/image"
 	"github.com/podinit/podinit/internal/inject"
 	"github.com/podinit/podinit/internal/reason"
 )
@@ -238,7 +239,7 @@ func imageOf(pod *corev1.Pod, container, digest string) lookedUp {
 	l := lookedUp{container: container, was: digest}
 	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
 		if c.Name == container {
-			l.repository = repositoryOf(c.Image)
+			l.repository = image.Repository(c.Image)
 		}
 	}
 	for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
@@ -247,15 +248,6 @@ func imageOf(pod *corev1.Pod, container, digest string) lookedUp {
 		}
 	}
 	return l
-}
-
-// repositoryOf is an image's name without tag and digest.
-func repositoryOf(image string) string {
-	image, _, _ = strings.Cut(image, "@")
-	if i := strings.LastIndexByte(image, ':'); i > strings.LastIndexByte(image, '/') {
-		image = image[:i]
-	}
-	return image
 }
 
 // digestIn is the digest in an imageID: repository@sha256:..., docker-pullable://repository@sha256:..., or sha256:...

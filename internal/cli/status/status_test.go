@@ -125,13 +125,6 @@ func TestDigestIn(t *testing.T) {
 			t.Errorf("digestIn(%q) = %q, want %q", imageID, got, want)
 		}
 	}
-	for image, want := range map[string]string{
-		"nginx": "nginx", "nginx:1": "nginx", "r:5000/a": "r:5000/a", "r:5000/a:1@sha256:abc": "r:5000/a", "r/a@sha256:abc": "r/a",
-	} {
-		if got := repositoryOf(image); got != want {
-			t.Errorf("repositoryOf(%q) = %q, want %q", image, got, want)
-		}
-	}
 }
 
 // running is a pod whose command was looked up from one digest, and that runs another.
