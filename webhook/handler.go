@@ -60,6 +60,18 @@ type Request struct {
 	Object []byte
 	// DryRun is set where nothing may be changed but the answer.
 	DryRun bool
+	// Wait is to call what waits for others: meanwhile the processor is for other Pods. It fails if there is no time left
+	// to have it back. Nil does nothing of that.
+	Wait func(until func()) error
+}
+
+// wait calls what waits for others.
+func (r Request) wait(until func()) error {
+	if r.Wait != nil {
+		return r.Wait(until)
+	}
+	until()
+	return nil
 }
 
 // Answer is what becomes of a Pod.
@@ -109,9 +121,11 @@ type Handler struct {
 	// bodies is how many bytes of MaxBodies are taken.
 	bodies atomic.Int64
 	shares shares
-	// bad, wrong and unread are the log lines about requests that were refused, Pods that were admitted as they came, and
-	// answers that were not taken.
-	bad, wrong, unread sparse
+	// processors are for large reviews.
+	processors processors
+	// bad, wrong, unread and panics are the log lines about requests that were refused, Pods that were admitted as they
+	// came, answers that were not taken, and bugs of ours.
+	bad, wrong, unread, panics sparse
 }
 
 // review is an AdmissionReview of which only what is used is decoded.
@@ -156,7 +170,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	body := &arrival{all: &h.bodies, size: r.ContentLength}
 	defer body.forget()
-	in, status, err := read(w, r, body)
+	in, status, err := h.read(ctx, w, r, body)
 	if errors.Is(err, errBusy) {
 		h.refuse(w, r, start, outcomeBusy, http.StatusServiceUnavailable, err)
 		return
@@ -291,7 +305,7 @@ func timeout(r *http.Request) time.Duration {
 }
 
 // read reads an AdmissionReview; where that fails, status is the HTTP status to say it with.
-func read(w http.ResponseWriter, r *http.Request, arriving *arrival) (request *reviewRequest, status int, err error) {
+func (h *Handler) read(ctx context.Context, w http.ResponseWriter, r *http.Request, arriving *arrival) (request *reviewRequest, status int, err error) {
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		return nil, http.StatusMethodNotAllowed, fmt.Errorf("method %s: send an AdmissionReview by POST", r.Method)
@@ -306,7 +320,12 @@ func read(w http.ResponseWriter, r *http.Request, arriving *arrival) (request *r
 	if err != nil {
 		return nil, http.StatusBadRequest, fmt.Errorf("reading the body: %w", err)
 	}
+	t, err := h.processors.take(ctx, "", len(body))
+	if err != nil {
+		return nil, http.StatusServiceUnavailable, errBusy
+	}
 	in, err := decoder.Decode(body)
+	t.give()
 	if err != nil {
 		return nil, http.StatusBadRequest, fmt.Errorf("reading the body as an AdmissionReview: %w", err)
 	}
@@ -323,7 +342,9 @@ func read(w http.ResponseWriter, r *http.Request, arriving *arrival) (request *r
 func (h *Handler) answer(ctx context.Context, in *reviewRequest) (answer Answer, outcome string, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			h.Log.Error(fmt.Errorf("panic: %v", p), "a bug in podinit, please report it", "uid", shorten(in.UID, maxName), "stack", string(debug.Stack()))
+			if dropped, ok := h.panics.next(); ok {
+				h.Log.Error(fmt.Errorf("panic: %v", p), "a bug in podinit, please report it", "uid", shorten(in.UID, maxName), "stack", string(debug.Stack()), "notLogged", dropped)
+			}
 			answer, outcome, err = Answer{}, outcomePanic, errors.New("an internal error; the webhook's log has it")
 		}
 	}()
@@ -331,7 +352,12 @@ func (h *Handler) answer(ctx context.Context, in *reviewRequest) (answer Answer,
 		return Answer{}, outcomeNotOurs, fmt.Errorf("this webhook is for CREATE of pods, and was sent %s of %s: correct the rules of its MutatingWebhookConfiguration",
 			in.Operation, resourceName(in))
 	}
-	answer, err = h.Mutator.Mutate(ctx, Request{Namespace: in.Namespace, Object: in.Object, DryRun: in.DryRun})
+	t, err := h.processors.take(ctx, in.Namespace, len(in.Object))
+	if err == nil {
+		defer t.give()
+		wait := func(until func()) error { return t.wait(ctx, until) }
+		answer, err = h.Mutator.Mutate(ctx, Request{Namespace: in.Namespace, Object: in.Object, DryRun: in.DryRun, Wait: wait})
+	}
 	if ctx.Err() != nil {
 		return Answer{}, outcomeTimeout, fmt.Errorf("deciding took longer than the apiserver waits: %w", ctx.Err())
 	}

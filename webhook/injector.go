@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -34,7 +35,11 @@ func (i Injector) Plan(ctx context.Context, request Request) (*inject.Plan, []Lo
 	plan := inject.NewPlan(i.Config, setting, pod)
 	var lookups []LookedUp
 	if i.Images != nil && len(plan.Lookups) > 0 {
-		if setting.Images, lookups = i.lookUp(ctx, plan.Lookups); len(setting.Images) > 0 {
+		err := request.wait(func() { setting.Images, lookups = i.lookUp(ctx, plan.Lookups) })
+		if err != nil {
+			return nil, lookups, fmt.Errorf("no processor is free any more after the lookups: %w", err)
+		}
+		if len(setting.Images) > 0 {
 			plan = plan.With(setting.Images)
 		}
 	}
