@@ -34,7 +34,8 @@ func (i Injector) Plan(ctx context.Context, request Request) (*inject.Plan, []Lo
 	}
 	plan := inject.NewPlan(i.Config, setting, pod)
 	var lookups []LookedUp
-	if i.Images != nil && len(plan.Lookups) > 0 {
+	// A caller that makes namespaces up would have a share of the lookups for each.
+	if i.Images != nil && len(plan.Lookups) > 0 && !setting.NamespaceMissing {
 		err := request.wait(func() { setting.Images, lookups = i.lookUp(ctx, plan.Lookups) })
 		if err != nil {
 			return nil, lookups, fmt.Errorf("no processor is free any more after the lookups: %w", err)

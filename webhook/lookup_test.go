@@ -28,6 +28,7 @@ import (
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/imageconfig"
+	"github.com/podinit/podinit/internal/inject"
 	"github.com/podinit/podinit/internal/registry"
 	"github.com/podinit/podinit/webhook"
 )
@@ -54,6 +55,25 @@ func runs(stopSignal string, entrypoint ...string) imageconfig.Found {
 		Digest:  "sha256:" + strings.Repeat("0a", 32),
 		Configs: []imageconfig.Config{{Platform: imageconfig.Platform{OS: "linux"}, Entrypoint: entrypoint, StopSignal: stopSignal}},
 	}}
+}
+
+// Nothing is looked up for a namespace that the cluster does not have; the Pod is admitted.
+func TestNoLookupForMissingNamespace(t *testing.T) {
+	for _, missing := range []bool{false, true} {
+		lookups := 0
+		i := injector
+		i.LookupTime = time.Second
+		i.Images = images{lookup: func(context.Context, imageconfig.Query) (imageconfig.Found, error) {
+			lookups++
+			return runs("", "/app"), nil
+		}}
+		i.Setting = func(_ context.Context, namespace string, _ *inject.Pod) inject.Setting {
+			return inject.Setting{Namespace: namespace, Selected: true, NamespaceMissing: missing}
+		}
+		if _, _, status := mutated(t, i, withoutCommand); (lookups == 0) != missing || (status.Containers["app"].Action == v1alpha1.ActionSkipped) != missing {
+			t.Errorf("missing %v: %d lookups, status %+v", missing, lookups, status)
+		}
+	}
 }
 
 // mutated is what becomes of a Pod, and what its status says.

@@ -15,6 +15,9 @@ type Setting struct {
 	Namespace string
 	// NamespaceInject is the namespace's label podinit.dev/inject, if it is known.
 	NamespaceInject string
+	// NamespaceMissing is set where the cluster seems to have no such namespace: no Pod can be created in it, so whoever
+	// sends one is hardly an apiserver.
+	NamespaceMissing bool
 	// Selected is set where the apiserver has sent the Pod. It sends only those that have opted in, and knows that
 	// better than we do: our NamespaceInject may be older than its own.
 	Selected bool

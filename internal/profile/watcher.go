@@ -132,6 +132,7 @@ func (w *Watcher) Setting(ctx context.Context, namespace string, pod *inject.Pod
 		setting.Ignored = []inject.Ignored{{
 			Wish: fmt.Sprintf("annotation %s of namespace %q", v1alpha1.ProfileAnnotation, namespace), Reason: v1alpha1.ReasonNamespaceUnread,
 		}}
+		setting.NamespaceMissing, _ = w.synced() // in neither the list nor the apiserver's answer
 	}
 	setting.NamespaceInject = found.Labels[v1alpha1.Inject]
 	var ignored []inject.Ignored

@@ -181,7 +181,13 @@ func TestWatched(t *testing.T) {
 			t.Errorf("namespace %s has label %q, want %q", namespace, s.NamespaceInject, label)
 		}
 	}
+	if s.NamespaceMissing {
+		t.Error("a namespace that is there is taken to be missing")
+	}
 	s, _ = setting(t, w, "gone", "typo")
+	if !s.NamespaceMissing {
+		t.Error("a namespace that is nowhere is not taken to be missing")
+	}
 	expect(t, s, "", v1alpha1.ReasonNamespaceUnread, v1alpha1.ReasonProfileMissing)
 }
 
@@ -205,6 +211,9 @@ func TestForbidden(t *testing.T) {
 	for range 20 {
 		s, took := setting(t, w, "new", "")
 		expect(t, s, "", v1alpha1.ReasonProfileUnread)
+		if s.NamespaceMissing {
+			t.Error("a namespace is taken to be missing though no list of them is to be had")
+		}
 		if took > liveRead {
 			t.Fatalf("an admission waited %s", took)
 		}

@@ -205,6 +205,11 @@ var attacks = []assault{
 			<-ctx.Done()
 		})
 	}},
+	{name: "forged namespaces", run: func(ctx context.Context, a *attacker) {
+		a.flood(ctx, a.size(256), func(n int) {
+			a.post(ctx, reviewIn(fmt.Sprint("forged-", n), pod(containers(8, func(i int) string { return a.image("tarpit", n, i) }))))
+		})
+	}},
 	{name: "strangers, with client certificates", arguments: []string{"-client-ca-file=DIRECTORY/ca.crt", "-client-names=kube-apiserver"}, run: func(ctx context.Context, a *attacker) {
 		body := review(pod(containers(8, func(i int) string { return a.image("slow", 0, i) })))
 		a.flood(ctx, a.size(256), func(int) {
@@ -372,10 +377,12 @@ func containers(n int, image func(i int) string, command ...string) (all []map[s
 	return all
 }
 
-// review is what an apiserver would send about a pod.
-func review(pod []byte) []byte {
+// review is what an apiserver would send about a pod of the attacker's.
+func review(pod []byte) []byte { return reviewIn(attacked, pod) }
+
+func reviewIn(namespace string, pod []byte) []byte {
 	return encode(map[string]any{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": map[string]any{
-		"uid": "1", "resource": map[string]any{"version": "v1", "resource": "pods"}, "namespace": attacked, "operation": "CREATE", "object": json.RawMessage(pod),
+		"uid": "1", "resource": map[string]any{"version": "v1", "resource": "pods"}, "namespace": namespace, "operation": "CREATE", "object": json.RawMessage(pod),
 	}})
 }
 
