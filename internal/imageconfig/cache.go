@@ -145,6 +145,9 @@ func (c *Cache) known(ctx context.Context, q Query) (Image, bool) {
 		return c.remembered(q)
 	}
 	for candidate, err := range c.registry.Candidates(ctx, q) {
+		if ctx.Err() != nil {
+			break
+		}
 		if err == nil && candidate.Key == by.key { // the Pod still has the credential
 			c.mu.Lock()
 			defer c.mu.Unlock()
@@ -194,7 +197,7 @@ func (c *Cache) lookup(ctx context.Context, q Query) (Found, error) {
 		}
 		image, from, failure := c.ask(ctx, q, candidate)
 		if failure == nil {
-			if from != FromStale && !slices.ContainsFunc(failures, func(f *Failure) bool { return !f.final() }) {
+			if from != FromStale && !perhapsAnother(failures, ignored) {
 				c.introduce(q, candidate)
 			}
 			return Found{Image: image, From: from, Ignored: ignored}, nil
@@ -208,6 +211,15 @@ func (c *Cache) lookup(ctx context.Context, q Query) (Found, error) {
 		}
 	}
 	return Found{Ignored: ignored}, summary(failures, ignored)
+}
+
+// perhapsAnother says whether one of the ways that were tried in vain may yet work, and then be the one that counts.
+func perhapsAnother(failures []*Failure, ignored []error) bool {
+	return slices.ContainsFunc(failures, func(f *Failure) bool { return !f.final() }) ||
+		slices.ContainsFunc(ignored, func(err error) bool {
+			var f *Failure
+			return errors.As(err, &f) && f.Transient
+		})
 }
 
 // summary is the failure that says most: a transient one if there is one, since what was not answered might have been the
@@ -392,14 +404,7 @@ func (c *Cache) fly(ctx context.Context, q Query, candidate Candidate) (image Im
 	at, answered := c.answered(q, candidate)
 	switch {
 	case digest != "" && !answered:
-		image, err := candidate.Repository.Image(ctx, digest, q.Architectures)
-		if err != nil {
-			return fail(err)
-		}
-		c.mu.Lock()
-		c.keep(q, candidate, image)
-		c.mu.Unlock()
-		return image, nil
+		return c.readAlone(ctx, q, candidate, digest)
 	case digest == "" || c.now().Sub(at) >= c.limits.Proof:
 		var err error
 		if digest, err = candidate.Repository.Digest(ctx, q.Reference); err != nil {
@@ -422,8 +427,7 @@ func (c *Cache) fly(ctx context.Context, q Query, candidate Candidate) (image Im
 			// Why another could not read it is for that one. We try ourselves.
 		case <-time.After(patience):
 			// Another's slots may be taken by what he has begun besides. Ours need not be.
-			image, err := candidate.Repository.Image(ctx, digest, q.Architectures)
-			return image, failureAt(candidate.Host, err)
+			return c.readAlone(ctx, q, candidate, digest)
 		case <-ctx.Done():
 			return fail(ctx.Err())
 		}
@@ -469,6 +473,18 @@ func (c *Cache) read(ctx context.Context, q Query, candidate Candidate, digest s
 	image, err := candidate.Repository.Image(ctx, digest, q.Architectures)
 	r.image, r.failure = image, failureAt(candidate.Host, err)
 	return r.image, r.failure
+}
+
+// readAlone reads an image for one who does not wait for others, nor others for him.
+func (c *Cache) readAlone(ctx context.Context, q Query, candidate Candidate, digest string) (Image, *Failure) {
+	image, err := candidate.Repository.Image(ctx, digest, q.Architectures)
+	if err != nil {
+		return Image{}, failureAt(candidate.Host, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.keep(q, candidate, image)
+	return image, nil
 }
 
 // keep writes down what a digest stands for. The lock is held.
