@@ -18,6 +18,7 @@ import (
 	"log"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -41,6 +42,8 @@ const (
 	attackVariable = "PODINIT_TEST_ATTACK"
 	// patience bounds the other tenant's 99th percentile.
 	patience = time.Second
+	// answered is what an attacker counts who should have had no answer.
+	answered = "answered without the right to call"
 	// maxLog bounds what one attack may have the webhook log, in bytes.
 	maxLog = 1 << 20
 )
@@ -77,7 +80,11 @@ func attack(text string) {
 	}()
 	for _, a := range attacks {
 		if a.name == o.Attack {
-			attacker := &attacker{Target: o.Target, tally: &tally{counts: map[string]int{}}, begin: sync.OnceFunc(func() { fmt.Println("begins") })}
+			begin := sync.OnceFunc(func() { fmt.Println("begins") })
+			attacker := &attacker{
+				Target: o.Target, tally: &tally{counts: map[string]int{}, first: begin},
+				prepared: func() { time.AfterFunc(3*time.Second, begin) }, // nothing has come of it yet, but it is under way
+			}
 			a.run(ctx, attacker)
 			fmt.Print(attacker.tally)
 			return
@@ -144,7 +151,6 @@ func (w *world) withstand(t *testing.T, a assault) {
 	hook := w.startWebhook(t, a.arguments...)
 	w.warmUp(t)
 	end := startAttack(t, a.name, w.target(hook))
-	time.Sleep(300 * time.Millisecond) // it has begun
 	pods := w.createPods(t, *timeFlag, *rateFlag)
 	told := end()
 	peak, err := hook.stop()
@@ -153,6 +159,12 @@ func (w *world) withstand(t *testing.T, a assault) {
 	}
 	logged := hook.logged()
 	t.Logf("%s; memory at most %d of %d MiB; %d KiB of log; attacker: %s", pods, peak>>20, w.memory>>20, logged>>10, told)
+	if told == "" {
+		t.Error("nothing has come of the attack: it has shown nothing")
+	}
+	if strings.Contains(told, answered) {
+		t.Error("who may not call was answered")
+	}
 	for problem, n := range pods.problems {
 		t.Errorf("%d of %d usual pods: %s", n, len(pods.took), problem)
 	}
