@@ -146,8 +146,21 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-// withstand runs one attack, and fails if another tenant notices, or the webhook ends.
+// withstand runs one attack, and fails if another tenant notices, or the webhook ends. If pods were merely slow, it is
+// tried once more: the machine may have had something else to do.
 func (w *world) withstand(t *testing.T, a assault) {
+	pods := w.measure(t, a)
+	if pods.percentile(99) > patience && !t.Failed() {
+		t.Log("slow: once more")
+		pods = w.measure(t, a)
+	}
+	if p := pods.percentile(99); p > patience {
+		t.Errorf("the 99th percentile of usual pods took %v", p.Round(time.Millisecond))
+	}
+}
+
+// measure runs one attack on a new webhook, and returns how long usual pods took. It fails for all that is worse than slow.
+func (w *world) measure(t *testing.T, a assault) *created {
 	hook := w.startWebhook(t, a.arguments...)
 	w.warmUp(t)
 	end := startAttack(t, a.name, w.target(hook))
@@ -168,13 +181,11 @@ func (w *world) withstand(t *testing.T, a assault) {
 	for problem, n := range pods.problems {
 		t.Errorf("%d of %d usual pods: %s", n, len(pods.took), problem)
 	}
-	if p := pods.percentile(99); p > patience {
-		t.Errorf("the 99th percentile of usual pods took %v", p.Round(time.Millisecond))
-	}
 	if logged > maxLog {
 		t.Errorf("the webhook wrote %d bytes of log", logged)
 	}
 	if t.Failed() {
 		t.Logf("the webhook's log ends with:\n%s", hook.tail())
 	}
+	return pods
 }
