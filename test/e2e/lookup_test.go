@@ -126,7 +126,7 @@ auth:
 	}
 	// An apiserver may still hold a connection to an old replica, which ends.
 	return wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		replicas, err := client.CoreV1().Pods(system).List(ctx, metav1.ListOptions{})
+		replicas, err := client.CoreV1().Pods(system).List(ctx, metav1.ListOptions{LabelSelector: webhookSelector})
 		return err == nil && len(replicas.Items) == 2 && registryAnswers(), err
 	})
 }
