@@ -113,6 +113,14 @@ func NewCertificateExpiry(expiry func() float64) prometheus.Collector {
 	}, expiry)
 }
 
+// NewSuspended is a metric of whether podinit is suspended, 1 or 0.
+func NewSuspended(suspended func() float64) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "podinit_suspended",
+		Help: "1 while podinit is suspended and every pod is admitted as it came, else 0.",
+	}, suspended)
+}
+
 // NewBuildInfo is a metric that is always 1 and says in its labels what runs.
 func NewBuildInfo(version string) prometheus.Collector {
 	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{

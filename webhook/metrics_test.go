@@ -27,6 +27,7 @@ func TestMetrics(t *testing.T) {
 	metrics.MustRegister(
 		imageconfig.NewCache(registries, imageconfig.DefaultLimits(), time.Now),
 		webhook.NewCertificateExpiry(func() float64 { return 1 }),
+		webhook.NewSuspended(func() float64 { return 0 }),
 		webhook.NewBuildInfo("v1.2.3"),
 	)
 	problems, err := testutil.GatherAndLint(metrics)

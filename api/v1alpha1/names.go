@@ -36,6 +36,15 @@ const (
 // CABundleExternal is the value of CABundleAnnotation: cert-manager or the user writes the caBundle.
 const CABundleExternal = "external"
 
+const (
+	// SuspendConfigMap is the ConfigMap in the webhook's namespace that suspends podinit for as long as it exists.
+	SuspendConfigMap = "podinit-suspend"
+	// SuspendReasonKey is its key that may say why, for people.
+	SuspendReasonKey = "reason"
+	// SuspendFlag is the webhook's flag that suspends podinit, without its dash.
+	SuspendFlag = "suspend"
+)
+
 // Values of Inject.
 const (
 	InjectEnabled  = "enabled"

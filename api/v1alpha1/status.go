@@ -83,6 +83,7 @@ const (
 	ReasonWasm                   Reason = "wasm"
 	ReasonHostPID                Reason = "host-pid"
 	ReasonNameConflict           Reason = "name-conflict"
+	ReasonSuspended              Reason = "suspended"
 )
 
 // Reasons that concern one container.

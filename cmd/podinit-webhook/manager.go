@@ -24,6 +24,7 @@ import (
 	"github.com/podinit/podinit/internal/delivery"
 	"github.com/podinit/podinit/internal/inject"
 	"github.com/podinit/podinit/internal/profile"
+	"github.com/podinit/podinit/internal/suspend"
 	"github.com/podinit/podinit/internal/version"
 	"github.com/podinit/podinit/webhook"
 )
@@ -52,6 +53,7 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 	certificate := &servingCertificate{log: log.WithName("certificate")}
 	byObject := certificateObjects(o)
 	byObject[&corev1.Namespace{}] = cache.ByObject{Transform: profile.Trim}
+	byObject[&corev1.ConfigMap{}] = suspend.ByObject(o.Namespace)
 	byObject[&corev1.Node{}] = cache.ByObject{Transform: delivery.Trim}
 	wait := drainTime + finishTime
 	manager, err := ctrl.NewManager(kubeconfig, ctrl.Options{
@@ -71,7 +73,13 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 	if err != nil {
 		return nil, fmt.Errorf("setting up the manager: %w", err)
 	}
-	for _, metric := range []prometheus.Collector{webhook.NewCertificateExpiry(certificate.expiry), webhook.NewBuildInfo(version.Version)} {
+	suspension := &suspend.Watcher{Cache: manager.GetCache(), Namespace: o.Namespace, Always: o.Suspend, Log: log.WithName("suspend")}
+	if err := manager.Add(suspension); err != nil {
+		return nil, fmt.Errorf("setting up the manager: %w", err)
+	}
+	for _, metric := range []prometheus.Collector{
+		webhook.NewCertificateExpiry(certificate.expiry), webhook.NewSuspended(suspension.Gauge), webhook.NewBuildInfo(version.Version),
+	} {
 		if err := metrics.Registry.Register(metric); err != nil {
 			return nil, fmt.Errorf("setting up metrics: %w", err)
 		}
@@ -96,6 +104,9 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 		Mutator: webhook.Injector{
 			Config: inject.Config{Image: o.InitImage, Version: version.Version, ExcludedNamespaces: o.ExcludedNamespaces},
 			Setting: func(ctx context.Context, namespace string, pod *inject.Pod) inject.Setting {
+				if suspension.Suspended() {
+					return inject.Setting{Namespace: namespace, Selected: true, Suspended: true}
+				}
 				setting := profiles.Setting(ctx, namespace, pod)
 				setting.ImageVolumes = nodes.ImageVolumes()
 				setting.Architectures = nodes.Architectures()
@@ -127,6 +138,7 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 
 	checks["listener"] = server.Ready
 	checks["profiles"] = profiles.Ready
+	checks["suspend"] = suspension.Ready
 	for name, check := range checks {
 		if err := manager.AddReadyzCheck(name, check); err != nil {
 			return nil, fmt.Errorf("setting up readyz: %w", err)

@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/imageconfig"
 	"github.com/podinit/podinit/internal/inject"
 )
@@ -63,6 +64,9 @@ type options struct {
 	// ExcludedNamespaces are never touched, whatever their labels say.
 	ExcludedNamespaces []string
 
+	// Suspend has every Pod admitted as it came.
+	Suspend bool
+
 	// Lookups has registries asked what the images of containers without a command run.
 	Lookups bool
 
@@ -111,6 +115,7 @@ func parse(args []string, getenv func(string) string) (options, error) {
 	f.StringVar(&o.ClientCAFile, "client-ca-file", "", "`file` with the authority, in PEM, of the apiservers' client certificates: only clients that present one may call; it is read again when it changes")
 	f.StringVar(&clients, "client-names", "", "`names`, one of which a client's certificate must have as its common name or as a DNS name; else any of the authority's will do")
 	f.StringVar(&excluded, "exclude-namespaces", strings.Join(inject.SystemNamespaces, ","), "`namespaces` that are never touched, besides the webhook's own")
+	f.BoolVar(&o.Suspend, v1alpha1.SuspendFlag, false, "admit every pod as it came; so does a ConfigMap "+v1alpha1.SuspendConfigMap+" in -namespace, at once")
 	f.BoolVar(&o.Lookups, "lookups", true, "ask registries what the images of containers without a command run")
 	f.DurationVar(&o.LookupTime, "lookup-timeout", 3*time.Second, "how long the creation of a pod may wait for that")
 	f.BoolVar(&o.PullSecrets, "pull-secrets", true, "read pods' imagePullSecrets for that, one by one")

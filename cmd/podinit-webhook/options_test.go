@@ -34,6 +34,7 @@ func TestParse(t *testing.T) {
 		"lookups": {args: "-lookups=false -lookup-timeout=1s -pull-secrets=false -registry-config=/c", environment: environment, want: defaults(func(o *options) {
 			o.Lookups, o.LookupTime, o.PullSecrets, o.RegistryConfig = false, time.Second, false, "/c"
 		})},
+		"suspended": {args: "-suspend", environment: environment, want: defaults(func(o *options) { o.Suspend = true })},
 		"its own namespace stays excluded": {args: "-exclude-namespaces=", environment: environment, want: defaults(func(o *options) {
 			o.ExcludedNamespaces = []string{"podinit-system"}
 		})},

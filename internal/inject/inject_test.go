@@ -281,6 +281,7 @@ func readSetting(t *testing.T, dir string) inject.Setting {
 		}
 	}
 	read("cluster.yaml", &setting.ImageVolumes)
+	read("suspended.yaml", &setting.Suspended)
 	var images map[string]struct {
 		imageconfig.Image
 		Reason v1alpha1.Reason

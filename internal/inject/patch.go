@@ -114,6 +114,9 @@ func (p *Plan) Patch() ([]byte, error) {
 	if slices.Contains(unseen, p.Reason) || p.Reason == v1alpha1.ReasonAnnotationsTooLarge {
 		return nil, nil // a status would not fit either
 	}
+	if p.Reason == v1alpha1.ReasonSuspended {
+		return p.patchSuspended()
+	}
 	annotations, labels, err := p.metadata()
 	if err != nil {
 		return nil, err
@@ -144,6 +147,24 @@ func (p *Plan) Patch() ([]byte, error) {
 		return nil, fmt.Errorf("writing the patch: %w", err)
 	}
 	return raw, nil
+}
+
+// patchSuspended adds the status to a Pod that has none and has room for it. A Pod that comes with one may be wrapped
+// already, as by a template wrapped offline, and keeps what it has.
+func (p *Plan) patchSuspended() ([]byte, error) {
+	if has(p.pod.Metadata.Annotations, v1alpha1.StatusAnnotation) {
+		return nil, nil
+	}
+	annotations, _, err := p.metadata()
+	if errors.Is(err, ErrAnnotationsTooLarge) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var ops patch
+	ops.merge(p.pod.Metadata.Annotations, annotations, "metadata", "annotations")
+	return ops.bytes()
 }
 
 // metadata is which annotations and labels the Pod gets, checked against what the apiserver would refuse.

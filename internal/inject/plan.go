@@ -137,6 +137,10 @@ func NewPlan(config Config, setting Setting, pod *Pod) *Plan {
 		plan.profile = defaultProfile
 	}
 	plan.Reason = plan.leavePodAlone(setting)
+	if plan.Reason == v1alpha1.ReasonSuspended {
+		plan.decideContainers() // each repeats the reason; no setting of the Pod is read, so none is warned about
+		return plan
+	}
 	var ignored []Ignored
 	if plan.Reason != v1alpha1.ReasonAnnotationsTooLarge {
 		plan.choice, ignored = newChoice(pod, plan.profile.SelectableByPods())
@@ -215,7 +219,7 @@ func (p *Plan) Warnings() []string {
 // only for what the Pod's author can correct: never because a registry, the network or podinit itself fails. What is
 // none of ours is never refused.
 func (p *Plan) Refusals() []string {
-	if p.profile.spec.OnProblem != v1alpha1.ProblemReject || slices.Contains(unseen, p.Reason) {
+	if p.profile.spec.OnProblem != v1alpha1.ProblemReject || p.Reason == v1alpha1.ReasonSuspended || slices.Contains(unseen, p.Reason) {
 		return nil
 	}
 	refusals := p.warnings(func(i Ignored) bool { return i.Correctable }, func(d Decision) bool { return !d.Transient })
@@ -316,6 +320,8 @@ func (p *Plan) leavePodAlone(setting Setting) v1alpha1.Reason {
 		return v1alpha1.ReasonNotOptedIn
 	case p.windows():
 		return v1alpha1.ReasonWindows
+	case setting.Suspended:
+		return v1alpha1.ReasonSuspended
 	case measure(meta.Annotations) > maxAnnotations:
 		return v1alpha1.ReasonAnnotationsTooLarge
 	case len(spec.InitContainers)+len(spec.Containers) > maxContainers:

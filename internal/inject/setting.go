@@ -21,6 +21,8 @@ type Setting struct {
 	// Selected is set where the apiserver has sent the Pod. It sends only those that have opted in, and knows that
 	// better than we do: our NamespaceInject may be older than its own.
 	Selected bool
+	// Suspended leaves every Pod alone that would have been looked at, whatever its profile says of problems.
+	Suspended bool
 	// Profile that applies; nil means that every field of it has its default.
 	Profile *Profile
 	// ImageVolumes is what profiles with delivery Auto go by.

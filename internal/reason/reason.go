@@ -125,6 +125,13 @@ var explanations = [...]struct {
 		Because: "it uses the volume name podinit or the container name podinit-copy for something of its own",
 		Remedy:  "Rename that volume or container.",
 	}},
+	{v1alpha1.ReasonSuspended, Explanation{
+		Kind:      Pod,
+		Because:   "an administrator had suspended podinit when it was created",
+		Remedy:    "Create the pod again once podinit is resumed; podinit check says whether it is.",
+		Routine:   true,
+		Transient: true,
+	}},
 	{v1alpha1.ReasonNotChosen, Explanation{
 		Kind:    Container,
 		Because: "the pod's annotations " + v1alpha1.ContainersAnnotation + " and " + v1alpha1.SkipContainersAnnotation + " leave it out",

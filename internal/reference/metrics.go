@@ -24,6 +24,7 @@ func metrics(string) (string, error) {
 	registered.MustRegister(
 		imageconfig.NewCache(registries, imageconfig.DefaultLimits(), time.Now),
 		webhook.NewCertificateExpiry(func() float64 { return 0 }),
+		webhook.NewSuspended(func() float64 { return 0 }),
 		webhook.NewBuildInfo("VERSION"),
 	)
 	families, err := registered.Gather()

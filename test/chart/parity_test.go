@@ -24,6 +24,7 @@ func TestSameAsConfig(t *testing.T) {
 	for name, tt := range map[string]struct{ components, values []string }{
 		"default":            {},
 		"networkpolicy":      {[]string{"networkpolicy"}, []string{"--set=networkPolicy.enabled=true"}},
+		"suspend":            {[]string{"suspend"}, []string{"--set=suspend=true"}},
 		"policy":             {[]string{"policy"}, []string{"--set=wrappingPolicy.enabled=true"}},
 		"prepull":            {[]string{"prepull"}, []string{"--set=prepull.enabled=true"}},
 		"certmanager":        {[]string{"certmanager"}, []string{"--set=certificate.mode=cert-manager"}},

@@ -64,6 +64,10 @@ prepull: {enabled: true, resources: {requests: {cpu: 2m}}, nodeSelector: {a: b},
 			expect(t, made, "DaemonSet podinit-prepull", `"mirror.example:5000/a/b/i:v3"`, `"imagePullSecrets":[{"name":"one"},{"name":"two"}]`,
 				`"nodeSelector":{"a":"b","kubernetes.io/os":"linux"}`, `"tolerations":[{"key":"k","operator":"Exists"}]`, `"cpu":"2m"`, `"affinity":{"nodeAffinity":{}}`)
 		}},
+		"suspended": {values: "suspend: true", look: func(t *testing.T, made map[string]map[string]any) {
+			expect(t, made, "Deployment podinit-webhook", `"-suspend"`)
+			expect(t, made, "Role podinit-webhook-suspend", `"resourceNames":["podinit-suspend"],"resources":["configmaps"],"verbs":["list","watch"]`)
+		}},
 		"one replica": {values: "replicas: 1", look: func(t *testing.T, made map[string]map[string]any) {
 			absent(t, made, "PodDisruptionBudget podinit-webhook")
 		}},

@@ -211,6 +211,7 @@ var elsewhere = map[string][]string{
 	"apiserver_admission_webhook_fail_open_count":                   {"name", "type"},
 	"apiserver_admission_webhook_rejection_count":                   {"name", "type", "operation", "error_type", "rejection_code"},
 	"apiserver_admission_webhook_admission_duration_seconds_bucket": {"name", "type", "operation", "rejected", "le"},
+	"kube_pod_init_container_status_waiting_reason":                 {"container", "reason"}, // the same
 	"kube_pod_labels": {"label_podinit_dev_version"}, // kube-state-metrics, docs/metrics/workload/pod-metrics.md
 }
 
@@ -325,7 +326,7 @@ func families(t *testing.T) []*dto.MetricFamily {
 		Mutator: webhook.Injector{Config: inject.Config{Image: "registry.example/init:1", Version: "v1.2.3"}, Images: cache, LookupTime: time.Second},
 		Metrics: webhook.NewMetrics(metrics), Log: testr.New(t),
 	}
-	metrics.MustRegister(cache, webhook.NewBuildInfo("v1.2.3"), webhook.NewCertificateExpiry(func() float64 { return 1 }),
+	metrics.MustRegister(cache, webhook.NewBuildInfo("v1.2.3"), webhook.NewSuspended(func() float64 { return 0 }), webhook.NewCertificateExpiry(func() float64 { return 1 }),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	request := httptest.NewRequest(http.MethodPost, "/mutate?timeout=5s", strings.NewReader(fmt.Sprintf(
 		`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","resource":{"resource":"pods"},"namespace":"a","operation":"CREATE","object":%s}}`,

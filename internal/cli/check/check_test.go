@@ -78,6 +78,7 @@ func healthy(t *testing.T) *Facts {
 	f.Keeper.Value = shipped.Keeper.DeepCopy()
 	f.Keeper.Value.Status.Replicas, f.Keeper.Value.Status.ReadyReplicas, f.Keeper.Value.Status.UpdatedReplicas = 1, 1, 1
 	f.Policy.Err, f.Bindings.Err = missing(), missing()
+	f.Suspend.Err = missing()
 	yes := true
 	f.Endpoints.Value = []discoveryv1.EndpointSlice{{Endpoints: []discoveryv1.Endpoint{{Conditions: discoveryv1.EndpointConditions{Ready: &yes}}, {}}}}
 	for _, name := range []string{"w1", "w2"} {
@@ -202,6 +203,34 @@ func TestInstallation(t *testing.T) {
 		{"CRD of another version", func(_ *testing.T, f *Facts) {
 			delete(f.Definition.Value.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties, "spec")
 		}, map[string]string{"crd-schema": "warning: it is that of another version"}},
+
+		{"suspended by a ConfigMap", func(_ *testing.T, f *Facts) {
+			f.Suspend = Read[*corev1.ConfigMap]{Value: &corev1.ConfigMap{
+				ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(now)}, Data: map[string]string{"reason": "INC-42"},
+			}}
+			f.DryRun.Answers = []DryRunAnswer{{Status: &v1alpha1.Status{Reason: v1alpha1.ReasonSuspended}}}
+		}, map[string]string{
+			"suspended":   "warning: new pods are admitted as they come, since ConfigMap podinit-suspend was created at 2030-01-01T00:00:00Z: INC-42",
+			"dry-run-pod": "not-checked: podinit is suspended",
+		}},
+		{"suspended by the flag", func(_ *testing.T, f *Facts) {
+			c := &f.Deployment.Value.Spec.Template.Spec.Containers[0]
+			c.Args = append(c.Args, "-suspend")
+		}, map[string]string{
+			"suspended":   "warning: new pods are admitted as they come, since Deployment podinit-webhook has flag -suspend",
+			"dry-run-pod": "not-checked: podinit is suspended",
+		}},
+		{"suspended where the init is demanded", func(_ *testing.T, f *Facts) {
+			f.Suspend = Read[*corev1.ConfigMap]{Value: &corev1.ConfigMap{}}
+			f.Bindings = Read[[]admissionregistrationv1.ValidatingAdmissionPolicyBinding]{Value: []admissionregistrationv1.ValidatingAdmissionPolicyBinding{{
+				ObjectMeta: metav1.ObjectMeta{Name: "podinit-wrapping"},
+				Spec:       admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{ValidationActions: []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny}},
+			}}}
+		}, map[string]string{
+			"suspended":   "failed: while podinit is suspended, ValidatingAdmissionPolicyBinding podinit-wrapping refuses new pods",
+			"dry-run-pod": "not-checked: podinit is suspended",
+		}},
+		{"whether it is suspended may not be read", func(_ *testing.T, f *Facts) { f.Suspend.Err = forbidden() }, map[string]string{"suspended": "not-checked: forbidden"}},
 
 		{"no configuration", func(_ *testing.T, f *Facts) { f.Configuration.Err = missing() }, map[string]string{
 			"webhook-configuration": "failed: MutatingWebhookConfiguration zz-podinit is missing", "webhook-rules": "not-checked", "webhook-selectors": "not-checked",

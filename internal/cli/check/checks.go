@@ -41,6 +41,7 @@ var installation = []check{
 
 	{webhookCategory, "deployment", "the webhook's replicas are all ready", checkDeployment},
 	{webhookCategory, "replicas", "they are all of the same version", checkReplicas},
+	{webhookCategory, "suspended", "podinit is not suspended", checkSuspended},
 	{webhookCategory, "registry-config", "the registry configuration can be read", checkRegistryConfig},
 	{webhookCategory, "service", "the Service has the port that the webhook configuration names", checkService},
 	{webhookCategory, "endpoints", "the Service has endpoints that are ready", checkEndpoints},

@@ -57,6 +57,8 @@ type Facts struct {
 	// Unread are namespaces that have opted in, at most maxAsked, whose pull secrets the webhook may not read. It is asked
 	// where it may not read those of all.
 	Unread Read[[]string]
+	// Suspend is the ConfigMap that suspends podinit; not found where it is not suspended so.
+	Suspend Read[*corev1.ConfigMap]
 	// Policy demands that pods are wrapped; not found where it is not installed. Bindings are its bindings.
 	Policy   Read[*admissionregistrationv1.ValidatingAdmissionPolicy]
 	Bindings Read[[]admissionregistrationv1.ValidatingAdmissionPolicyBinding]

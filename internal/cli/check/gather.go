@@ -184,6 +184,7 @@ func (g *Gatherer) deployment(ctx context.Context, f *Facts) {
 	if f.Budgets.Err = err; err == nil {
 		f.Budgets.Value = budgets.Items
 	}
+	f.Suspend = readOf(g.Client.CoreV1().ConfigMaps(f.Namespace).Get(ctx, v1alpha1.SuspendConfigMap, metav1.GetOptions{}))
 	f.Certificate, f.RegistryConfig = g.certificate(ctx, f), g.registryConfig(ctx, f)
 }
 

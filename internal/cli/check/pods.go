@@ -200,6 +200,10 @@ func checkDryRun(f *Facts, r *Result) {
 		r.skip(elsewhere, "a pod is refused in namespace %s, which says nothing about podinit: %s", d.Namespace, lastLine(d.Err.Error()))
 		return
 	}
+	if suspended(f) {
+		r.skip("", "podinit is suspended")
+		return
+	}
 	wrapped, versions := 0, map[string]bool{}
 	for _, a := range d.Answers {
 		if a.Wrapped {

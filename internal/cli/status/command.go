@@ -100,13 +100,14 @@ For a single pod, and for why a container is as it is: podinit explain pod/NAME.
 
 // collect reads a namespace, or all of them if that is empty, a page at a time.
 func collect(ctx context.Context, client kubernetes.Interface, namespace, installed string, digests Digests) (Report, error) {
-	var notRead []string
+	var notRead, suspended []string
 	untouched := inject.SystemNamespaces
 	server, err := version.Find(ctx, client, metav1.NamespaceAll)
 	switch {
 	case err == nil:
 		untouched = append(slices.Clone(untouched), server.Namespace)
 		installed = cmp.Or(installed, server.Version)
+		suspended = suspendedBy(ctx, client, server)
 	case installed == "" && apierrors.IsForbidden(err):
 		notRead = append(notRead, "The webhook's version, for which one must be allowed to list Deployments in all namespaces. No pod counts as outdated, unless --installed-version says it.")
 	case installed == "":
@@ -139,8 +140,19 @@ func collect(ctx context.Context, client kubernetes.Interface, namespace, instal
 		}
 	}
 	report := b.Report(ctx, digests)
-	report.NotRead = notRead
+	report.NotRead, report.Suspended = notRead, suspended
 	return report, ctx.Err()
+}
+
+// suspendedBy is what suspends podinit. The ConfigMap may be forbidden to read; pods that are left alone say it, too.
+func suspendedBy(ctx context.Context, client kubernetes.Interface, server *version.Server) (by []string) {
+	if c, err := client.CoreV1().ConfigMaps(server.Namespace).Get(ctx, v1alpha1.SuspendConfigMap, metav1.GetOptions{}); err == nil {
+		by = append(by, fmt.Sprintf("ConfigMap %s in namespace %s, since %s", c.Name, c.Namespace, c.CreationTimestamp.UTC().Format(time.RFC3339)))
+	}
+	if server.SuspendedByFlag {
+		by = append(by, fmt.Sprintf("flag -%s of Deployment %s in namespace %s", v1alpha1.SuspendFlag, server.Name, server.Namespace))
+	}
+	return by
 }
 
 func optInOf(labels map[string]string, namespace string, untouched []string) optIn {

@@ -13,6 +13,9 @@ import (
 // print writes a report as a person reads it; wide names pods.
 func (r Report) print(w io.Writer, style output.Style, wide bool) error {
 	var b strings.Builder
+	for _, by := range r.Suspended {
+		b.WriteString(style.Yellow("podinit is suspended") + " by " + by + ": new pods are admitted as they come.\n\n")
+	}
 	if len(r.Namespaces) == 0 {
 		b.WriteString("Nothing here has opted in. To begin: kubectl label namespace NAME " + v1alpha1.Inject + "=" + v1alpha1.InjectEnabled + "\n")
 	} else if err := r.table(&b, style); err != nil {

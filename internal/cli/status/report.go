@@ -20,6 +20,9 @@ const maxNames = 10
 type Report struct {
 	// Version of the webhook that is installed; empty if it is not known, and then no pod counts as outdated.
 	Version string `json:"version,omitempty"`
+	// Suspended says by what podinit is suspended, so that new pods are admitted as they come; empty if it is not known to
+	// be. Pods that were left alone for it have reason suspended.
+	Suspended []string `json:"suspended,omitempty"`
 	// Totals of all namespaces.
 	Totals Counts `json:"totals"`
 	// Namespaces in which there is anything to say, sorted.

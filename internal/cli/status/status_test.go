@@ -9,8 +9,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/podinit/podinit/api/v1alpha1"
@@ -244,6 +246,48 @@ Not read
 	out.Reset()
 	if err := (Report{}).print(&out, false, false); err != nil || !strings.HasPrefix(out.String(), "Nothing here has opted in.") {
 		t.Errorf("of nothing: %q, %v", out.String(), err)
+	}
+}
+
+// TestSuspended: a report says first that podinit is suspended, and by what.
+func TestSuspended(t *testing.T) {
+	webhook := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "here", Name: "podinit-webhook", Labels: map[string]string{
+			"app.kubernetes.io/name": "podinit", "app.kubernetes.io/component": "webhook", "app.kubernetes.io/version": "v1",
+		}},
+		Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "webhook", Args: []string{"-suspend=false"}}}}}},
+	}
+	configMap := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "here", Name: "podinit-suspend", CreationTimestamp: metav1.Unix(0, 0)}}
+	left := pod("a", `{"v":1,"version":"v1","reason":"suspended"}`, "app")
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: map[string]string{v1alpha1.Inject: "enabled"}}}
+	for _, tt := range []struct {
+		arg     string
+		objects []runtime.Object
+		want    []string
+	}{
+		{"-suspend=false", nil, nil},
+		{"-suspend=false", []runtime.Object{configMap}, []string{"ConfigMap podinit-suspend in namespace here, since 1970-01-01T00:00:00Z"}},
+		{"-suspend", nil, []string{"flag -suspend of Deployment podinit-webhook in namespace here"}},
+		{"--suspend=true", nil, []string{"flag -suspend of Deployment podinit-webhook in namespace here"}},
+	} {
+		webhook.Spec.Template.Spec.Containers[0].Args[0] = tt.arg
+		r, err := collect(t.Context(), fake.NewClientset(append(tt.objects, webhook.DeepCopy(), namespace, left)...), "", "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(tt.want, r.Suspended); diff != "" || r.Totals.LeftAlone != 1 {
+			t.Errorf("%s: %d left alone; suspended by (-want +got):\n%s", tt.arg, r.Totals.LeftAlone, diff)
+		}
+		var out bytes.Buffer
+		if err := r.print(&out, false, false); err != nil {
+			t.Fatal(err)
+		}
+		if first := strings.HasPrefix(out.String(), "podinit is suspended by "); first != (tt.want != nil) {
+			t.Errorf("%s: it prints\n%s", tt.arg, out.String())
+		}
+		if !strings.Contains(out.String(), "suspended (1 pod): an administrator had suspended podinit when it was created") {
+			t.Errorf("the reason is not named:\n%s", out.String())
+		}
 	}
 }
 

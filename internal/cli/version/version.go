@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -64,6 +65,8 @@ type Server struct {
 	// Image of the webhook, and InitImage that it has pods use.
 	Image     string `json:"image,omitempty"`
 	InitImage string `json:"initImage,omitempty"`
+	// SuspendedByFlag is set where the Deployment has the flag that suspends podinit.
+	SuspendedByFlag bool `json:"suspendedByFlag,omitempty"`
 }
 
 // NewCommand is "podinit version".
@@ -172,7 +175,7 @@ var isVersion = regexp.MustCompile(`^v\d+\.\d+\.\d+`)
 
 // describe is what the Deployment says itself.
 func describe(d *appsv1.Deployment) *Server {
-	s := &Server{Namespace: d.Namespace, Name: d.Name}
+	s := &Server{Namespace: d.Namespace, Name: d.Name, SuspendedByFlag: SuspendedByFlag(d)}
 	containers := d.Spec.Template.Spec.Containers
 	if i := slices.IndexFunc(containers, func(c corev1.Container) bool { return c.Name == "webhook" }); i >= 0 {
 		s.Image = containers[i].Image
@@ -191,6 +194,22 @@ func describe(d *appsv1.Deployment) *Server {
 		s.Version, s.Source = tag.TagStr(), "the image's tag"
 	}
 	return s
+}
+
+// SuspendedByFlag says whether the webhook's Deployment has the flag that suspends podinit.
+func SuspendedByFlag(d *appsv1.Deployment) bool {
+	for _, c := range d.Spec.Template.Spec.Containers {
+		for _, arg := range c.Args {
+			name, value, given := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-"), "=")
+			if !strings.HasPrefix(arg, "-") || name != v1alpha1.SuspendFlag {
+				continue
+			}
+			if on, err := strconv.ParseBool(value); !given || on && err == nil {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // lastWrapped is the version that the youngest of the pods that are wrapped has; empty if there is none, or it cannot
