@@ -97,7 +97,10 @@ clean: ## remove bin/, the programs of the test cluster too
 deploy: ## deploy to the cluster of the current kubeconfig (INIT_IMAGE=, WEBHOOK_IMAGE=)
 	@mkdir -p $(BIN)/deploy
 	@sed -e 's|@INIT_IMAGE@|$(INIT_IMAGE)|' -e 's|@WEBHOOK_IMAGE@|$(WEBHOOK_IMAGE)|' config/deploy.yaml > $(BIN)/deploy/kustomization.yaml
-	$(KUBECTL) apply --server-side -k $(BIN)/deploy
+	@# What was changed by hand belongs to another field manager. Without force, such an object alone would stay as it was.
+	@conflicts=$$($(KUBECTL) apply --server-side --dry-run=server -k $(BIN)/deploy 2>&1 >/dev/null | grep -E 'conflicts? with |^- \.' || true); \
+		[ -z "$$conflicts" ] || printf '%s\n' "make deploy overwrites what was changed by hand:" "$$conflicts"
+	$(KUBECTL) apply --server-side --force-conflicts -k $(BIN)/deploy
 	$(KUBECTL) -n podinit-system rollout status deployment/podinit-certificates --timeout=180s
 	$(KUBECTL) -n podinit-system rollout status deployment/podinit-webhook --timeout=180s
 

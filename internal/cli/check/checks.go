@@ -82,7 +82,7 @@ func reinstall(f *Facts) string {
 		}
 		return "Install it again: helm -n " + f.Namespace + " upgrade " + release + ", with the values of before."
 	}
-	return "Install it again: make deploy, or kubectl apply --server-side -k config/default with your images."
+	return "Install it again: make deploy, or kubectl apply --server-side --force-conflicts -k config/default with your images."
 }
 
 // kubectl is a command in podinit's namespace.

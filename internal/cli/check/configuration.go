@@ -56,7 +56,7 @@ func checkSchema(f *Facts, r *Result) {
 		return nil
 	}
 	if !reflect.DeepEqual(schema(f.Definition.Value), schema(&f.Shipped.Definition)) {
-		r.warn("If podinit was upgraded: Helm leaves CustomResourceDefinitions as they are. kubectl apply --server-side -f config/crd/podinit.dev_initprofiles.yaml",
+		r.warn("If podinit was upgraded: Helm leaves CustomResourceDefinitions as they are. kubectl apply --server-side --force-conflicts -f config/crd/podinit.dev_initprofiles.yaml",
 			"it is that of another version than this program's; fields that are new do nothing")
 	}
 }
