@@ -383,7 +383,8 @@ func TestInstallation(t *testing.T) {
 		}, map[string]string{"rbac": "not-checked: forbidden"}},
 
 		{"no Deployment", func(_ *testing.T, f *Facts) { f.Deployment.Err, f.Pods.Err = missing(), missing() }, map[string]string{
-			"deployment": "failed: no Deployment in namespace podinit-system", "replicas": "not-checked",
+			"deployment": "failed: no Deployment in namespace podinit-system", "replicas": "not-checked", "suspended": "not-checked", "service": "not-checked",
+			"disruption-budget": "not-checked", "critical-pods-quota": "not-checked",
 		}},
 		{"scaled to 0", func(_ *testing.T, f *Facts) { *f.Deployment.Value.Spec.Replicas = 0 }, map[string]string{"deployment": "failed: Deployment podinit-webhook is scaled to 0"}},
 		{"one is not ready", func(_ *testing.T, f *Facts) {
@@ -416,7 +417,7 @@ func TestInstallation(t *testing.T) {
 		{"other versions on nodes that may not be read", func(_ *testing.T, f *Facts) {
 			f.Nodes = Read[[]Node]{Err: forbidden()}
 			f.Pods.Value[1].Status.ContainerStatuses[0].ImageID = "r/webhook@sha256:2"
-		}, map[string]string{"image-volumes": "not-checked", "init-image-nodes": "not-checked"}},
+		}, map[string]string{"image-volumes": "not-checked", "init-image-registry": "not-checked", "init-image-nodes": "not-checked"}},
 		{"another's pod", func(_ *testing.T, f *Facts) { f.Pods.Value[1].OwnerReferences = nil }, map[string]string{"replicas": "warning: pods that belong to no Deployment"}},
 		{"registry configuration", func(_ *testing.T, f *Facts) { f.RegistryConfig.Value = "registry: []" }, map[string]string{"registry-config": "failed: the webhook will not start with it"}},
 
@@ -490,13 +491,13 @@ func TestInstallation(t *testing.T) {
 			"init-image": "failed: Deployment podinit-webhook says neither", "init-image-registry": "not-checked", "init-image-nodes": "not-checked",
 		}},
 		{"not in the registry", func(_ *testing.T, f *Facts) { f.Platforms = Read[[]string]{Err: image.ErrMissing} }, map[string]string{
-			"init-image-registry": "failed: the registry has no r/init:1",
+			"init-image-registry": "failed: the registry has no r/init:1", "init-image-nodes": "failed: not there, and the registry does not have it for them: nodes b",
 		}},
 		{"registry out of reach", func(_ *testing.T, f *Facts) { f.Platforms = Read[[]string]{Err: errors.New("no route to host")} }, map[string]string{
 			"init-image-registry": "not-checked: asking the registry for r/init:1 from here: no route to host", "init-image-nodes": "warning: not there yet, and the registry cannot be asked from here: nodes b",
 		}},
 		{"an architecture is missing", func(_ *testing.T, f *Facts) { f.Platforms.Value = []string{"linux/amd64"} }, map[string]string{
-			"init-image-registry": "failed: r/init:1 is not made for linux/arm64 (nodes: b)",
+			"init-image-registry": "failed: r/init:1 is not made for linux/arm64 (nodes: b)", "init-image-nodes": "failed: not there, and the registry does not have it for them: nodes b",
 		}},
 		{"a pod waits", func(_ *testing.T, f *Facts) {
 			f.Stuck.Value = []Stuck{{"shop", "web", "b", "r/init:1", "ErrImagePull: denied"}}
@@ -611,6 +612,7 @@ func TestForbidden(t *testing.T) {
 	f.APIs.Err, f.Nodes.Err, f.Namespaces.Err, f.Definition.Err, f.Profiles.Err = forbidden(), forbidden(), forbidden(), forbidden(), forbidden()
 	f.Configuration.Err, f.Deployment.Err, f.Pods.Err, f.Service.Err, f.Endpoints.Err = forbidden(), forbidden(), forbidden(), forbidden(), forbidden()
 	f.Certificate.Err, f.RegistryConfig.Err, f.Quotas.Err, f.Budgets.Err, f.Reached.Err = forbidden(), forbidden(), forbidden(), forbidden(), forbidden()
+	f.Platforms.Err, f.Suspend.Err, f.InitImage = forbidden(), forbidden(), "r/init:1"
 	f.Stuck.Err, f.Keeper.Err, f.KeeperPods.Err, f.Policy.Err, f.Bindings.Err = forbidden(), forbidden(), forbidden(), forbidden(), forbidden()
 	for _, right := range shipped.rights(f.Namespace) {
 		right.Allowed.Err = forbidden()
@@ -618,9 +620,76 @@ func TestForbidden(t *testing.T) {
 	}
 	for _, checks := range [][]check{installation, before} {
 		for _, r := range run(checks, f) {
-			if r.Status == Failed || r.Status == Warning {
+			green := r.Status == Passed && r.Name != "kubernetes-version" && r.Name != "init-image" && r.Name != "install-rights"
+			if r.Status == Failed || r.Status == Warning || green {
 				t.Errorf("%s is %s: %v", r.Name, r.Status, r.Problems)
 			}
+		}
+	}
+}
+
+// TestOneForbidden may not read one thing of an installation that is in order. What depends on it is not green, and nothing
+// fails.
+func TestOneForbidden(t *testing.T) {
+	for what, test := range map[string]struct {
+		forbid func(*Facts)
+		want   []string
+	}{
+		"nodes": {func(f *Facts) { f.Nodes.Value, f.Nodes.Err = nil, forbidden() }, []string{"image-volumes", "init-image-registry", "init-image-nodes"}},
+		"namespaces": {func(f *Facts) { f.Namespaces.Value, f.Namespaces.Err = nil, forbidden() }, []string{
+			"webhook-selectors", "namespaces-labelled", "namespace-labels", "namespace-profiles",
+		}},
+		"the Deployment": {func(f *Facts) {
+			f.Deployment.Value, f.Deployment.Err, f.Pods.Err, f.RegistryConfig.Err, f.InitImage = nil, forbidden(), forbidden(), forbidden(), ""
+		}, []string{
+			"deployment", "replicas", "suspended", "registry-config", "service", "disruption-budget", "critical-pods-quota", "init-image", "init-image-registry", "init-image-nodes",
+		}},
+		"the webhook configuration": {func(f *Facts) { f.Configuration.Value, f.Configuration.Err = nil, forbidden() }, []string{
+			"webhook-configuration", "webhook-rules", "webhook-selectors", "webhook-conditions", "webhook-policy", "ca-bundle",
+		}},
+		"InitProfiles":    {func(f *Facts) { f.Profiles.Value, f.Profiles.Err = nil, forbidden() }, []string{"image-volumes"}},
+		"the certificate": {func(f *Facts) { f.Certificate.Err = forbidden() }, []string{"certificate", "certificate-validity", "certificate-names", "ca-bundle"}},
+		"the Service":     {func(f *Facts) { f.Service.Value, f.Service.Err = nil, forbidden() }, []string{"service", "endpoints"}},
+		"the policy":      {func(f *Facts) { f.Policy.Err, f.Bindings.Err = forbidden(), forbidden() }, []string{"wrapping-policy"}},
+		"budgets":         {func(f *Facts) { f.Budgets.Err = forbidden() }, []string{"disruption-budget"}},
+		"quotas":          {func(f *Facts) { f.Quotas.Err = forbidden() }, []string{"critical-pods-quota"}},
+		"pods":            {func(f *Facts) { f.Stuck.Err = forbidden() }, []string{"init-image-pulls"}},
+	} {
+		f := healthy(t)
+		test.forbid(f)
+		var got []string
+		for _, r := range run(installation, f) {
+			if r.Status != Passed {
+				got = append(got, r.Name)
+			}
+			if r.Status == Failed || r.Status == Warning {
+				t.Errorf("%s: %s is %s: %v", what, r.Name, r.Status, r.Problems)
+			}
+		}
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%s: not green (-want +got):\n%s", what, diff)
+		}
+	}
+}
+
+// TestStrict: what could not be checked fails with --strict, and is never a green line.
+func TestStrict(t *testing.T) {
+	for _, tt := range []struct {
+		report       Report
+		good, strict bool
+		first        string
+	}{
+		{Report{Passed: 9}, true, true, "✓"},
+		{Report{Passed: 9, NotChecked: 1}, true, false, "–"},
+		{Report{Passed: 9, Warnings: 1}, true, true, "‼"},
+		{Report{Passed: 9, Warnings: 1, NotChecked: 1}, true, false, "‼"},
+		{Report{Failed: 1}, false, false, "×"},
+	} {
+		if good, strict := tt.report.good(false), tt.report.good(true); good != tt.good || strict != tt.strict {
+			t.Errorf("%+v: good %t, strictly %t", tt.report, good, strict)
+		}
+		if said := tt.report.summary(false); !strings.HasPrefix(said, tt.first+" ") {
+			t.Errorf("%+v: %q", tt.report, said)
 		}
 	}
 }

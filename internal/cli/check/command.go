@@ -41,6 +41,8 @@ type options struct {
 	InstallNamespace string
 	// InitImage is the image to look for, before an installation names one.
 	InitImage string
+	// Strict has what could not be checked count as a failure.
+	Strict bool
 	// CreateNamespace has a namespace made for the dry run, and deleted.
 	CreateNamespace bool
 }
@@ -56,9 +58,9 @@ func NewCommand(flags *genericclioptions.ConfigFlags, streams genericiooptions.I
 Each check has a name and says what is so and what to do. Nothing is changed: the pod that is created in a namespace
 that has opted in, to see whether it comes back wrapped, is a dry run. It goes to the namespace that -n names, else to one
 that is labelled podinit.dev/inject=enabled, else, with --create-namespace, to a temporary one. What you may not read is
-not checked, and fails nothing.
+not checked, and fails nothing but with --strict.
 
-The exit code is 1 if a check fails, 0 if none does; warnings do not count.`,
+The exit code is 1 if a check fails, and with --strict also if one could not be made; else 0. Warnings do not count.`,
 		Example: `  # Before podinit is installed:
   podinit check --pre
 
@@ -76,6 +78,7 @@ The exit code is 1 if a check fails, 0 if none does; warnings do not count.`,
 	command.Flags().StringVar(&o.InstallNamespace, "install-namespace", "", "namespace that podinit is installed in; else the one that its webhook configuration names")
 	command.Flags().StringVar(&o.InitImage, "init-image", "", "image of the init; else the one that the webhook gives to pods")
 	command.Flags().BoolVar(&o.CreateNamespace, "create-namespace", false, "make a temporary namespace for the dry run")
+	command.Flags().BoolVar(&o.Strict, "strict", false, "fail also if something could not be checked")
 	command.RunE = func(command *cobra.Command, _ []string) error {
 		g, err := newGatherer(flags, o)
 		if err != nil {
@@ -90,7 +93,7 @@ The exit code is 1 if a check fails, 0 if none does; warnings do not count.`,
 		} else {
 			err = format.Print(streams.Out, report)
 		}
-		if err == nil && report.Failed > 0 {
+		if err == nil && !report.good(o.Strict) {
 			return exit.Silently(exit.Found)
 		}
 		return err
@@ -143,10 +146,10 @@ func (g *Gatherer) report(ctx context.Context, o options, streams genericiooptio
 			return Report{}, fmt.Errorf("the cluster does not answer: %w", facts.Kubernetes.Err)
 		}
 		report := newReport(run(checks, facts))
-		if report.Failed == 0 && facts.Kubernetes.Err == nil || last {
+		if report.good(o.Strict) && facts.Kubernetes.Err == nil || last {
 			return report, nil
 		}
-		now := report.failures()
+		now := report.failures(o.Strict)
 		if facts.Kubernetes.Err != nil {
 			now = "the cluster to answer"
 		}
@@ -162,11 +165,11 @@ func (g *Gatherer) report(ctx context.Context, o options, streams genericiooptio
 	}
 }
 
-// failures names the checks that fail.
-func (report Report) failures() string {
+// failures names the checks that fail, and if strict those that could not be made.
+func (report Report) failures(strict bool) string {
 	var all []string
 	for _, r := range report.Results {
-		if r.Status == Failed {
+		if r.Status == Failed || strict && r.Status == NotChecked {
 			all = append(all, r.Name)
 		}
 	}

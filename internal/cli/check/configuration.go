@@ -161,7 +161,7 @@ func checkSelectors(f *Facts, r *Result) {
 		compare(f, r, there.Name+": namespaceSelector", shipped.NamespaceSelector, there.NamespaceSelector, namespaces)
 		compare(f, r, there.Name+": objectSelector", shipped.ObjectSelector, there.ObjectSelector, pods)
 	})
-	if r.Status == Passed {
+	if r.Status == Passed && f.Namespaces.usable(r, "namespaces") {
 		checkLeftOut(f, r)
 	}
 }

@@ -42,7 +42,7 @@ func checkRegistry(f *Facts, r *Result) {
 		return
 	}
 	r.say("%s", strings.Join(f.Platforms.Value, ", "))
-	if f.Nodes.Err != nil {
+	if !f.Nodes.usable(r, "nodes") {
 		return
 	}
 	for _, arch := range archs(f.Nodes.Value) {
@@ -53,7 +53,7 @@ func checkRegistry(f *Facts, r *Result) {
 	}
 }
 
-// checkImageNodes warns only where nothing says that the nodes can pull the image.
+// checkImageNodes fails for nodes that lack the image and cannot pull it. It warns where nothing says that they can.
 func checkImageNodes(f *Facts, r *Result) {
 	if f.InitImage == "" {
 		r.skip("", "no image is named")
@@ -62,19 +62,25 @@ func checkImageNodes(f *Facts, r *Result) {
 	if !f.Nodes.usable(r, "nodes") {
 		return
 	}
-	var without, unsure []string
+	var cannot, without, unsure []string
 	for _, n := range f.Nodes.Value {
 		switch {
 		case n.HasImage:
+		case errors.Is(f.Platforms.Err, image.ErrMissing),
+			f.Platforms.Err == nil && n.Info.Architecture != "" && !slices.Contains(f.Platforms.Value, "linux/"+n.Info.Architecture):
+			cannot = append(cannot, n.Name)
 		case n.Listed >= listedImages:
 			unsure = append(unsure, n.Name)
 		default:
 			without = append(without, n.Name)
 		}
 	}
-	r.say("%d of %d have it", len(f.Nodes.Value)-len(without)-len(unsure), len(f.Nodes.Value))
-	if f.Platforms.Err == nil || errors.Is(f.Platforms.Err, image.ErrMissing) {
-		return // they can pull it, or it is a problem already
+	r.say("%d of %d have it", len(f.Nodes.Value)-len(cannot)-len(without)-len(unsure), len(f.Nodes.Value))
+	if len(cannot) > 0 {
+		r.fail("See init-image-registry, above.", "not there, and the registry does not have it for them: nodes %s", names(cannot))
+	}
+	if f.Platforms.Err == nil {
+		return // the others can pull it
 	}
 	hint := "Create a pod that opted in there, and see that it starts."
 	if len(without) > 0 {

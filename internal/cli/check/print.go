@@ -66,6 +66,8 @@ func (report Report) summary(style output.Style) string {
 		return style.Red("×") + " " + said
 	case report.Warnings > 0:
 		return style.Yellow("‼") + " " + said
+	case report.NotChecked > 0:
+		return symbol(NotChecked, style) + " " + said
 	}
 	return style.Green("✓") + " " + said
 }

@@ -81,6 +81,11 @@ func newReport(results []Result) Report {
 	return report
 }
 
+// good says whether no check fails, and if strict whether all could be made.
+func (report Report) good(strict bool) bool {
+	return report.Failed == 0 && (!strict || report.NotChecked == 0)
+}
+
 // check is one question, asked of the facts alone.
 type check struct {
 	category, name string

@@ -27,7 +27,7 @@ func checkSuspended(f *Facts, r *Result) {
 			"new pods are admitted as they come, since ConfigMap %s was created at %s%s",
 			v1alpha1.SuspendConfigMap, f.Suspend.Value.CreationTimestamp.UTC().Format(time.RFC3339), why)
 	}
-	if f.Deployment.Err == nil && version.SuspendedByFlag(f.Deployment.Value) {
+	if f.Deployment.usable(r, "Deployment") && version.SuspendedByFlag(f.Deployment.Value) {
 		r.warn("To resume: suspend: false of the chart, or leave out the component config/suspend.",
 			"new pods are admitted as they come, since Deployment %s has flag -%s", f.Deployment.Value.Name, v1alpha1.SuspendFlag)
 	}

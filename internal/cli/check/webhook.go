@@ -197,6 +197,9 @@ func checkService(f *Facts, r *Result) {
 			ports = append(ports, strconv.Itoa(int(p.Port)))
 			continue
 		}
+		if !f.Deployment.usable(r, "Deployment") {
+			return
+		}
 		if problem := target(f, p); problem != "" {
 			r.fail(reinstall(f), "Service %s: %s", name, problem)
 		}
@@ -207,9 +210,6 @@ func checkService(f *Facts, r *Result) {
 
 // target says what is wrong with where a port of the Service leads; empty if nothing is.
 func target(f *Facts, p corev1.ServicePort) string {
-	if f.Deployment.Err != nil {
-		return ""
-	}
 	container := containerOf(f.Deployment.Value)
 	if container == nil {
 		return ""
@@ -280,7 +280,7 @@ func checkReached(f *Facts, r *Result) {
 }
 
 func checkBudget(f *Facts, r *Result) {
-	if !f.Budgets.usable(r, "PodDisruptionBudgets") || f.Deployment.Err != nil {
+	if !f.Budgets.usable(r, "PodDisruptionBudgets") || !f.Deployment.usable(r, "Deployment") {
 		return
 	}
 	pods := labels.Set(f.Deployment.Value.Spec.Template.Labels)
@@ -298,7 +298,7 @@ func checkBudget(f *Facts, r *Result) {
 }
 
 func checkQuota(f *Facts, r *Result) {
-	if !f.Quotas.usable(r, "ResourceQuotas") || f.Deployment.Err != nil {
+	if !f.Quotas.usable(r, "ResourceQuotas") || !f.Deployment.usable(r, "Deployment") {
 		return
 	}
 	class := f.Deployment.Value.Spec.Template.Spec.PriorityClassName
