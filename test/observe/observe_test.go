@@ -63,7 +63,7 @@ func promtool(t *testing.T, args ...string) {
 	t.Logf("promtool %s:\n%s", strings.Join(args, " "), out)
 }
 
-var testFiles = []string{"alerts.test.yaml", "weeks.test.yaml"}
+var testFiles = []string{"alerts.test.yaml", "days.test.yaml"}
 
 // promtool accepts the alerts.
 func TestCheckRules(t *testing.T) { promtool(t, "check", "rules", "--lint-fatal", "rules.yaml") }
@@ -207,12 +207,11 @@ func fromVariable(d *Datasource) bool {
 // elsewhere are metrics of other programs, with the labels that are asked for. Those of the apiserver are compared with a
 // real one by test/e2e.
 var elsewhere = map[string][]string{
-	"up": nil, // Prometheus itself
 	"apiserver_admission_webhook_fail_open_count":                   {"name", "type"},
 	"apiserver_admission_webhook_rejection_count":                   {"name", "type", "operation", "error_type", "rejection_code"},
 	"apiserver_admission_webhook_admission_duration_seconds_bucket": {"name", "type", "operation", "rejected", "le"},
-	"kube_pod_init_container_status_waiting_reason":                 {"container", "reason"}, // the same
 	"kube_pod_labels": {"label_podinit_dev_version"}, // kube-state-metrics, docs/metrics/workload/pod-metrics.md
+	"kube_pod_init_container_status_waiting_reason": {"container", "reason"}, // the same
 }
 
 // TestMetricsExist holds every metric, label and value that an alert or a panel names against those that the webhook has.
