@@ -39,7 +39,7 @@ func TestLifecycle(t *testing.T) {
 			later := r
 			later.chart = withAnotherColumn(t)
 			l.during(t, "upgrade", namespace, true, func() {
-				later.upgrade(t, "--set=metrics.port=9080,prepull.enabled=true,webhook.timeoutSeconds=7,webhook.failurePolicy=Fail,webhook.excludedNamespaces={default}")
+				later.upgrade(t, "--set=metrics.port=9080,webhook.timeoutSeconds=7,webhook.failurePolicy=Fail,webhook.excludedNamespaces={default}")
 			})
 			if got := l.kubectl(t, "get", "initprofiles"); !strings.Contains(got, "COLUMN OF THE TEST") || !strings.Contains(got, "jvm") {
 				t.Errorf("after the upgrade the CustomResourceDefinition is the one before, or profiles are lost:\n%s", got)

@@ -26,13 +26,13 @@ func TestSameAsConfig(t *testing.T) {
 		"networkpolicy":      {[]string{"networkpolicy"}, []string{"--set=networkPolicy.enabled=true"}},
 		"suspend":            {[]string{"suspend"}, []string{"--set=suspend=true"}},
 		"policy":             {[]string{"policy"}, []string{"--set=wrappingPolicy.enabled=true"}},
-		"prepull":            {[]string{"prepull"}, []string{"--set=prepull.enabled=true"}},
+		"prepull":            {[]string{"prepull"}, nil},
 		"certmanager":        {[]string{"certmanager"}, []string{"--set=certificate.mode=cert-manager"}},
 		"clientcertificates": {[]string{"clientcertificates"}, []string{"--set-string=clientCertificates.caBundle=" + someCA}},
 		"prometheus":         {[]string{"prometheus"}, []string{"--set=metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true"}},
 		"all": {
 			[]string{"networkpolicy", "policy", "prepull", "certmanager", "prometheus"},
-			[]string{"--set=networkPolicy.enabled=true,wrappingPolicy.enabled=true,prepull.enabled=true,certificate.mode=cert-manager,metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true"},
+			[]string{"--set=networkPolicy.enabled=true,wrappingPolicy.enabled=true,certificate.mode=cert-manager,metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true"},
 		},
 	} {
 		want := kustomized(t, tt.components)
@@ -43,7 +43,11 @@ func TestSameAsConfig(t *testing.T) {
 		}
 		for _, helm := range helms {
 			t.Run(name+"/"+helm, func(t *testing.T) {
-				got := rendered(t, helm, append(tt.values, "--set=images.registry=registry.example/podinit",
+				values := slices.Clone(tt.values)
+				if !slices.Contains(tt.components, "prepull") { // which config/default has not, since it cannot know the image's name
+					values = append(values, "--set=prepull.enabled=false")
+				}
+				got := rendered(t, helm, append(values, "--set=images.registry=registry.example/podinit",
 					"--set=images.webhook.digest="+webhookDigest, "--set=images.init.digest="+initDigest)...)
 				for _, object := range got {
 					normalise(t, object)

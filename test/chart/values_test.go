@@ -47,6 +47,10 @@ func variants() map[string]variant {
 				}
 			}
 			expect(t, made, "Deployment podinit-webhook", "ghcr.io/podinit/webhook:v0.1.0", "ghcr.io/podinit/init:v0.1.0")
+			// The image is on every node, but those that are none, before the webhook gives it to pods; one that cannot be pulled
+			// takes away none that is there.
+			expect(t, made, "DaemonSet podinit-prepull", "ghcr.io/podinit/init:v0.1.0", `"maxSurge":"100%"`, `"maxUnavailable":0`, `"argocd.argoproj.io/sync-wave":"-1"`,
+				`"values":["virtual-kubelet"]`, `"values":["fargate"]`)
 			expect(t, made, "Deployment podinit-certificates", "ghcr.io/podinit/webhook:v0.1.0", `"serviceAccountName":"podinit-certificates"`)
 		}},
 		"images": {values: `
@@ -56,17 +60,20 @@ images:
   init: {repository: i, tag: v3, digest: ""}
   pullPolicy: Always
   pullSecrets: [one, two]
-prepull: {enabled: true, resources: {requests: {cpu: 2m}}, nodeSelector: {a: b}, tolerations: [{key: k, operator: Exists}], affinity: {nodeAffinity: {}}}
+prepull: {resources: {requests: {cpu: 2m}}, nodeSelector: {a: b}, tolerations: [{key: k, operator: Exists}], affinity: {nodeAffinity: null, podAffinity: {}}}
 `, look: func(t *testing.T, made map[string]map[string]any) {
 			expect(t, made, "Deployment podinit-webhook", "mirror.example:5000/a/b/w:v2@"+webhookDigest, `"mirror.example:5000/a/b/i:v3"`,
 				`"imagePullPolicy":"Always"`, `"imagePullSecrets":[{"name":"one"},{"name":"two"}]`)
 			expect(t, made, "Deployment podinit-certificates", "mirror.example:5000/a/b/w:v2@"+webhookDigest, `"imagePullPolicy":"Always"`, `"imagePullSecrets":[{"name":"one"},{"name":"two"}]`)
 			expect(t, made, "DaemonSet podinit-prepull", `"mirror.example:5000/a/b/i:v3"`, `"imagePullSecrets":[{"name":"one"},{"name":"two"}]`,
-				`"nodeSelector":{"a":"b","kubernetes.io/os":"linux"}`, `"tolerations":[{"key":"k","operator":"Exists"}]`, `"cpu":"2m"`, `"affinity":{"nodeAffinity":{}}`)
+				`"nodeSelector":{"a":"b","kubernetes.io/os":"linux"}`, `"tolerations":[{"key":"k","operator":"Exists"}]`, `"cpu":"2m"`, `"affinity":{"podAffinity":{}}`)
 		}},
 		"suspended": {values: "suspend: true", look: func(t *testing.T, made map[string]map[string]any) {
 			expect(t, made, "Deployment podinit-webhook", `"-suspend"`)
 			expect(t, made, "Role podinit-webhook-suspend", `"resourceNames":["podinit-suspend"],"resources":["configmaps"],"verbs":["list","watch"]`)
+		}},
+		"no prepull": {values: "prepull: {enabled: false}", look: func(t *testing.T, made map[string]map[string]any) {
+			absent(t, made, "DaemonSet podinit-prepull")
 		}},
 		"one replica": {values: "replicas: 1", look: func(t *testing.T, made map[string]map[string]any) {
 			absent(t, made, "PodDisruptionBudget podinit-webhook")
@@ -448,7 +455,7 @@ func TestNull(t *testing.T) {
 	for _, path := range paths(readSchema(t), nil) {
 		name := strings.Join(path, ".")
 		for _, helm := range helms {
-			text, err := runHelm(t, helm, "template", "podinit", chart, "--namespace", system, "--set=prepull.enabled=true,networkPolicy.enabled=true", "--set="+name+"=null")
+			text, err := runHelm(t, helm, "template", "podinit", chart, "--namespace", system, "--set=networkPolicy.enabled=true", "--set="+name+"=null")
 			if err != nil {
 				if !strings.Contains(text, "missing propert") && !strings.Contains(text, "got null") || !strings.Contains(text, path[len(path)-1]) {
 					t.Errorf("%s: %s=null: %v", helm, name, err)
@@ -504,7 +511,7 @@ func TestNumbersAsNames(t *testing.T) {
 	for _, helm := range helms {
 		for _, values := range []string{"--set=certificate.mode=self-managed", "--set=certificate.mode=cert-manager"} {
 			text, err := runHelm(t, helm, "template", "1", chart, "--namespace", "0x2", values,
-				"--set=prepull.enabled=true,networkPolicy.enabled=true,metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true")
+				"--set=networkPolicy.enabled=true,metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true")
 			if err != nil {
 				t.Fatal(err)
 			}
