@@ -54,7 +54,10 @@ func dist(o options, out io.Writer) error {
 	if err := o.write("install.yaml", objects); err != nil {
 		return err
 	}
-	if err := o.chart("charts/podinit"); err != nil {
+	if err := o.configuration("config", names); err != nil {
+		return err
+	}
+	if err := o.chart("charts/podinit", names); err != nil {
 		return err
 	}
 	if err := o.commandLine(notices.Bytes()); err != nil {
@@ -102,9 +105,44 @@ func manifests(root string, names map[string]string, version string) ([]byte, er
 	return resources.AsYaml()
 }
 
-// chart packs the Helm chart in directory for this version and image repository. "helm package" would do, but for the times
+// configuration packs the kustomizations in directory, with both images by digest.
+func (o options) configuration(directory string, names map[string]string) error {
+	files, err := archive.FromDirectory(directory)
+	if err != nil {
+		return fmt.Errorf("pack the kustomizations: %w", err)
+	}
+	files = slices.DeleteFunc(files, func(file archive.File) bool {
+		return path.Ext(file.Name) == ".go" || file.Name == "deploy.yaml" // for programs, and for "make deploy"
+	})
+	found := map[string]bool{}
+	for i, file := range files {
+		content, err := os.ReadFile(file.Source)
+		if err != nil {
+			return err
+		}
+		text := string(content)
+		for name, pinned := range names {
+			latest := sourceRepository + "/" + name + ":latest"
+			found[name] = found[name] || strings.Contains(text, latest)
+			text = strings.ReplaceAll(text, latest, pinned)
+		}
+		files[i] = archive.File{Name: "config/" + file.Name, Content: []byte(strings.ReplaceAll(text, sourceRepository+"/", o.repository+"/"))}
+	}
+	for name := range names {
+		if !found[name] {
+			return fmt.Errorf("pack the kustomizations: none in %s names %s/%s:latest, in whose place the image of the release goes", directory, sourceRepository, name)
+		}
+	}
+	name := "podinit-config-" + o.version + ".tar.gz"
+	return archive.Create(filepath.Join(o.output, name), func(to io.Writer) error { return archive.WriteTarGzip(to, files, o.created) })
+}
+
+// sourceRepository is where the sources say that the images are.
+const sourceRepository = "ghcr.io/podinit"
+
+// chart packs the Helm chart in directory for this version, these images and their repository. "helm package" would do, but for the times
 // of the files, which it takes over.
-func (o options) chart(directory string) error {
+func (o options) chart(directory string, names map[string]string) error {
 	files, err := archive.FromDirectory(directory)
 	if err != nil {
 		return fmt.Errorf("pack the chart: %w", err)
@@ -119,7 +157,7 @@ func (o options) chart(directory string) error {
 		}
 		switch file.Name {
 		case "Chart.yaml":
-			content, err = versioned(content, o.version)
+			content, err = versioned(content, o.version, names)
 		case "values.yaml":
 			content, err = withRepository(content, o.repository)
 		}
@@ -150,19 +188,32 @@ func kept(files []archive.File, helmignore string) ([]archive.File, error) {
 	return files, nil
 }
 
-// versioned is Chart.yaml with the version of the release: Helm's own without the v, the programs' with it.
-func versioned(chart []byte, version string) ([]byte, error) {
+// versioned is Chart.yaml with the version of the release: Helm's own without the v, the programs' with it. Annotations have the
+// digests of its images, which the chart's templates read: a digest among the values would win over a tag that a user names.
+func versioned(chart []byte, version string, names map[string]string) ([]byte, error) {
 	var fields map[string]any
 	if err := yaml.Unmarshal(chart, &fields); err != nil {
 		return nil, err
 	}
 	fields["version"], fields["appVersion"] = strings.TrimPrefix(version, "v"), version
+	annotations, _ := fields["annotations"].(map[string]any)
+	if annotations == nil {
+		annotations = map[string]any{}
+	}
+	for name, pinned := range names {
+		_, digest, ok := strings.Cut(pinned, "@")
+		if !ok {
+			return nil, fmt.Errorf("image %s has no digest", pinned)
+		}
+		annotations["podinit.dev/digest."+name] = digest
+	}
+	fields["annotations"] = annotations
 	return yaml.Marshal(fields)
 }
 
 // withRepository is values.yaml, comments and all, with the repository that the images are pushed to.
 func withRepository(values []byte, repository string) ([]byte, error) {
-	const line = "\n  registry: ghcr.io/podinit\n"
+	const line = "\n  registry: " + sourceRepository + "\n"
 	if strings.Count(string(values), line) != 1 {
 		return nil, fmt.Errorf("want exactly one line %q, to put %s there", strings.TrimSpace(line), repository)
 	}

@@ -1,11 +1,16 @@
 package main
 
 import (
+	"archive/tar"
 	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/podinit/podinit/release/archive"
 )
@@ -52,14 +57,78 @@ func TestCheckVersion(t *testing.T) {
 }
 
 func TestVersioned(t *testing.T) {
-	got, err := versioned([]byte("apiVersion: v2\nname: podinit\nversion: 0.0.0\nkubeVersion: \">=1.30.0-0\"\n"), "v1.2.3-rc.1")
+	got, err := versioned([]byte("apiVersion: v2\nname: podinit\nversion: 0.0.0\nkubeVersion: \">=1.30.0-0\"\nannotations: {a: b}\n"), "v1.2.3-rc.1",
+		map[string]string{"init": "r.example/init:v1.2.3-rc.1@sha256:1", "webhook": "r.example/webhook:v1.2.3-rc.1@sha256:2"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"\nversion: 1.2.3-rc.1\n", "appVersion: v1.2.3-rc.1\n", "kubeVersion: '>=1.30.0-0'\n"} {
+	for _, want := range []string{"\nversion: 1.2.3-rc.1\n", "appVersion: v1.2.3-rc.1\n", "kubeVersion: '>=1.30.0-0'\n",
+		"annotations:\n  a: b\n  podinit.dev/digest.init: sha256:1\n  podinit.dev/digest.webhook: sha256:2\n"} {
 		if !strings.Contains(string(got), want) {
 			t.Errorf("got %s, want %q in it", got, want)
 		}
+	}
+}
+
+// The kustomizations of a release name both images by digest wherever they name them, and their repository.
+func TestConfiguration(t *testing.T) {
+	names := map[string]string{"init": "r.example/p/init:v1.2.3@sha256:1", "webhook": "r.example/p/webhook:v1.2.3@sha256:2"}
+	o := options{version: "v1.2.3", repository: "r.example/p", output: t.TempDir(), created: time.Unix(0, 0)}
+	if err := o.configuration("../config", names); err != nil {
+		t.Fatal(err)
+	}
+	files := unpack(t, filepath.Join(o.output, "podinit-config-v1.2.3.tar.gz"))
+	for file, want := range map[string]string{
+		"config/manager/deployment.yaml":                 "value: " + names["init"],
+		"config/certificates/deployment.yaml":            "image: " + names["webhook"],
+		"config/prepull/daemonset.yaml":                  "image: " + names["init"],
+		"config/policy/validating_admission_policy.yaml": "'r.example/p/init'",
+		"config/samples/own-registry/kustomization.yaml": "- name: r.example/p/webhook\n",
+		"config/default/kustomization.yaml":              "../manager",
+		"config/suspend/kustomization.yaml":              "-suspend",
+		"config/crd/podinit.dev_initprofiles.yaml":       "kind: CustomResourceDefinition",
+		"config/prometheus/dashboard.json":               "podinit_build_info",
+		"config/clientcertificates/kustomization.yaml":   "kind: Component",
+	} {
+		if !strings.Contains(files[file], want) {
+			t.Errorf("%s does not have %q:\n%s", file, want, files[file])
+		}
+	}
+	for file, text := range files {
+		if strings.Contains(text, ":latest") || strings.Contains(text, "ghcr.io/podinit") || strings.Contains(text, "@INIT_IMAGE@") || strings.HasSuffix(file, ".go") {
+			t.Errorf("%s is not for users, or names other images:\n%s", file, text)
+		}
+	}
+	if err := o.configuration("../charts/podinit/files", names); err == nil {
+		t.Error("kustomizations that name no image are packed")
+	}
+}
+
+func unpack(t *testing.T, file string) map[string]string {
+	t.Helper()
+	opened, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer opened.Close()
+	unzipped, err := gzip.NewReader(opened)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	for in := tar.NewReader(unzipped); ; {
+		header, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			return files
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[header.Name] = string(content)
 	}
 }
 

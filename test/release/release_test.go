@@ -25,6 +25,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/kustomize/api/krusty"
+	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
 )
 
@@ -132,8 +134,34 @@ func TestRelease(t *testing.T) {
 		runIn(t, dist, *helm, "lint", "--strict", chart)
 		rendered := runIn(t, dist, *helm, "template", "--kube-version", "1.36.0", "podinit", chart)
 		for _, name := range names {
-			if tagged, _, _ := strings.Cut(name, "@"); !strings.Contains(rendered, tagged) {
-				t.Errorf("what the chart makes does not have %s", tagged)
+			if !strings.Contains(rendered, `"`+name+`"`) {
+				t.Errorf("what the chart makes does not have %s", name)
+			}
+		}
+		// A tag that a user names is not that of the release, and its digest neither.
+		if rendered := runIn(t, dist, *helm, "template", "--kube-version", "1.36.0", "--set=images.init.tag=mine", "podinit", chart); !strings.Contains(rendered, "/init:mine\"") {
+			t.Error("with a tag among the values the init image is not the one of that tag")
+		}
+	})
+
+	t.Run("kustomizations", func(t *testing.T) {
+		directory := t.TempDir()
+		runIn(t, directory, "tar", "-xzf", filepath.Join(dist, "podinit-config-"+version+".tar.gz"))
+		file := filepath.Join(directory, "kustomization.yaml")
+		if err := os.WriteFile(file, []byte("resources: [config/default]\ncomponents: [config/prepull]\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		made, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), directory)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := made.AsYaml()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, times := range map[string]int{names["webhook"]: 2, names["init"]: 2} {
+			if got := strings.Count(string(text), ": "+name+"\n"); got != times {
+				t.Errorf("%s is named %d times, want %d", name, got, times)
 			}
 		}
 	})

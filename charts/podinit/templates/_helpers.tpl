@@ -19,12 +19,17 @@ app.kubernetes.io/component: certificates
 app.kubernetes.io/name: podinit
 {{- end }}
 
-{{/* podinit.image is the reference of an image: (list $ .Values.images.init). */}}
+{{/* podinit.image is the reference of an image: (list $ .Values.images.init). A released chart has the digest of each image in an
+annotation, which counts where the values name neither tag nor digest. */}}
 {{- define "podinit.image" -}}
 {{- $root := index . 0 }}{{ $image := index . 1 }}
+{{- $digest := $image.digest }}
 {{- printf "%s/%s" $root.Values.images.registry $image.repository }}
 {{- if or $image.tag (not $image.digest) }}:{{ $image.tag | default $root.Chart.AppVersion }}{{ end }}
-{{- if $image.digest }}@{{ $image.digest }}{{ end }}
+{{- if not (or $image.tag $image.digest) }}
+{{- with $root.Chart.Annotations }}{{ $digest = index . (printf "podinit.dev/digest.%s" $image.repository) }}{{ end }}
+{{- end }}
+{{- if $digest }}@{{ $digest }}{{ end }}
 {{- end }}
 
 {{/* podinit.port is the port of the admission server. */}}
