@@ -55,6 +55,9 @@ func run(ctx context.Context, args []string) error {
 		log.Info("starting", "version", version.Version, "keeps", o.secret().String())
 		return manager.Start(ctx)
 	}
+	if err := checkInit(ctx, o, kubeconfig, log); err != nil {
+		return err
+	}
 	manager, err := newManager(ctx, o, kubeconfig, log)
 	if err != nil {
 		return err

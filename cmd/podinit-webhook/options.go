@@ -21,6 +21,14 @@ type options struct {
 	// credentials or the node's, so it must be public or on a registry that every node can read.
 	InitImage string
 
+	// InitProgram is the init as an initContainer of this Pod has copied it from InitImage. The webhook does not start unless
+	// it runs and has the webhook's version. Empty: nothing is checked.
+	InitProgram string
+
+	// Pod is this Pod's own name. The webhook does not start where its initContainer has another image than InitImage, and
+	// names itself in Events. Empty: not known, and nothing is checked.
+	Pod string
+
 	// Port of the admission server. 10250 is the one besides 443 that private clusters let through from the control
 	// plane to nodes.
 	Port int
@@ -103,6 +111,8 @@ func parse(args []string, getenv func(string) string) (options, error) {
 	f := flag.NewFlagSet("podinit-webhook", flag.ContinueOnError)
 	f.SetOutput(os.Stderr)
 	f.StringVar(&o.InitImage, "init-image", getenv("PODINIT_INIT_IMAGE"), "`image` that holds the init, required; else $PODINIT_INIT_IMAGE")
+	f.StringVar(&o.InitProgram, "init-program", "", "`file` that an initContainer has copied from the init image: the webhook starts only if it runs and has the same version")
+	f.StringVar(&o.Pod, "pod", getenv("POD_NAME"), "`name` of the webhook's own pod; else $POD_NAME")
 	f.IntVar(&o.Port, "port", 10250, "`port` of the admission server")
 	f.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8080", "`address` of the metrics, by plain HTTP; 0 for none")
 	f.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "`address` of /healthz and /readyz")
@@ -135,11 +145,11 @@ func parse(args []string, getenv func(string) string) (options, error) {
 		return options{}, errors.New("-certificates and -certificate-directory exclude each other: the first makes the certificate, the second reads one that is made elsewhere; give one of them")
 	}
 	if o.InitImage == "" && !o.Certificates {
-		return options{}, errors.New("which image holds the init? Say it with -init-image or PODINIT_INIT_IMAGE")
+		return options{}, errors.New("-init-image or $PODINIT_INIT_IMAGE is required: the image that holds the init")
 	}
 	if o.InitImage != "" {
-		if _, err := imageconfig.ParseReference(o.InitImage); err != nil {
-			return options{}, fmt.Errorf("-init-image: %w", err)
+		if err := imageconfig.CheckPullable(o.InitImage); err != nil {
+			return options{}, fmt.Errorf("-init-image or $PODINIT_INIT_IMAGE: %w", err)
 		}
 	}
 	if o.Namespace == "" {

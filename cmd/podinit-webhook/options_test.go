@@ -66,7 +66,7 @@ func TestParse(t *testing.T) {
 
 func TestParseProblems(t *testing.T) {
 	for args, want := range map[string]string{
-		"":                    "-init-image or PODINIT_INIT_IMAGE",
+		"":                    "-init-image or $PODINIT_INIT_IMAGE is required",
 		"-init-image=i":       "-namespace or POD_NAMESPACE",
 		"-init-image=i serve": `"serve" is no flag`,
 		"-port=eleven":        "invalid value",

@@ -1,10 +1,13 @@
 package imageconfig
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
+	"github.com/distribution/reference"
 	"github.com/google/go-containerregistry/pkg/name"
 
 	"github.com/podinit/podinit/api/v1alpha1"
@@ -141,6 +144,40 @@ func ParseReference(image string) (Reference, error) {
 		ref.Tag = parsed.Identifier()
 	}
 	return ref, nil
+}
+
+// CheckPullable says what keeps the name of an image from being pulled, in words for its author; nil if nothing does. It
+// is for images that an administrator names, the init's: the apiserver refuses a Pod whose image has white space around
+// its name, and the kubelet waits with InvalidImageName for what distribution/reference cannot read, which is stricter
+// than ParseReference.
+func CheckPullable(image string) error {
+	switch {
+	case image == "":
+		return errors.New("invalid image reference: it is empty")
+	case strings.TrimSpace(image) != image:
+		return fmt.Errorf("invalid image reference %q: remove the space or line break at its beginning or end", short(image))
+	case strings.ContainsFunc(image, unicode.IsSpace):
+		return fmt.Errorf("invalid image reference %q: it contains a space or line break", short(image))
+	}
+	if err := CheckName(image); err != nil {
+		return fmt.Errorf("invalid image reference: %w", err)
+	}
+	if _, err := reference.ParseNormalizedNamed(image); err != nil {
+		return fmt.Errorf("invalid image reference %q: want registry/repository:tag or registry/repository@sha256:...: %w", image, err)
+	}
+	if _, err := ParseReference(image); err != nil {
+		return fmt.Errorf("invalid image reference %q: %w", image, err)
+	}
+	return nil
+}
+
+// short is the beginning of a long name.
+func short(image string) string {
+	const most = 200
+	if len(image) <= most {
+		return image
+	}
+	return strings.ToValidUTF8(image[:most], "") + "..."
 }
 
 // Name is the repository with its registry.

@@ -83,6 +83,37 @@ func TestParseReference(t *testing.T) {
 	}
 }
 
+func TestCheckPullable(t *testing.T) {
+	digest := "sha256:" + strings.Repeat("0a", 32)
+	for _, image := range []string{"r.example/init:v1", "r.example:5000/a/init@" + digest, "r.example/init:v1@" + digest, "init", "localhost/init:1"} {
+		if err := CheckPullable(image); err != nil {
+			t.Errorf("%q: %v", image, err)
+		}
+	}
+	for image, want := range map[string]string{
+		"":                                  "it is empty",
+		"r.example/init:v1\n":               "remove the space or line break",
+		" r.example/init:v1":                "remove the space or line break",
+		"r.example/init@" + digest + "\r\n": "remove the space or line break",
+		"r.example/ init:v1":                "contains a space or line break",
+		"r.example/init\n:v1":               "contains a space or line break",
+		"r.example/":                        "want registry/repository:tag",
+		"r.example//init:v1":                "want registry/repository:tag", // the kubelet waits with InvalidImageName
+		"r.example/-init:v1":                "want registry/repository:tag",
+		"r.example/Init:v1":                 "want registry/repository:tag",
+		"r.example/init:":                   "want registry/repository:tag",
+		"r.example/init:.v1":                "want registry/repository:tag",
+		"r.example/init@sha256:0a":          "want registry/repository:tag",
+		"http://r.example/init":             "want registry/repository:tag",
+		strings.Repeat("a", 2<<10):          "longer than 1024 bytes",
+		strings.Repeat("a ", 2<<10):         "remove the space",
+	} {
+		if err := CheckPullable(image); err == nil || !strings.Contains(err.Error(), want) || len(err.Error()) > 500 {
+			t.Errorf("%.200q: error %v, want one that says %q", image, err, want)
+		}
+	}
+}
+
 // A name that no registry takes is refused as that before it is read.
 func TestNameTooLong(t *testing.T) {
 	if _, err := ParseReference(strings.Repeat("a.", 1<<20) + "/x"); !errors.Is(err, ErrNameTooLong) || len(err.Error()) > 200 {

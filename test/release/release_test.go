@@ -159,7 +159,8 @@ func TestRelease(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for name, times := range map[string]int{names["webhook"]: 2, names["init"]: 2} {
+		// The init image is in the webhook's environment and its initContainer, and in the DaemonSet.
+		for name, times := range map[string]int{names["webhook"]: 2, names["init"]: 3} {
 			if got := strings.Count(string(text), ": "+name+"\n"); got != times {
 				t.Errorf("%s is named %d times, want %d", name, got, times)
 			}

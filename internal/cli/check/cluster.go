@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/version"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/canary"
 	"github.com/podinit/podinit/internal/delivery"
 	"github.com/podinit/podinit/internal/reason"
 )
@@ -17,9 +18,6 @@ var minKubernetes = version.MustParseGeneric("1.30")
 
 // groupVersions are those that podinit uses.
 var groupVersions = []string{"admissionregistration.k8s.io/v1", "apiextensions.k8s.io/v1", "apps/v1", "authorization.k8s.io/v1", "discovery.k8s.io/v1", "policy/v1", "rbac.authorization.k8s.io/v1", "v1"}
-
-// architectures that the init is made for.
-var architectures = []string{"amd64", "arm64", "arm", "ppc64le", "s390x", "riscv64"}
 
 func checkVersion(f *Facts, r *Result) {
 	if !f.Kubernetes.usable(r, "the apiserver's version") {
@@ -55,7 +53,7 @@ func checkNodes(f *Facts, r *Result) {
 		return
 	}
 	for _, arch := range archs(f.Nodes.Value) {
-		if !slices.Contains(architectures, arch) {
+		if !slices.Contains(canary.Architectures, arch) {
 			r.warn("Keep pods that opt in from these nodes.", "there is no init for %s (nodes: %s)", arch, names(nodesOf(f.Nodes.Value, arch)))
 		}
 	}

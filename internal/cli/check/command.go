@@ -20,6 +20,7 @@ import (
 
 	"github.com/podinit/podinit/internal/cli/exit"
 	"github.com/podinit/podinit/internal/cli/image"
+	"github.com/podinit/podinit/internal/imageconfig"
 	"github.com/podinit/podinit/internal/cli/output"
 )
 
@@ -122,6 +123,11 @@ func newGatherer(flags *genericclioptions.ConfigFlags, o options) (*Gatherer, er
 	shipped, err := NewShipped()
 	if err != nil {
 		return nil, err
+	}
+	if o.InitImage != "" {
+		if err := imageconfig.CheckPullable(o.InitImage); err != nil {
+			return nil, exit.With(exit.Usage, fmt.Errorf("--init-image: %w", err))
+		}
 	}
 	return &Gatherer{
 		Client: client, Shipped: shipped, Images: image.Platforms,

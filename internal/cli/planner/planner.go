@@ -69,7 +69,7 @@ const lookupTime = time.Minute
 
 // New reads the files and asks the cluster for the profiles that the options name. An error has its exit code.
 func (o Options) New(ctx context.Context, flags *genericclioptions.ConfigFlags, streams genericiooptions.IOStreams) (webhook.Injector, error) {
-	if _, err := imageconfig.ParseReference(o.InitImage); err != nil {
+	if err := imageconfig.CheckPullable(o.InitImage); err != nil {
 		return webhook.Injector{}, exit.With(exit.Usage, fmt.Errorf("--init-image: %w", err))
 	}
 	profiles, err := o.profiles(ctx, flags)
