@@ -2,11 +2,13 @@ package webhook
 
 import (
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/canary"
 	"github.com/podinit/podinit/internal/imageconfig"
 	"github.com/podinit/podinit/internal/reason"
 )
@@ -119,6 +121,33 @@ func NewSuspended(suspended func() float64) prometheus.Collector {
 		Name: "podinit_suspended",
 		Help: "1 while podinit is suspended and every pod is admitted as it came, else 0.",
 	}, suspended)
+}
+
+// NewInitImageUnavailable is a metric of the architectures whose nodes cannot pull the init image, for which new Pods are
+// left alone.
+func NewInitImageUnavailable(unavailable func() []string) prometheus.Collector {
+	return &initImageUnavailable{unavailable: unavailable, description: prometheus.NewDesc("podinit_init_image_unavailable",
+		"1 while nodes of the architecture cannot pull the init image, so that new pods are left alone; else 0.", []string{"architecture"}, nil)}
+}
+
+type initImageUnavailable struct {
+	unavailable func() []string
+	description *prometheus.Desc
+}
+
+func (i *initImageUnavailable) Describe(to chan<- *prometheus.Desc) { to <- i.description }
+
+func (i *initImageUnavailable) Collect(to chan<- prometheus.Metric) {
+	now := i.unavailable()
+	all := slices.Concat(canary.Architectures, now)
+	slices.Sort(all)
+	for _, architecture := range slices.Compact(all) {
+		value := 0.0
+		if slices.Contains(now, architecture) {
+			value = 1
+		}
+		to <- prometheus.MustNewConstMetric(i.description, prometheus.GaugeValue, value, architecture)
+	}
 }
 
 // NewBuildInfo is a metric that is always 1 and says in its labels what runs.

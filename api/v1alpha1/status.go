@@ -84,6 +84,7 @@ const (
 	ReasonHostPID                Reason = "host-pid"
 	ReasonNameConflict           Reason = "name-conflict"
 	ReasonSuspended              Reason = "suspended"
+	ReasonInitImageUnavailable   Reason = "init-image-unavailable"
 )
 
 // Reasons that concern one container.

@@ -21,6 +21,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/canary"
 	"github.com/podinit/podinit/internal/delivery"
 	"github.com/podinit/podinit/internal/inject"
 	"github.com/podinit/podinit/internal/profile"
@@ -55,6 +56,7 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 	byObject[&corev1.Namespace{}] = cache.ByObject{Transform: profile.Trim}
 	byObject[&corev1.ConfigMap{}] = suspend.ByObject(o.Namespace)
 	byObject[&corev1.Node{}] = cache.ByObject{Transform: delivery.Trim}
+	byObject[&corev1.Pod{}] = cache.ByObject{Namespaces: map[string]cache.Config{o.Namespace: {}}, Transform: canary.Trim}
 	wait := drainTime + finishTime
 	manager, err := ctrl.NewManager(kubeconfig, ctrl.Options{
 		Scheme:                  scheme,
@@ -94,6 +96,14 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 		return nil, err
 	}
 
+	canaries, err := addCanaries(manager, o, nodes, log.WithName("canary"))
+	if err != nil {
+		return nil, err
+	}
+	if err := metrics.Registry.Register(webhook.NewInitImageUnavailable(canaries.Unavailable)); err != nil {
+		return nil, fmt.Errorf("setting up metrics: %w", err)
+	}
+
 	images, err := newImages(o, manager.GetAPIReader(), metrics.Registry)
 	if err != nil {
 		return nil, err
@@ -110,6 +120,7 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 				setting := profiles.Setting(ctx, namespace, pod)
 				setting.ImageVolumes = nodes.ImageVolumes()
 				setting.Architectures = nodes.Architectures()
+				setting.Unavailable = canaries.Unavailable()
 				return setting
 			},
 			Images: images, LookupTime: o.LookupTime,

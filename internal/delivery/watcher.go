@@ -35,7 +35,9 @@ type Watcher struct {
 	nodes Nodes
 	// architectures is what nodes say, until one of them changes.
 	architectures []string
-	informer      cache.Informer
+	// silent are the nodes whose kubelets are not heard of any more.
+	silent   map[string]bool
+	informer cache.Informer
 	apiserver     string
 	last          inject.ImageVolumes
 }
@@ -67,6 +69,15 @@ func (w *Watcher) Architectures() []string {
 		w.architectures = w.nodes.Architectures()
 	}
 	return w.architectures
+}
+
+// Architecture of one Linux node; not known if the node is not, or if its kubelet is not heard of any more: what its Pods
+// show is then what was. It does no I/O.
+func (w *Watcher) Architecture(node string) (name string, known bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	name = w.nodes.architectures[node]
+	return name, name != "" && !w.silent[node]
 }
 
 // Start watches until ctx is done. Nothing waits for it.
@@ -124,6 +135,15 @@ func (w *Watcher) set(object any) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.nodes.Set(node.Name, &node.Status.NodeInfo)
+		delete(w.silent, node.Name)
+		for _, c := range node.Status.Conditions {
+			if c.Type == corev1.NodeReady && c.Status == corev1.ConditionUnknown {
+				if w.silent == nil {
+					w.silent = map[string]bool{}
+				}
+				w.silent[node.Name] = true
+			}
+		}
 		w.architectures = nil
 	}
 }
@@ -136,6 +156,7 @@ func (w *Watcher) remove(object any) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.nodes.Remove(node.Name)
+		delete(w.silent, node.Name)
 		w.architectures = nil
 	}
 }
@@ -146,8 +167,14 @@ func Trim(object any) (any, error) {
 	if !ok {
 		return object, nil
 	}
+	var conditions []corev1.NodeCondition
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			conditions = append(conditions, corev1.NodeCondition{Type: c.Type, Status: c.Status})
+		}
+	}
 	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion, Labels: n.Labels},
-		Status:     corev1.NodeStatus{NodeInfo: n.Status.NodeInfo},
+		Status:     corev1.NodeStatus{NodeInfo: n.Status.NodeInfo, Conditions: conditions},
 	}, nil
 }

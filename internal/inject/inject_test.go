@@ -282,6 +282,7 @@ func readSetting(t *testing.T, dir string) inject.Setting {
 	}
 	read("cluster.yaml", &setting.ImageVolumes)
 	read("suspended.yaml", &setting.Suspended)
+	read("unavailable.yaml", &setting.Unavailable)
 	var images map[string]struct {
 		imageconfig.Image
 		Reason v1alpha1.Reason

@@ -240,7 +240,7 @@ func (p *Plan) warnings(tellIgnored func(Ignored) bool, tell func(Decision) bool
 	}
 	worth := func(r v1alpha1.Reason) bool { return r != "" && !reason.Of(r).Routine }
 	if p.Reason != "" {
-		if worth(p.Reason) {
+		if worth(p.Reason) && tell(Decision{Reason: p.Reason, Transient: reason.Of(p.Reason).Transient}) {
 			warnings = append(warnings, warning("pod left alone", p.Reason, ""))
 		}
 		return warnings
@@ -334,8 +334,17 @@ func (p *Plan) leavePodAlone(setting Setting) v1alpha1.Reason {
 		return v1alpha1.ReasonHostPID
 	case p.nameConflict():
 		return v1alpha1.ReasonNameConflict
+	case len(setting.Unavailable) > 0 && mayRunOn(spec, setting):
+		return v1alpha1.ReasonInitImageUnavailable
 	}
 	return ""
+}
+
+// mayRunOn says whether the Pod may run on a node that cannot pull the init image: on one of such an architecture. Where
+// the cluster's architectures are not known, it may unless it asks for others itself.
+func mayRunOn(spec *spec, setting Setting) bool {
+	all := architectures(spec, setting.Architectures)
+	return all == nil || slices.ContainsFunc(setting.Unavailable, func(a string) bool { return slices.Contains(all, a) })
 }
 
 // maxContainers bounds what one Pod may cost. Kubernetes has no such limit, but etcd takes no object above 1.5 MiB.

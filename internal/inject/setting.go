@@ -31,6 +31,8 @@ type Setting struct {
 	Ignored []Ignored
 	// Architectures of the cluster's Linux nodes, sorted; nil if they are not known.
 	Architectures []string
+	// Unavailable are the architectures whose nodes cannot pull the init image; nil if all can, or it is not known.
+	Unavailable []string
 	// Images are the answers to a plan's Lookups, by the name of the container. What is not answered is not known.
 	Images map[string]LookedUp
 }

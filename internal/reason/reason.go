@@ -132,6 +132,12 @@ var explanations = [...]struct {
 		Routine:   true,
 		Transient: true,
 	}},
+	{v1alpha1.ReasonInitImageUnavailable, Explanation{
+		Kind:      Pod,
+		Because:   "nodes cannot pull podinit's own image, and the pod would wait for it",
+		Remedy:    "Nothing is wrong with the pod. podinit check says what keeps nodes from pulling the image; once they can, make the pod anew, such as with kubectl rollout restart.",
+		Transient: true,
+	}},
 	{v1alpha1.ReasonNotChosen, Explanation{
 		Kind:    Container,
 		Because: "the pod's annotations " + v1alpha1.ContainersAnnotation + " and " + v1alpha1.SkipContainersAnnotation + " leave it out",

@@ -26,6 +26,7 @@ func metrics(string) (string, error) {
 		webhook.NewCertificateExpiry(func() float64 { return 0 }),
 		webhook.NewSuspended(func() float64 { return 0 }),
 		webhook.NewBuildInfo("VERSION"),
+		webhook.NewInitImageUnavailable(func() []string { return nil }),
 	)
 	families, err := registered.Gather()
 	if err != nil {

@@ -325,7 +325,7 @@ func families(t *testing.T) []*dto.MetricFamily {
 		Mutator: webhook.Injector{Config: inject.Config{Image: "registry.example/init:1", Version: "v1.2.3"}, Images: cache, LookupTime: time.Second},
 		Metrics: webhook.NewMetrics(metrics), Log: testr.New(t),
 	}
-	metrics.MustRegister(cache, webhook.NewBuildInfo("v1.2.3"), webhook.NewSuspended(func() float64 { return 0 }), webhook.NewCertificateExpiry(func() float64 { return 1 }),
+	metrics.MustRegister(cache, webhook.NewBuildInfo("v1.2.3"), webhook.NewSuspended(func() float64 { return 0 }), webhook.NewInitImageUnavailable(func() []string { return nil }), webhook.NewCertificateExpiry(func() float64 { return 1 }),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	request := httptest.NewRequest(http.MethodPost, "/mutate?timeout=5s", strings.NewReader(fmt.Sprintf(
 		`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","resource":{"resource":"pods"},"namespace":"a","operation":"CREATE","object":%s}}`,
