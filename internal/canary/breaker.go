@@ -120,7 +120,7 @@ func (b *Breaker) decide(now time.Time, name string, g *group) {
 			if c.Created.After(g.lastStarted) {
 				later++
 			}
-			if cmp.Or(c.Created.Compare(newest.Created), cmp.Compare(newest.Name, c.Name)) > 0 {
+			if newest.Node == "" || cmp.Or(c.Created.Compare(newest.Created), cmp.Compare(newest.Name, c.Name)) > 0 {
 				newest = c
 			}
 		}

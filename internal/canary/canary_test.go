@@ -106,3 +106,33 @@ func TestOf(t *testing.T) {
 		})
 	}
 }
+
+func TestWaits(t *testing.T) {
+	copier := func(state corev1.ContainerState) *corev1.Pod {
+		return &corev1.Pod{Status: corev1.PodStatus{InitContainerStatuses: []corev1.ContainerStatus{{Name: "podinit-copy", Image: image, State: state}}}}
+	}
+	mounts := func(message string) *corev1.Pod {
+		return &corev1.Pod{
+			Spec: corev1.PodSpec{Volumes: []corev1.Volume{{Name: "podinit", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: image}}}}},
+			Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: "app", Image: "r.example/app:1", State: corev1.ContainerState{
+				Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: message},
+			}}}},
+		}
+	}
+	for name, c := range map[string]struct {
+		pod  *corev1.Pod
+		want bool
+	}{
+		"copier":                        {copier(waiting("ImagePullBackOff")), true},
+		"copier starts":                 {copier(waiting("PodInitializing")), false},
+		"copier runs":                   {copier(running(1)), false},
+		"image volume":                  {mounts(`Back-off pulling image "` + image + `"`), true},
+		"the container's own image":     {mounts(`Back-off pulling image "r.example/app:1"`), false},
+		"without anything of podinit's": {&corev1.Pod{}, false},
+	} {
+		got, ok := canary.Waits(c.pod)
+		if ok != c.want || ok && got.Image != image {
+			t.Errorf("%s: %v, %+v", name, ok, got)
+		}
+	}
+}
