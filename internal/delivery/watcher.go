@@ -36,10 +36,10 @@ type Watcher struct {
 	// architectures is what nodes say, until one of them changes.
 	architectures []string
 	// silent are the nodes whose kubelets are not heard of any more.
-	silent   map[string]bool
-	informer cache.Informer
-	apiserver     string
-	last          inject.ImageVolumes
+	silent    map[string]bool
+	informer  cache.Informer
+	apiserver string
+	last      inject.ImageVolumes
 }
 
 // ImageVolumes is the verdict at the moment. It does no I/O.

@@ -30,6 +30,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/canary"
 	"github.com/podinit/podinit/internal/cli/image"
 )
 
@@ -72,6 +73,9 @@ func healthy(t *testing.T) *Facts {
 		DryRun:   DryRun{Namespace: "shop", Answers: slices.Repeat([]DryRunAnswer{{Wrapped: true, Status: &v1alpha1.Status{Version: "v1"}}}, dryRuns)},
 	}
 	f.Definition.Value.Status.Conditions = []apiextensionsv1.CustomResourceDefinitionCondition{{Type: apiextensionsv1.Established, Status: apiextensionsv1.ConditionTrue}}
+	for _, node := range []string{"a", "b"} {
+		f.Canaries.Value = append(f.Canaries.Value, canary.Canary{UID: node, Node: node, State: canary.Running})
+	}
 	d := shipped.Deployment.DeepCopy()
 	d.Status.Replicas, d.Status.ReadyReplicas, d.Status.UpdatedReplicas = 2, 2, 2
 	f.Deployment.Value = d
@@ -417,7 +421,7 @@ func TestInstallation(t *testing.T) {
 		{"other versions on nodes that may not be read", func(_ *testing.T, f *Facts) {
 			f.Nodes = Read[[]Node]{Err: forbidden()}
 			f.Pods.Value[1].Status.ContainerStatuses[0].ImageID = "r/webhook@sha256:2"
-		}, map[string]string{"image-volumes": "not-checked", "init-image-registry": "not-checked", "init-image-nodes": "not-checked"}},
+		}, map[string]string{"image-volumes": "not-checked", "init-image-registry": "not-checked", "init-image-nodes": "not-checked", "init-image-breaker": "not-checked"}},
 		{"another's pod", func(_ *testing.T, f *Facts) { f.Pods.Value[1].OwnerReferences = nil }, map[string]string{"replicas": "warning: pods that belong to no Deployment"}},
 		{"registry configuration", func(_ *testing.T, f *Facts) { f.RegistryConfig.Value = "registry: []" }, map[string]string{"registry-config": "failed: the webhook will not start with it"}},
 
@@ -499,6 +503,23 @@ func TestInstallation(t *testing.T) {
 		{"an architecture is missing", func(_ *testing.T, f *Facts) { f.Platforms.Value = []string{"linux/amd64"} }, map[string]string{
 			"init-image-registry": "failed: r/init:1 is not made for linux/arm64 (nodes: b)", "init-image-nodes": "failed: not there, and the registry does not have it for them: nodes b",
 		}},
+		{"podinit's own pods wait", func(_ *testing.T, f *Facts) {
+			f.Canaries.Value[1] = canary.Canary{Name: "podinit-prepull-x", UID: "x", Node: "b", State: canary.Waiting, Reason: "ErrImagePull", Message: "not found"}
+		}, map[string]string{"init-image-breaker": "failed: new pods for linux/arm64 are left alone: pod podinit-prepull-x on node b: ErrImagePull: not found"}},
+		{"one of podinit's own pods waits", func(_ *testing.T, f *Facts) {
+			f.Canaries.Value = append(f.Canaries.Value, canary.Canary{UID: "x", Node: "c", State: canary.Waiting})
+			f.Nodes.Value = append(f.Nodes.Value, f.Nodes.Value[0])
+			f.Nodes.Value[2].Name = "c"
+		}, nil},
+		{"none of podinit's own pods tries the image", func(_ *testing.T, f *Facts) { f.Canaries.Value = nil }, map[string]string{
+			"init-image-breaker": "not-checked: no pod of podinit's own tries the init image",
+		}},
+		{"a replica waits for the init image", func(_ *testing.T, f *Facts) {
+			f.Pods.Value = append(f.Pods.Value, webhookPod("w3", ""))
+			s := &f.Pods.Value[2].Status
+			s.ContainerStatuses[0].Ready, s.ContainerStatuses[0].State.Waiting = false, &corev1.ContainerStateWaiting{Reason: "PodInitializing"}
+			s.InitContainerStatuses = []corev1.ContainerStatus{{Name: "init", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: "not found"}}}}
+		}, map[string]string{"deployment": "failed: pod w3: ErrImagePull: not found"}},
 		{"a pod waits", func(_ *testing.T, f *Facts) {
 			f.Stuck.Value = []Stuck{{"shop", "web", "b", "r/init:1", "ErrImagePull: denied"}}
 		}, map[string]string{"init-image-pulls": "failed: pod shop/web on node b waits for r/init:1: ErrImagePull: denied"}},
@@ -613,7 +634,7 @@ func TestForbidden(t *testing.T) {
 	f.Configuration.Err, f.Deployment.Err, f.Pods.Err, f.Service.Err, f.Endpoints.Err = forbidden(), forbidden(), forbidden(), forbidden(), forbidden()
 	f.Certificate.Err, f.RegistryConfig.Err, f.Quotas.Err, f.Budgets.Err, f.Reached.Err = forbidden(), forbidden(), forbidden(), forbidden(), forbidden()
 	f.Platforms.Err, f.Suspend.Err, f.InitImage = forbidden(), forbidden(), "r/init:1"
-	f.Stuck.Err, f.Keeper.Err, f.KeeperPods.Err, f.Policy.Err, f.Bindings.Err = forbidden(), forbidden(), forbidden(), forbidden(), forbidden()
+	f.Canaries.Err, f.Stuck.Err, f.Keeper.Err, f.KeeperPods.Err, f.Policy.Err, f.Bindings.Err = forbidden(), forbidden(), forbidden(), forbidden(), forbidden(), forbidden()
 	for _, right := range shipped.rights(f.Namespace) {
 		right.Allowed.Err = forbidden()
 		f.Rights = append(f.Rights, right)
@@ -635,7 +656,7 @@ func TestOneForbidden(t *testing.T) {
 		forbid func(*Facts)
 		want   []string
 	}{
-		"nodes": {func(f *Facts) { f.Nodes.Value, f.Nodes.Err = nil, forbidden() }, []string{"image-volumes", "init-image-registry", "init-image-nodes"}},
+		"nodes": {func(f *Facts) { f.Nodes.Value, f.Nodes.Err = nil, forbidden() }, []string{"image-volumes", "init-image-registry", "init-image-nodes", "init-image-breaker"}},
 		"namespaces": {func(f *Facts) { f.Namespaces.Value, f.Namespaces.Err = nil, forbidden() }, []string{
 			"webhook-selectors", "namespaces-labelled", "namespace-labels", "namespace-profiles",
 		}},

@@ -58,6 +58,7 @@ var installation = []check{
 	{imageCategory, "init-image", "the Deployment says which image holds the init", checkImage},
 	{imageCategory, "init-image-registry", "the registry has it for every node", checkRegistry},
 	{imageCategory, "init-image-nodes", "every node has it, or can pull it", checkImageNodes},
+	{imageCategory, "init-image-breaker", "podinit's own pods can pull it, so that others get it", checkBreaker},
 	{imageCategory, "init-image-pulls", "no pod waits for it", checkStuck},
 
 	{namespacesCategory, "namespaces-labelled", "some namespace has opted in", checkLabelled},

@@ -20,8 +20,8 @@ import (
 
 	"github.com/podinit/podinit/internal/cli/exit"
 	"github.com/podinit/podinit/internal/cli/image"
-	"github.com/podinit/podinit/internal/imageconfig"
 	"github.com/podinit/podinit/internal/cli/output"
+	"github.com/podinit/podinit/internal/imageconfig"
 )
 
 const (

@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/canary"
 )
 
 // Facts are what is known about a cluster. The checks look at nothing else.
@@ -69,6 +70,8 @@ type Facts struct {
 	InitImage string
 	// Platforms that the registry has InitImage for.
 	Platforms Read[[]string]
+	// Canaries are pods of podinit's own that need the init image of the replicas that serve.
+	Canaries Read[[]canary.Canary]
 	// Stuck are pods whose node cannot pull InitImage, at most maxNames.
 	Stuck Read[[]Stuck]
 

@@ -24,8 +24,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/canary"
 	"github.com/podinit/podinit/internal/cli/pages"
-	"github.com/podinit/podinit/internal/inject"
 )
 
 const (
@@ -112,6 +112,7 @@ func (g *Gatherer) Installation(ctx context.Context) *Facts {
 	g.deployment(ctx, f)
 	g.service(ctx, f)
 	g.images(ctx, f)
+	g.canaries(ctx, f)
 	g.stuck(ctx, f)
 	f.Rights = g.review(ctx, g.Shipped.rights(f.Namespace), g.others(f))
 	g.unread(ctx, f)
@@ -441,19 +442,11 @@ func (g *Gatherer) stuck(ctx context.Context, f *Facts) {
 	})
 }
 
-// stuckOn says whether the kubelet has failed to pull the image of the copier.
+// stuckOn says whether the kubelet has failed to pull the init image.
 func stuckOn(pod *corev1.Pod) (Stuck, bool) {
-	for _, c := range pod.Status.InitContainerStatuses {
-		if c.Name == inject.CopierName && c.State.Waiting != nil && slices.Contains(pullFailures, c.State.Waiting.Reason) {
-			return Stuck{Namespace: pod.Namespace, Pod: pod.Name, Node: pod.Spec.NodeName, Image: c.Image,
-				Message: c.State.Waiting.Reason + ": " + c.State.Waiting.Message}, true
-		}
-	}
-	return Stuck{}, false
+	wait, ok := canary.Waits(pod)
+	return Stuck{Namespace: pod.Namespace, Pod: pod.Name, Node: pod.Spec.NodeName, Image: wait.Image, Message: wait.Reason + ": " + wait.Message}, ok
 }
-
-// pullFailures are reasons for which a container waits for its image (pkg/kubelet/images, types.go).
-var pullFailures = []string{"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed"}
 
 // review asks for each right whether it is granted.
 func (g *Gatherer) review(ctx context.Context, rights []Right, ask func(context.Context, Right) (bool, error)) []Right {

@@ -78,8 +78,9 @@ func why(f *Facts, r *Result, pod *corev1.Pod) {
 			r.fail(kubectl(f, "describe pod", pod.Name), "pod %s has no node: %s", pod.Name, c.Message)
 		}
 	}
-	for _, c := range pod.Status.ContainerStatuses {
-		if c.Ready {
+	for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		// Those after an initContainer that waits only say that they wait for it.
+		if c.Ready || c.State.Waiting != nil && c.State.Waiting.Reason == "PodInitializing" {
 			continue
 		}
 		ended := c.State.Terminated
