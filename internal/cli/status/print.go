@@ -33,6 +33,18 @@ func (r Report) print(w io.Writer, style output.Style, wide bool) error {
 	title := func(text string) { b.WriteString("\n" + style.Bold(text) + "\n") }
 	arrow := style.Faint("→") + " "
 
+	if len(r.Waiting) > 0 {
+		title("Waiting for the init image")
+		for _, w := range r.Waiting {
+			fmt.Fprintf(&b, "  %s in namespace %s, for %s: %s\n", count(w.Count, "pod"), w.Namespace, w.Image, w.Message)
+			more := ""
+			if w.Count > len(w.Names) {
+				more = fmt.Sprintf(" (and %d more, then)", w.Count-len(w.Names))
+			}
+			b.WriteString("    " + arrow + w.Delete + more + "\n")
+		}
+		b.WriteString("    " + arrow + "Or wait, if the image comes back under that name. What keeps nodes from pulling it: podinit check.\n")
+	}
 	if len(r.Reasons) > 0 {
 		title("Left alone or ignored, and why")
 		for _, reason := range r.Reasons {
@@ -74,7 +86,7 @@ func (r Report) print(w io.Writer, style output.Style, wide bool) error {
 func (r Report) table(w io.Writer, style output.Style) error {
 	row := func(name, optedIn string, c Counts) []string {
 		cells := []string{name, optedIn}
-		for i, n := range []int{c.Pods, c.Wrapped, c.Partly, c.LeftAlone, c.WithoutStatus, c.Outdated, c.Drifted} {
+		for i, n := range []int{c.Pods, c.Wrapped, c.Partly, c.LeftAlone, c.WithoutStatus, c.Waiting, c.Outdated, c.Drifted} {
 			cell := strconv.Itoa(n)
 			switch {
 			case n > 0 && i == 1:
@@ -98,7 +110,7 @@ func (r Report) table(w io.Writer, style output.Style) error {
 		rows = append(rows, row("TOTAL", "", r.Totals))
 		rows[len(rows)-1][1] = "-"
 	}
-	return output.Rows(w, []string{"NAMESPACE", "INJECT", "PODS", "WRAPPED", "PARTLY", "LEFT ALONE", "NO STATUS", "OUTDATED", "DRIFTED"}, rows)
+	return output.Rows(w, []string{"NAMESPACE", "INJECT", "PODS", "WRAPPED", "PARTLY", "LEFT ALONE", "NO STATUS", "WAITING", "OUTDATED", "DRIFTED"}, rows)
 }
 
 // versions are worth a word if there are several, or one that is not the webhook's.

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/canary"
 	"github.com/podinit/podinit/internal/cli/image"
 )
 
@@ -33,6 +34,8 @@ type Report struct {
 	Versions []Version `json:"versions,omitempty"`
 	// WithoutStatus are pods that were made before they were opted in, or while the webhook was away.
 	WithoutStatus Pods `json:"withoutStatus"`
+	// Waiting are pods that wait for the init image, by namespace, sorted.
+	Waiting []Waiting `json:"waiting,omitempty"`
 	// Drifted are containers that run another image than the one whose command they were given.
 	Drifted []Drift `json:"drifted,omitempty"`
 	// Unsure is for how many containers the registry would have to be asked whether two digests are one image, and could
@@ -56,6 +59,8 @@ type Counts struct {
 	Outdated int `json:"outdated"`
 	// Drifted have a container that runs another image than was looked up.
 	Drifted int `json:"drifted"`
+	// Waiting are wrapped, and wait for the init image, which their nodes cannot pull.
+	Waiting int `json:"waiting"`
 }
 
 // Namespace is one with its counts.
@@ -99,6 +104,17 @@ type Version struct {
 	Pods
 }
 
+// Waiting are pods of a namespace that wait for the init image.
+type Waiting struct {
+	Namespace string `json:"namespace"`
+	Pods
+	// Image that one of them waits for, and why: the kubelet's message.
+	Image   string `json:"image"`
+	Message string `json:"message"`
+	// Delete is the command that deletes those that are named.
+	Delete string `json:"delete"`
+}
+
 // Drift is a container that runs another image than the one whose command it was given.
 type Drift struct {
 	Pod       string `json:"pod"`
@@ -118,6 +134,7 @@ type Builder struct {
 	reasons    map[v1alpha1.Reason]*Reason
 	versions   map[string]*Version
 	without    Pods
+	waiting    map[string]*Waiting
 	differ     []Drift
 	unsure     int
 }
@@ -127,6 +144,7 @@ func NewBuilder(version string) *Builder {
 	return &Builder{
 		version:    strings.ReplaceAll(version, "+", "_"),
 		namespaces: map[string]*Namespace{}, reasons: map[v1alpha1.Reason]*Reason{}, versions: map[string]*Version{},
+		waiting: map[string]*Waiting{},
 	}
 }
 
@@ -171,6 +189,17 @@ func (b *Builder) Pod(pod *corev1.Pod, namespace optIn) {
 	case without:
 		counts.WithoutStatus++
 		b.without.add(name)
+	}
+	if wait, ok := canary.Waits(pod); ok {
+		counts.Waiting++
+		w := b.waiting[pod.Namespace]
+		if w == nil {
+			w = &Waiting{Namespace: pod.Namespace, Image: wait.Image, Message: wait.Reason + ": " + oneLine(wait.Message), Delete: "kubectl -n " + pod.Namespace + " delete pod"}
+			b.waiting[pod.Namespace] = w
+		}
+		if w.add(name); len(w.Names) == w.Count {
+			w.Delete += " " + pod.Name
+		}
 	}
 	b.because(s.reasons, name)
 	if s.version != "" {
@@ -260,6 +289,9 @@ func (b *Builder) Report(ctx context.Context, digests Digests) Report {
 		r.Namespaces = append(r.Namespaces, n)
 		r.Totals.add(n.Counts)
 	}
+	for _, name := range sorted(b.waiting) {
+		r.Waiting = append(r.Waiting, *b.waiting[name])
+	}
 	for _, reason := range b.reasons {
 		r.Reasons = append(r.Reasons, *reason)
 	}
@@ -280,6 +312,17 @@ func (c *Counts) add(other Counts) {
 	c.WithoutStatus += other.WithoutStatus
 	c.Outdated += other.Outdated
 	c.Drifted += other.Drifted
+	c.Waiting += other.Waiting
+}
+
+// oneLine is a kubelet's message for a line that a person reads.
+func oneLine(message string) string {
+	const most = 300 // bytes
+	message = strings.Join(strings.Fields(message), " ")
+	if len(message) > most {
+		message = strings.ToValidUTF8(message[:most], "") + " ..."
+	}
+	return message
 }
 
 // boolCompare puts false first.

@@ -210,11 +210,11 @@ func TestReport(t *testing.T) {
 	r := b.Report(t.Context(), func(context.Context, string) ([]string, error) { return nil, errors.New("nobody asks") })
 	r.NotRead = []string{"Something."}
 	noCommand := reason.Of(v1alpha1.ReasonNoCommand)
-	want := `NAMESPACE   INJECT    PODS   WRAPPED   PARTLY   LEFT ALONE   NO STATUS   OUTDATED   DRIFTED
-empty       enabled   0      0         0        0            0           0          0
-shop        enabled   15     13        0        1            1           12         0
-team        -         1      0         0        0            1           0          0
-TOTAL       -         16     13        0        1            2           12         0
+	want := `NAMESPACE   INJECT    PODS   WRAPPED   PARTLY   LEFT ALONE   NO STATUS   WAITING   OUTDATED   DRIFTED
+empty       enabled   0      0         0        0            0           0         0          0
+shop        enabled   15     13        0        1            1           0         12         0
+team        -         1      0         0        0            1           0         0          0
+TOTAL       -         16     13        0        1            2           0         12         0
 
 Left alone or ignored, and why
   no-command (2 containers in 1 pod): ` + noCommand.Because + `
@@ -288,6 +288,46 @@ func TestSuspended(t *testing.T) {
 		if !strings.Contains(out.String(), "suspended (1 pod): an administrator had suspended podinit when it was created") {
 			t.Errorf("the reason is not named:\n%s", out.String())
 		}
+	}
+}
+
+// Pods that wait for the init image are counted, and named in a command that deletes them.
+func TestWaiting(t *testing.T) {
+	waits := func(namespace, name, reason string) *corev1.Pod {
+		p := pod(name, wrappedStatus, "app=/podinit/init")
+		p.Namespace = namespace
+		p.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: "podinit-copy", Image: "r.example/init:1", State: corev1.ContainerState{
+			Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: "not\nfound"},
+		}}}
+		return p
+	}
+	b := NewBuilder("v1")
+	for i := range 12 {
+		b.Pod(waits("shop", fmt.Sprint("w", i), "ImagePullBackOff"), yes)
+	}
+	b.Pod(waits("shop", "starting", "PodInitializing"), yes)
+	b.Pod(waits("team", "w", "ErrImagePull"), yes)
+	own := pod("own-image", wrappedStatus, "app=/podinit/init") // it waits for an image of its own
+	own.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "app", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull"}}}}
+	b.Pod(own, yes)
+	r := b.Report(t.Context(), nil)
+	if r.Totals.Waiting != 13 || r.Totals.Wrapped != 15 || r.Namespaces[0].Waiting != 12 || r.Namespaces[1].Waiting != 1 {
+		t.Errorf("counted %+v in %+v", r.Totals, r.Namespaces)
+	}
+	var out bytes.Buffer
+	if err := r.print(&out, false, false); err != nil {
+		t.Fatal(err)
+	}
+	want := `
+Waiting for the init image
+  12 pods in namespace shop, for r.example/init:1: ImagePullBackOff: not found
+    → kubectl -n shop delete pod w0 w1 w2 w3 w4 w5 w6 w7 w8 w9 (and 2 more, then)
+  1 pod in namespace team, for r.example/init:1: ErrImagePull: not found
+    → kubectl -n team delete pod w
+    → Or wait, if the image comes back under that name. What keeps nodes from pulling it: podinit check.
+`
+	if !strings.Contains(out.String(), want) {
+		t.Errorf("printed:\n%s\nwant in it:\n%s", out.String(), want)
 	}
 }
 
