@@ -244,11 +244,11 @@ endif
 
 ## Test
 
-GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(chart|check|cluster|conformance|docs/run|hostile|never-worse|e2e|image|observe|operate|release)(/.*)?)$$')
+GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(chart|check|initimage|cluster|conformance|docs/run|hostile|never-worse|e2e|image|observe|operate|release)(/.*)?)$$')
 
-# The suites from test-e2e on share a cluster, in this order: test-operate begins by taking podinit away.
+# The suites from test-e2e on share a cluster, in this order: test-init-image ends by taking podinit away, test-operate begins so.
 .PHONY: test
-test: deps lint licences test-race test-observe test-init test-conformance test-never-worse test-hostile test-release test-cluster test-e2e test-check test-docs test-operate test-chart ## everything that CI runs: unit tests with -race, then the suites on the real thing
+test: deps lint licences test-race test-observe test-init test-conformance test-never-worse test-hostile test-release test-cluster test-e2e test-check test-docs test-init-image test-operate test-chart ## everything that CI runs: unit tests with -race, then the suites on the real thing
 	@$(MAKE) cluster-down
 
 .PHONY: test-unit
@@ -332,6 +332,10 @@ test-docs: deps $(BIN)/helm/helm4 cluster-up cluster-deploy ## every command of 
 .PHONY: test-check
 test-check: cluster-up cluster-deploy ## podinit check finds what is wrong with broken installations, on the real cluster (root)
 	go test -count=1 -timeout 10m -v ./test/check -args -deployed $(abspath $(BIN)/deploy)
+
+.PHONY: test-init-image
+test-init-image: cluster-up images ## an init image that cannot be pulled does not roll out and strands no pod, on the real cluster (root)
+	go test -count=1 -timeout 15m -v ./test/initimage -args -images $(abspath $(BIN)/images/$(ARCH))
 
 .PHONY: test-operate
 test-operate: cluster-up images ## install, upgrade, drain, kill, renew and remove under a load of pod creations, and is each right needed (root)
