@@ -50,8 +50,7 @@ func checkInit(ctx context.Context, o options, kubeconfig *rest.Config, log logr
 func checkInitImage(image string, pod *corev1.Pod) error {
 	for _, c := range pod.Spec.InitContainers {
 		if c.Name == canary.InitContainer && c.Image != image {
-			return fmt.Errorf("-init-image or $PODINIT_INIT_IMAGE is %q, but initContainer %q of pod %s has image %q: set both to the same image, "+
-				"so that no pod gets one that this pod has not run", image, c.Name, pod.Name, c.Image)
+			return fmt.Errorf("-init-image or $PODINIT_INIT_IMAGE, and the image of initContainer %q, must be the same: pods would get %q, and pod %s has run %q", c.Name, image, pod.Name, c.Image)
 		}
 	}
 	return nil

@@ -95,16 +95,26 @@ func current(t *testing.T) release {
 	return release{init: references[0], webhook: references[1]}
 }
 
-// next is a release of another version: the webhook is built anew, and laid over the current one in its image.
+// next is a release of another version: the programs are built anew, and laid over the current ones in their images.
 func next(t *testing.T, version string) release {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "podinit-webhook")
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-buildvcs=false", "-o", program,
-		"-ldflags", "-s -w -X github.com/podinit/podinit/internal/version.Version="+version, "./cmd/podinit-webhook")
-	build.Dir = root
-	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
-	if output, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", build, err, output)
+	return release{
+		init:    rebuilt(t, "init", "init", "-buildmode=exe", "-ldflags", "-s -w -E main.entry "+versionFlag+version, "./initbin"),
+		webhook: rebuilt(t, "webhook", "podinit-webhook", "-ldflags", "-s -w "+versionFlag+version, "./cmd/podinit-webhook"),
+	}
+}
+
+const versionFlag = "-X github.com/podinit/podinit/internal/version.Version="
+
+// rebuilt is an image with its program built anew.
+func rebuilt(t *testing.T, target, file string, build ...string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), file)
+	command := exec.CommandContext(t.Context(), "go", append([]string{"build", "-trimpath", "-buildvcs=false", "-o", program}, build...)...)
+	command.Dir = root
+	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
+	if output, err := command.CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v\n%s", command, err, output)
 	}
 	content, err := os.ReadFile(program)
 	if err != nil {
@@ -112,7 +122,7 @@ func next(t *testing.T, version string) release {
 	}
 	var files bytes.Buffer
 	w := tar.NewWriter(&files)
-	if err := w.WriteHeader(&tar.Header{Name: "podinit-webhook", Mode: 0o555, Size: int64(len(content))}); err != nil {
+	if err := w.WriteHeader(&tar.Header{Name: file, Mode: 0o555, Size: int64(len(content))}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.Write(content); err != nil {
@@ -125,16 +135,16 @@ func next(t *testing.T, version string) release {
 	if err != nil {
 		t.Fatal(err)
 	}
-	image, err := tarball.ImageFromPath(filepath.Join(*images, "webhook.tar"), nil)
+	image, err := tarball.ImageFromPath(filepath.Join(*images, target+".tar"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if image, err = mutate.AppendLayers(image, layer); err != nil {
 		t.Fatal(err)
 	}
-	r := current(t)
-	if r.webhook, err = cluster.Push(t.Context(), "podinit/webhook", image); err != nil {
+	reference, err := cluster.Push(t.Context(), "podinit/"+target, image)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return r
+	return reference
 }

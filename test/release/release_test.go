@@ -121,6 +121,9 @@ func TestRelease(t *testing.T) {
 				got["init"] = variable.Value
 			}
 		}
+		if image := object.Spec.Template.Spec.InitContainers[0].Image; image != got["init"] {
+			t.Errorf("the initContainer has image %s, pods get %s", image, got["init"])
+		}
 		if diff := cmp.Diff(names, got); diff != "" {
 			t.Errorf("images (-of the archives +of the manifests):\n%s", diff)
 		}
