@@ -102,7 +102,8 @@ deploy: ## deploy to the cluster of the current kubeconfig (INIT_IMAGE=, WEBHOOK
 		[ -z "$$conflicts" ] || printf '%s\n' "make deploy overwrites what was changed by hand:" "$$conflicts"
 	$(KUBECTL) apply --server-side --force-conflicts -k $(BIN)/deploy
 	$(KUBECTL) -n podinit-system rollout status deployment/podinit-certificates --timeout=180s
-	$(KUBECTL) -n podinit-system rollout status deployment/podinit-webhook --timeout=180s
+	$(KUBECTL) -n podinit-system rollout status deployment/podinit-webhook --timeout=180s || { echo "why, as far as Kubernetes says it (podinit check says more):" >&2; \
+		$(KUBECTL) -n podinit-system get events --field-selector=type=Warning --sort-by=.lastTimestamp -o custom-columns=OBJECT:.involvedObject.name,REASON:.reason,MESSAGE:.message | tail -n 8 >&2; exit 1; }
 
 .PHONY: undeploy
 undeploy: ## remove what deploy made, InitProfiles too; running pods keep running
