@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -19,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/canary"
 	"github.com/podinit/podinit/internal/cli/image"
 	"github.com/podinit/podinit/internal/cli/output"
 	"github.com/podinit/podinit/internal/cli/pages"
@@ -140,6 +142,9 @@ func collect(ctx context.Context, client kubernetes.Interface, namespace, instal
 		}
 	}
 	report := b.Report(ctx, digests)
+	if server != nil {
+		report.InitImage = initImage(ctx, client, server.Namespace)
+	}
 	report.NotRead, report.Suspended = notRead, suspended
 	return report, ctx.Err()
 }
@@ -153,6 +158,40 @@ func suspendedBy(ctx context.Context, client kubernetes.Interface, server *versi
 		by = append(by, fmt.Sprintf("flag -%s of Deployment %s in namespace %s", v1alpha1.SuspendFlag, server.Name, server.Namespace))
 	}
 	return by
+}
+
+// initImage says for which nodes new pods are left alone, because they cannot pull the init image; nothing where podinit's
+// own pods or nodes may not be read, as for many who may read their own pods.
+func initImage(ctx context.Context, client kubernetes.Interface, namespace string) (unavailable []InitImage) {
+	var pods []corev1.Pod
+	err := pages.Each(func(options metav1.ListOptions) (metav1.ListInterface, error) {
+		list, err := client.CoreV1().Pods(namespace).List(ctx, options)
+		if err == nil {
+			pods = append(pods, list.Items...)
+		}
+		return list, err
+	})
+	if err != nil {
+		return nil
+	}
+	architecture := map[string]string{}
+	err = pages.Each(func(options metav1.ListOptions) (metav1.ListInterface, error) {
+		list, err := client.CoreV1().Nodes().List(ctx, options)
+		if err == nil {
+			for i := range list.Items {
+				architecture[list.Items[i].Name] = list.Items[i].Status.NodeInfo.Architecture
+			}
+		}
+		return list, err
+	})
+	if err != nil {
+		return nil
+	}
+	known := func(node string) (string, bool) { return architecture[node], architecture[node] != "" }
+	for _, o := range canary.OpenFor(canary.OfServing(pods), known) {
+		unavailable = append(unavailable, InitImage{Architecture: o.Architecture, Pod: namespace + "/" + o.Pod, Message: o.Reason + ": " + oneLine(o.Message)})
+	}
+	return unavailable
 }
 
 func optInOf(labels map[string]string, namespace string, untouched []string) optIn {

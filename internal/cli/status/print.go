@@ -33,6 +33,13 @@ func (r Report) print(w io.Writer, style output.Style, wide bool) error {
 	title := func(text string) { b.WriteString("\n" + style.Bold(text) + "\n") }
 	arrow := style.Faint("→") + " "
 
+	if len(r.InitImage) > 0 {
+		title("New pods are left alone")
+		for _, i := range r.InitImage {
+			fmt.Fprintf(&b, "  linux/%s: nodes cannot pull the init image, as pod %s shows: %s\n", i.Architecture, i.Pod, i.Message)
+		}
+		b.WriteString("    " + arrow + "Once they can, pods are wrapped again by themselves. See podinit check.\n")
+	}
 	if len(r.Waiting) > 0 {
 		title("Waiting for the init image")
 		for _, w := range r.Waiting {

@@ -24,6 +24,8 @@ type Report struct {
 	// Suspended says by what podinit is suspended, so that new pods are admitted as they come; empty if it is not known to
 	// be. Pods that were left alone for it have reason suspended.
 	Suspended []string `json:"suspended,omitempty"`
+	// InitImage is where nodes cannot pull the init image, so that new pods are left alone.
+	InitImage []InitImage `json:"initImageUnavailable,omitempty"`
 	// Totals of all namespaces.
 	Totals Counts `json:"totals"`
 	// Namespaces in which there is anything to say, sorted.
@@ -102,6 +104,14 @@ type Version struct {
 	Version  string `json:"version"`
 	Outdated bool   `json:"outdated,omitempty"`
 	Pods
+}
+
+// InitImage is an architecture whose nodes cannot pull the init image.
+type InitImage struct {
+	Architecture string `json:"architecture"`
+	// Pod of podinit's own that shows it, as namespace/name, and the kubelet's message.
+	Pod     string `json:"pod"`
+	Message string `json:"message"`
 }
 
 // Waiting are pods of a namespace that wait for the init image.

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/podinit/podinit/api/v1alpha1"
@@ -328,6 +329,46 @@ Waiting for the init image
 `
 	if !strings.Contains(out.String(), want) {
 		t.Errorf("printed:\n%s\nwant in it:\n%s", out.String(), want)
+	}
+}
+
+// It says so while new pods are left alone for want of the init image.
+func TestInitImage(t *testing.T) {
+	yes := true
+	own := func(name, kind, owner string, state corev1.ContainerState, conditions ...corev1.PodCondition) *corev1.Pod {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "podinit-system", Name: name, UID: types.UID(name)}}
+		p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: kind, Name: owner, Controller: &yes}}
+		p.Spec.NodeName, p.Status.Conditions = "n", conditions
+		containers, statuses := []corev1.Container{{Name: "init", Image: "r/init:1"}}, []corev1.ContainerStatus{{Name: "init", State: state}}
+		if kind == "DaemonSet" {
+			p.Spec.Containers, p.Status.ContainerStatuses = containers, statuses
+		} else {
+			p.Spec.InitContainers, p.Status.InitContainerStatuses = containers, statuses
+		}
+		return p
+	}
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}, Status: corev1.NodeStatus{NodeInfo: corev1.NodeSystemInfo{Architecture: "arm64"}}}
+	ended := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}}
+	waits := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: "not found"}}
+	runs := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
+	isReady := corev1.PodCondition{Type: corev1.PodReady, Status: corev1.ConditionTrue}
+	replica := own("w", "ReplicaSet", "podinit-webhook-1", ended, isReady)
+
+	got := initImage(t.Context(), fake.NewClientset(node, replica, own("p", "DaemonSet", "podinit-prepull", waits)), "podinit-system")
+	if diff := cmp.Diff([]InitImage{{"arm64", "podinit-system/p", "ErrImagePull: not found"}}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	var out bytes.Buffer
+	if err := (Report{InitImage: got}).print(&out, false, false); err != nil || !strings.Contains(out.String(), "linux/arm64: nodes cannot pull the init image, as pod podinit-system/p shows: ErrImagePull: not found") {
+		t.Errorf("printed %q, %v", out.String(), err)
+	}
+	for name, objects := range map[string][]runtime.Object{
+		"it runs":                         {node, replica, own("p", "DaemonSet", "podinit-prepull", runs)},
+		"a rollout that has not come far": {node, own("w", "ReplicaSet", "podinit-webhook-1", waits)},
+	} {
+		if got := initImage(t.Context(), fake.NewClientset(objects...), "podinit-system"); len(got) > 0 {
+			t.Errorf("%s: %+v", name, got)
+		}
 	}
 }
 
