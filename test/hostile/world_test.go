@@ -183,7 +183,7 @@ func (w *world) writePKI(t *testing.T) {
 }
 
 func (w *world) restConfig(i int, token string) *rest.Config {
-	return &rest.Config{Host: "https://" + w.apiservers[i], BearerToken: token, TLSClientConfig: rest.TLSClientConfig{Insecure: true}, QPS: -1}
+	return &rest.Config{Host: "https://" + w.apiservers[i], BearerToken: token, TLSClientConfig: rest.TLSClientConfig{Insecure: true}, QPS: -1, WarningHandler: rest.NoWarnings{}}
 }
 
 // populate applies what config/ deploys, with the webhook's address in place of its Service, and makes the tenants.
