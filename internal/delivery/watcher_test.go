@@ -33,7 +33,11 @@ type apiserver struct {
 }
 
 const nodeJSON = `{"apiVersion":"v1","kind":"Node","metadata":{"name":"n","resourceVersion":"%d"},"status":{"nodeInfo":
-	{"operatingSystem":"linux","kubeletVersion":"v1.36.1","containerRuntimeVersion":"%s"}}}`
+	{"operatingSystem":"linux","architecture":"arm64","kubeletVersion":"v1.36.1","containerRuntimeVersion":"%s"},
+	"conditions":[{"type":"DiskPressure","status":"Unknown"},{"type":"Ready","status":"%s"}]}}`
+
+// silent is the event with which the node's kubelet is not heard of any more.
+const silent = "silent"
 
 func (s *apiserver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
@@ -52,16 +56,19 @@ func (s *apiserver) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			case <-r.Context().Done():
 				return
 			case event := <-s.events:
-				kind, runtime := "MODIFIED", event
-				if event == "" {
+				kind, runtime, ready := "MODIFIED", event, "True"
+				switch event {
+				case "":
 					kind = "DELETED"
+				case silent:
+					ready = "Unknown"
 				}
-				fmt.Fprintf(w, `{"type":%q,"object":`+nodeJSON+"}\n", kind, version, runtime)
+				fmt.Fprintf(w, `{"type":%q,"object":`+nodeJSON+"}\n", kind, version, runtime, ready)
 				w.(http.Flusher).Flush()
 			}
 		}
 	default:
-		fmt.Fprintf(w, `{"apiVersion":"v1","kind":"NodeList","metadata":{"resourceVersion":"1"},"items":[`+nodeJSON+`]}`, 1, "containerd://2.3.0")
+		fmt.Fprintf(w, `{"apiVersion":"v1","kind":"NodeList","metadata":{"resourceVersion":"1"},"items":[`+nodeJSON+`]}`, 1, "containerd://2.3.0", "False")
 	}
 }
 
@@ -157,5 +164,33 @@ func TestUnknown(t *testing.T) {
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
+	}
+}
+
+// The architecture of a node is known as long as its kubelet is heard of, whether it is ready or not.
+func TestArchitecture(t *testing.T) {
+	server := &apiserver{events: make(chan string)}
+	w := start(t, server, "v1.36.3")
+	becomes := func(want string) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			name, known := w.Architecture("n")
+			if known && name == want || !known && want == "" {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("the architecture is %q, known: %v; want %q", name, known, want)
+			}
+		}
+	}
+	becomes("arm64")
+	server.events <- silent
+	becomes("")
+	server.events <- "containerd://2.3.0"
+	becomes("arm64")
+	server.events <- ""
+	becomes("")
+	if _, known := w.Architecture("other"); known {
+		t.Error("a node that there is not is known")
 	}
 }
