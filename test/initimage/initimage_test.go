@@ -72,11 +72,20 @@ func TestRollout(t *testing.T) {
 			n.wrapped(t)
 		})
 	}
-	// The apiserver itself refuses it.
-	if err := apply(t, ours.image("v1")+`\n`); err == nil {
-		t.Error("a reference with a line break is taken")
-	}
-	installed(t, ours.image("v1"))
+	// Deployments take it, pods do not: the apiserver makes none.
+	t.Run("trailing line break everywhere", func(t *testing.T) {
+		was := names(replicas(t.Context(), t))
+		change(ours.image("v1") + `\n`)(t)
+		eventually(t, "podinit check to say why there is no replica", func(context.Context) (bool, error) {
+			out, _ := podinit("check", "--create-namespace")
+			return strings.Contains(out, "no pod can be made") && strings.Contains(out, "must not have leading or trailing whitespace"), nil
+		})
+		n.wrapped(t)
+		if now := names(ready(replicas(t.Context(), t))); !slices.Equal(was, now) {
+			t.Errorf("replicas %q are ready, before it were %q", now, was)
+		}
+		installed(t, ours.image("v1"))
+	})
 
 	t.Run("the registry is down", func(t *testing.T) {
 		was := names(replicas(t.Context(), t))
