@@ -239,7 +239,8 @@ func rolledOut(t *testing.T) {
 	// A rollout whose deadline is over counts as failed until it is complete, so its status is asked again.
 	eventually(t, "the rollout", func(ctx context.Context) (bool, error) {
 		for _, what := range []string{"deployment/podinit-certificates", "daemonset/podinit-prepull", "deployment/podinit-webhook"} {
-			if running.Kubectl(ctx, "-n", system, "rollout", "status", what, "--timeout=30s").Run() != nil {
+			status := running.Kubectl(ctx, "-n", system, "rollout", "status", what, "--timeout=30s")
+			if _ = status.Run(); !status.ProcessState.Success() {
 				return false, nil
 			}
 		}
