@@ -35,7 +35,7 @@ func FuzzBlock(f *testing.F) {
 		words := 1 + len(args) + 1 + len(env) + 1
 		memory, errno := Map(words*pointer + len(arguments) + len(environment) + len(args) + len(env))
 		if errno != 0 {
-			t.Skip("no memory")
+			t.Fatal(errno)
 		}
 		defer memory.Unmap()
 		all, text := View[uintptr](memory)[:words], View[byte](memory)[words*pointer:]
