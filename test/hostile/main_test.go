@@ -93,6 +93,27 @@ func attack(text string) {
 	log.Fatalf("there is no attack %q", o.Attack)
 }
 
+// startOurselves starts this program at a low priority, with variables that say what it is to be.
+func startOurselves(t *testing.T, variables ...string) (cmd *exec.Cmd, stdin io.WriteCloser, stdout io.Reader) {
+	t.Helper()
+	cmd = exec.Command("nice", "-n", niceness, os.Args[0])
+	cmd.Env = append(os.Environ(), variables...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err = cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd, stdin, stdout
+}
+
 // startAttack starts a process that attacks, and returns when it has begun; end ends it and tells what came of it.
 func startAttack(t *testing.T, name string, target target) (end func() string) {
 	t.Helper()
@@ -100,21 +121,7 @@ func startAttack(t *testing.T, name string, target target) (end func() string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("nice", "-n", niceness, os.Args[0])
-	cmd.Env = append(os.Environ(), attackVariable+"="+string(text), "GOMEMLIMIT=3GiB")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	cmd, stdin, stdout := startOurselves(t, attackVariable+"="+string(text), "GOMEMLIMIT=3GiB")
 	kill := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
 	out := bufio.NewReader(stdout)
 	if line, err := out.ReadString('\n'); err != nil {

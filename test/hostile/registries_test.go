@@ -10,10 +10,8 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -34,21 +32,7 @@ const each = 16
 func newRegistries(t *testing.T) *registries {
 	t.Helper()
 	r := &registries{good: serve(http.HandlerFunc(wellBehaved))}
-	cmd := exec.Command("nice", "-n", niceness, os.Args[0])
-	cmd.Env = append(os.Environ(), registriesVariable+"=yes")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	cmd, stdin, stdout := startOurselves(t, registriesVariable+"=yes")
 	t.Cleanup(func() {
 		stdin.Close()
 		if err := cmd.Wait(); err != nil {
