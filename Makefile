@@ -7,23 +7,24 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 
-VERSION ?= $(shell git describe --tags --match 'v*' --dirty 2>/dev/null || echo v0.0.0-$$(git describe --always --abbrev=12 --dirty 2>/dev/null || echo unknown))
+VERSION ?= $(shell git describe --tags --match 'v*' --abbrev=12 --dirty 2>/dev/null || echo v0.0.0-$$(git describe --always --abbrev=12 --dirty 2>/dev/null || echo unknown))
 ARCH    ?= $(shell go env GOARCH)
 ARCHITECTURES ?= amd64 arm64 arm ppc64le s390x riscv64
 KUBECTL ?= kubectl
 
-# Where images live: make images tags them $(IMAGE_REPOSITORY)/{init,webhook}:$(IMAGE_TAG).
+# Where images live: make images tags them $(IMAGE_REPOSITORY)/{init,webhook,node}:$(IMAGE_TAG).
 IMAGE_REPOSITORY ?= ghcr.io/podinit
 IMAGE_TAG        ?= $(VERSION)
 INIT_IMAGE       ?= $(IMAGE_REPOSITORY)/init:$(IMAGE_TAG)
 WEBHOOK_IMAGE    ?= $(IMAGE_REPOSITORY)/webhook:$(IMAGE_TAG)
+NODE_IMAGE       ?= $(IMAGE_REPOSITORY)/node:$(IMAGE_TAG)
 
 BIN         := bin
 CLUSTER_BIN := $(BIN)/cluster
 TEST_CLUSTER := $(CLUSTER_BIN)/podinit-cluster
 VERSION_X   := -X github.com/podinit/podinit/internal/version.Version=$(VERSION)
 
-# Every program is static, for the oldest processor of its architecture, and the same whoever builds it where.
+# Every program is static, for the oldest processor of its architecture, and reproducible.
 export CGO_ENABLED := 0
 export GOAMD64 := v1
 export GOARM64 := v8.0
@@ -39,53 +40,62 @@ help: ## list the targets
 ## Build
 
 .PHONY: build
-build: build-images ## build the init, the webhook and the CLI into bin/linux/$(ARCH), and the host's own CLI into bin
+build: build-images cli ## build the init, the webhook, the node's plugin and the CLI into bin/linux/$(ARCH), and the host's own CLI into bin
 	GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -ldflags "-s -w $(VERSION_X)" -o $(BIN)/linux/$(ARCH)/podinit ./cmd/podinit
+
+.PHONY: cli
+cli: ## build the command line alone, bin/podinit
 	$(GO_BUILD) -ldflags "-s -w $(VERSION_X)" -o $(BIN)/podinit ./cmd/podinit
 
 .PHONY: build-images
 build-images:
 	GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -buildmode=exe -ldflags "-s -w -E main.entry $(VERSION_X)" -o $(BIN)/linux/$(ARCH)/init ./initbin
 	GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -ldflags "-s -w $(VERSION_X)" -o $(BIN)/linux/$(ARCH)/podinit-webhook ./cmd/podinit-webhook
+	GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -ldflags "-s -w $(VERSION_X)" -o $(BIN)/linux/$(ARCH)/podinit-node ./cmd/podinit-node
 
-# A Docker client without an engine is no use, so the engine is asked.
-IMAGE_BUILDER = $$(if docker info >/dev/null 2>&1; then echo docker; elif command -v buildah >/dev/null; then echo buildah; \
-	else echo "make images needs a running Docker engine or buildah; on Debian and Ubuntu: apt-get install buildah" >&2; exit 1; fi)
-
-.PHONY: images
-images: build ## build the container images with docker or buildah, and archives of them in bin/images
-	@mkdir -p $(BIN)/images/$(ARCH); builder=$(IMAGE_BUILDER); \
-	for target in init webhook; do \
-		if [ $$target = init ]; then image=$(INIT_IMAGE); else image=$(WEBHOOK_IMAGE); fi; \
-		archive=$(BIN)/images/$(ARCH)/$$target.tar; rm -f $$archive; \
-		if [ $$builder = docker ]; then \
-			docker build --quiet --platform linux/$(ARCH) --build-arg TARGETARCH=$(ARCH) --build-arg VERSION=$(VERSION) --target $$target --tag $$image . >/dev/null; \
-			docker save --output $$archive $$image; \
-		else \
-			buildah bud --quiet --isolation chroot --platform linux/$(ARCH) --build-arg TARGETARCH=$(ARCH) --build-arg VERSION=$(VERSION) --target $$target --tag $$image . >/dev/null; \
-			buildah push --quiet $$image docker-archive:$$archive:$$image; \
-		fi; \
-		echo "$$image ($$archive)"; \
-	done
-
-# The images for all architectures are put together without an engine (release/image), the same whoever makes them.
+# Images are put together without an engine (release/image), so they are the same on every machine.
 # INSECURE=yes is for a registry that is reached by plain HTTP.
 export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null)
 INSECURE ?=
 RELEASE := go run ./release
 RELEASE_IMAGES = -version $(VERSION) -architectures "$(ARCHITECTURES)" -repository $(IMAGE_REPOSITORY) -tag $(IMAGE_TAG) $(if $(INSECURE),-plain-http)
 
+.PHONY: images
+images: override ARCHITECTURES = $(ARCH)
+images: build ## archives of the container images in bin/images/$(ARCH); a Docker engine, if one runs, loads them
+	@$(RELEASE) archives $(RELEASE_IMAGES) -output $(BIN)/images
+	@# A Docker client without an engine is useless, so ask the engine.
+	@if docker info >/dev/null 2>&1; then for image in init webhook node; do docker load --quiet --input $(BIN)/images/$(ARCH)/$$image.tar; done; fi
+
 .PHONY: build-all
 build-all:
 	@for arch in $(ARCHITECTURES); do echo "building for $$arch ..."; $(MAKE) --silent build-images ARCH=$$arch; done
 
 .PHONY: images-all
-images-all: build-all ## archives of both images in bin/images, each for all $(ARCHITECTURES) in one index
+images-all: build-all ## archives of all images in bin/images, each for all $(ARCHITECTURES) in one index
 	@$(RELEASE) images $(RELEASE_IMAGES) -output $(BIN)/images
 
 .PHONY: push
-push: build-all ## push both images, for all $(ARCHITECTURES), to IMAGE_REPOSITORY with your "docker login"
+push: build-all ## push all images, for all $(ARCHITECTURES), to IMAGE_REPOSITORY with your "docker login"
 	@$(RELEASE) push $(RELEASE_IMAGES)
+
+# LOAD is how archives get into the nodes: kind, minikube, k3s, or another command, which is given the path of an archive.
+LOAD ?=
+load/kind     := kind load image-archive
+load/minikube := minikube image load
+load/k3s      := k3s ctr images import
+LOAD_COMMAND   = $(or $(load/$(LOAD)),$(LOAD))
+
+.PHONY: load
+load: override ARCHITECTURES = $(ARCH)
+load: $(if $(LOAD),build) ## load the images into the nodes of a cluster, without a registry (LOAD=kind, minikube, k3s, or a command)
+	@[ -n "$(LOAD)" ] || { echo "LOAD=kind, minikube, k3s or a command is required: docs/quick-start.md" >&2; exit 2; }
+	@$(RELEASE) archives -local $(RELEASE_IMAGES) -output $(BIN)/load
+	@set -e; for image in init webhook; do $(LOAD_COMMAND) $(BIN)/load/$(ARCH)/$$image.tar; done
+
+.PHONY: image-tag
+image-tag:
+	@echo $(IMAGE_TAG)
 
 .PHONY: clean
 clean: ## remove bin/, the programs of the test cluster too
@@ -101,9 +111,9 @@ deploy: ## deploy to the cluster of the current kubeconfig (INIT_IMAGE=, WEBHOOK
 	@conflicts=$$($(KUBECTL) apply --server-side --dry-run=server -k $(BIN)/deploy 2>&1 >/dev/null | grep -E 'conflicts? with |^- \.' || true); \
 		[ -z "$$conflicts" ] || printf '%s\n' "make deploy overwrites what was changed by hand:" "$$conflicts"
 	$(KUBECTL) apply --server-side --force-conflicts -k $(BIN)/deploy
-	$(KUBECTL) -n podinit-system rollout status deployment/podinit-certificates --timeout=180s
-	$(KUBECTL) -n podinit-system rollout status deployment/podinit-webhook --timeout=180s || { echo "why, as far as Kubernetes says it (podinit check says more):" >&2; \
-		$(KUBECTL) -n podinit-system get events --field-selector=type=Warning --sort-by=.lastTimestamp -o custom-columns=OBJECT:.involvedObject.name,REASON:.reason,MESSAGE:.message | tail -n 8 >&2; exit 1; }
+	@for deployment in podinit-certificates podinit-webhook; do \
+		$(KUBECTL) -n podinit-system rollout status deployment/$$deployment --timeout=180s || { echo "why, as far as Kubernetes says it (podinit check says more):" >&2; \
+		$(KUBECTL) -n podinit-system get events --field-selector=type=Warning --sort-by=.lastTimestamp -o custom-columns=OBJECT:.involvedObject.name,REASON:.reason,MESSAGE:.message | tail -n 8 >&2; exit 1; }; done
 
 .PHONY: undeploy
 undeploy: ## remove what deploy made, InitProfiles too; running pods keep running
@@ -121,6 +131,7 @@ usual/kubectl                 := 1 minute
 usual/etcd                    := 1 minute
 usual/containerd              := 1 to 3 minutes
 usual/containerd-shim-runc-v2 := half a minute
+usual/ctr                     := half a minute
 usual/registry                := 1 minute
 usual/helm3                   := 1 to 2 minutes
 usual/helm4                   := 2 to 4 minutes
@@ -132,7 +143,7 @@ KUBERNETES_LDFLAGS := -X $(KUBERNETES_X).gitVersion=$(KUBERNETES_VERSION) -X $(K
 	-X $(KUBERNETES_X).gitMinor=$(word 2,$(subst ., ,$(KUBERNETES_VERSION)))
 
 KUBERNETES_PROGRAMS := kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl
-CONTAINERD_PROGRAMS := containerd containerd-shim-runc-v2
+CONTAINERD_PROGRAMS := containerd containerd-shim-runc-v2 ctr
 CLUSTER_PROGRAMS := $(addprefix $(CLUSTER_BIN)/,$(KUBERNETES_PROGRAMS) etcd $(CONTAINERD_PROGRAMS) registry)
 
 # $(call build-pinned,module directory below test,package,flags)
@@ -159,7 +170,7 @@ cluster-programs: $(CLUSTER_PROGRAMS) ## build what the test cluster runs (5 to 
 ## Helm, both of its versions that are in use, from Go modules (test/chart)
 
 HELM_PROGRAMS := $(BIN)/helm/helm3 $(BIN)/helm/helm4
-# Helm 3 takes itself for one of Kubernetes 1.20 unless it is told otherwise.
+# Helm 3 assumes Kubernetes 1.20 unless a flag sets another version.
 helm3_LDFLAGS := -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=$(word 2,$(subst ., ,$(KUBERNETES_VERSION)))
 
 $(HELM_PROGRAMS): $(BIN)/helm/helm%: test/chart/build/helm%/go.mod
@@ -174,12 +185,19 @@ $(BIN)/chart/certmanager: $(wildcard test/chart/build/certmanager/*)
 	$(call build-pinned,chart/build/certmanager,.,-ldflags "-s -w")
 
 # The definitions of kinds that the chart makes and Kubernetes does not have. $(call definitions,directory below
-# test/chart/build,module,files in it)
+# test,module,files in it)
 $(BIN)/chart/crds: test/chart/build/certmanager/go.mod test/chart/build/prometheus-operator/go.mod
 	@rm -rf $@; mkdir -p $@
-	@$(call definitions,certmanager,github.com/cert-manager/cert-manager,deploy/crds/*.yaml)
-	@$(call definitions,prometheus-operator,github.com/prometheus-operator/prometheus-operator,example/prometheus-operator-crd/*_servicemonitors.yaml example/prometheus-operator-crd/*_prometheusrules.yaml)
-definitions = output=$(abspath $@); cd test/chart/build/$(1); go mod download $(2); cd $$(go list -m -f '{{.Dir}}' $(2)); cp --no-preserve=mode $(3) $$output
+	@$(call definitions,chart/build/certmanager,github.com/cert-manager/cert-manager,deploy/crds/*.yaml)
+	@$(call definitions,chart/build/prometheus-operator,github.com/prometheus-operator/prometheus-operator,example/prometheus-operator-crd/*_servicemonitors.yaml example/prometheus-operator-crd/*_prometheusrules.yaml)
+definitions = output=$(abspath $@); cd test/$(1); go mod download $(2); cd $$(go list -m -f '{{.Dir}}' $(2)); cp --no-preserve=mode $(3) $$output
+
+# Those of Argo CD and Flux, which the documentation's recipes are tried with. Flux' are made of its Go types.
+$(BIN)/docs/crds: test/docs/build/argocd/go.mod test/docs/build/flux/go.mod
+	@rm -rf $@; mkdir -p $@
+	@$(call definitions,docs/build/argocd,github.com/argoproj/argo-cd/v3,manifests/crds/application-crd.yaml manifests/crds/applicationset-crd.yaml)
+	@cd test/docs/build/flux && go tool -modfile=$(abspath api/generate/go.mod) controller-gen crd output:crd:dir=$(abspath $@) \
+		paths="github.com/fluxcd/helm-controller/api/v2;github.com/fluxcd/source-controller/api/v1"
 
 .PHONY: chart-programs
 chart-programs: helm-programs $(BIN)/chart/certmanager $(BIN)/chart/crds
@@ -225,8 +243,11 @@ cluster-deploy: images
 	@init=$$($(TEST_CLUSTER) push $(BIN)/images/$(ARCH)/init.tar podinit/init); webhook=$$($(TEST_CLUSTER) push $(BIN)/images/$(ARCH)/webhook.tar podinit/webhook); \
 	KUBECONFIG=$$($(TEST_CLUSTER) kubeconfig) $(MAKE) deploy KUBECTL=$(abspath $(CLUSTER_BIN)/kubectl) INIT_IMAGE=$$init WEBHOOK_IMAGE=$$webhook
 
-# CLUSTER is the test cluster, or "current": the one that kubectl talks to. What that needs, test/demo/current.sh says.
+# CLUSTER is the test cluster, or "current": the one that kubectl talks to. What that needs, test/current.sh says.
 CLUSTER ?= test
+ON_CURRENT = KUBECTL="$(KUBECTL)" IMAGE_REPOSITORY="$(if $(filter file,$(origin IMAGE_REPOSITORY)),,$(IMAGE_REPOSITORY))" \
+	INIT_IMAGE="$(if $(filter file,$(origin INIT_IMAGE)),,$(INIT_IMAGE))" WEBHOOK_IMAGE="$(if $(filter file,$(origin WEBHOOK_IMAGE)),,$(WEBHOOK_IMAGE))" \
+	DEMO_IMAGE="$(DEMO_IMAGE)" INSTALL="$(INSTALL)" INSECURE="$(INSECURE)" LOAD="$(LOAD)" LOAD_COMMAND="$(LOAD_COMMAND)"
 
 .PHONY: demo
 ifeq ($(CLUSTER),test)
@@ -235,9 +256,7 @@ demo: cluster-up cluster-deploy ## the same troubled pods without and with podin
 	@echo; echo "The cluster is still up. 'make cluster-down' stops it; to look around first:"; $(TEST_CLUSTER) status
 else ifeq ($(CLUSTER),current)
 demo:
-	@KUBECTL="$(KUBECTL)" IMAGE_REPOSITORY="$(if $(filter file,$(origin IMAGE_REPOSITORY)),,$(IMAGE_REPOSITORY))" \
-		INIT_IMAGE="$(if $(filter file,$(origin INIT_IMAGE)),,$(INIT_IMAGE))" WEBHOOK_IMAGE="$(if $(filter file,$(origin WEBHOOK_IMAGE)),,$(WEBHOOK_IMAGE))" \
-		DEMO_IMAGE="$(DEMO_IMAGE)" INSTALL="$(INSTALL)" INSECURE="$(INSECURE)" test/demo/current.sh
+	@$(ON_CURRENT) test/current.sh demo
 else
 demo:
 	@echo "CLUSTER=$(CLUSTER): want 'test' (the default) or 'current', the cluster that kubectl talks to" >&2; exit 2
@@ -245,32 +264,33 @@ endif
 
 ## Test
 
-GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(chart|check|initimage|cluster|conformance|docs/run|hostile|never-worse|e2e|image|observe|operate|release)(/.*)?)$$')
+GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(brokeninstalls|chart|cluster|conformance|debianimage|docs/run|e2e|hostile|kubelet|never-worse|nodemode|observe|operate|release|unpullable)(/.*)?)$$')
 
 # The suites from test-e2e on share a cluster, in this order: test-init-image ends by taking podinit away, test-operate begins so.
 .PHONY: test
-test: deps lint licences test-race test-observe test-init test-conformance test-never-worse test-hostile test-release test-cluster test-e2e test-check test-docs test-init-image test-operate test-chart ## everything that CI runs: unit tests with -race, then the suites on the real thing
+test: deps lint licences test-race test-observe test-init test-conformance test-never-worse test-hostile test-kubelet test-release test-cluster test-e2e test-check test-docs test-init-image test-operate test-chart ## everything that CI runs: unit tests with -race, then the suites on the real thing
 	@$(MAKE) cluster-down
 
 .PHONY: test-unit
-test-unit: ## the tests that need nothing but Go, in seconds
-	go test $(GO_UNIT)
+test-unit: ## the tests that need nothing but Go, and which of them are slow
+	@# Without vet, which make lint runs. The list of what is slow keeps this loop short.
+	go test -vet=off -json $(GO_UNIT) | go run ./test/slowest
 
 .PHONY: test-race
 test-race:
-	CGO_ENABLED=1 go test -race $(GO_UNIT) ./test/image
+	CGO_ENABLED=1 go test -race $(GO_UNIT) ./test/debianimage
 
 .PHONY: test-observe
-test-observe: deps ## the alerts with promtool, and the metrics that alerts and dashboard name
+test-observe: deps ## the alerts with promtool, the metrics that alerts and dashboard name, and the dashboard's queries with Prometheus
 	go -C test/observe/promql vet .
-	go test -count=1 ./test/observe
+	go test -count=1 ./test/observe/...
 
 .PHONY: test-init
 test-init: deps ## the init's own tests, in PID namespaces of their own, on every architecture (root)
 	go test -count=1 ./initbin
 
 .PHONY: test-release
-test-release: deps $(BIN)/helm/helm4 ## two releases of the work tree, are they the same byte for byte, and does what is in them work (root)
+test-release: deps $(BIN)/helm/helm4 ## two releases of the work tree are the same byte for byte, and work (root)
 	go test -count=1 -timeout 60m ./test/release -args -helm $(abspath $(BIN)/helm/helm4) $(RELEASE_SIZE)
 
 # Sizes. As they stand here they are those for CI; test-long has the ones that the product promises.
@@ -280,11 +300,13 @@ HOSTILE_SIZE ?=
 RELEASE_SIZE ?=
 GENERATED_PODS ?= 300
 OPERATE_SIZE ?=
+NODE_SIZE ?=
 
 .PHONY: test-long
-test-long: deps build helm-programs ## the same with storms of full size and 300,000 generated pods, and the peers as they are (two hours)
+test-long: deps build helm-programs ## all tests, with storms of full size, 300,000 generated pods, and the peers (two hours)
 	go test -count=1 -timeout 120m ./internal/inject -run Properties -pods=300000
 	go test -count=1 -timeout 60m -tags peers -run TestPeers ./test/conformance
+	@$(MAKE) test-node cluster-down NODE_SIZE='-storm 1000 -restarts 10'
 	@$(MAKE) test-never-worse-gvisor NEVER_WORSE_SIZE='-trees 1000 -seed $(shell date +%Y%m%d)'
 	@$(MAKE) test CONFORMANCE_SIZE=-long NEVER_WORSE_SIZE='-trees 3000 -seed $(shell date +%Y%m%d)' GENERATED_PODS=3000 RELEASE_SIZE='-cold -architectures "$(ARCHITECTURES)" -platforms "$(PLATFORMS)"' \
 		HOSTILE_SIZE='-scale 1 -time 20s' OPERATE_SIZE="-rounds 10 -helm $(abspath $(BIN))/helm/helm4"
@@ -294,7 +316,7 @@ test-conformance: deps build ## the init through every behaviour, in PID namespa
 	go test -count=1 -timeout 60m -v ./test/conformance -args -init $(abspath $(BIN)/linux/$(ARCH)/init) $(CONFORMANCE_SIZE)
 
 .PHONY: test-never-worse
-test-never-worse: deps build ## generated trees of processes under the init, without one, and under tini: is anything worse (root)
+test-never-worse: deps build ## generated trees of processes under podinit, without an init, and under tini: podinit is never worse (root)
 	go test -count=1 -timeout 120m -v ./test/never-worse -args -init $(abspath $(BIN)/linux/$(ARCH)/init) $(NEVER_WORSE_SIZE)
 
 # gVisor's runsc, from its Go module.
@@ -310,8 +332,17 @@ test-never-worse-gvisor: deps build $(BIN)/runsc ## the same inside gVisor, whos
 test-hostile: deps build $(CLUSTER_BIN)/etcd $(CLUSTER_BIN)/kube-apiserver ## hostile tenants, neighbours and registries against the webhook under its memory limit (root)
 	go test -count=1 -timeout 60m -v ./test/hostile -args -bin $(abspath $(CLUSTER_BIN)) -webhook $(abspath $(BIN)/linux/$(ARCH)/podinit-webhook) $(HOSTILE_SIZE)
 
+# The kubelet's managers, of the same code as the test cluster's kubelet.
+$(CLUSTER_BIN)/managers: usual/managers := 3 minutes
+$(CLUSTER_BIN)/managers: $(wildcard test/cluster/build/kubernetes/managers/*) test/cluster/build/kubernetes/go.mod
+	$(call build-pinned,cluster/build/kubernetes,./managers,-ldflags "-s -w")
+
+.PHONY: test-kubelet
+test-kubelet: $(CLUSTER_BIN)/managers ## what the kubelet's managers of topology, CPUs and memory give to wrapped pods
+	go test -count=1 ./test/kubelet -args -managers $(abspath $(CLUSTER_BIN)/managers)
+
 .PHONY: conformance
-conformance: deps build ## which behaviour holds for which init: podinit, tini, dumb-init, catatonit
+conformance: deps build ## which init has which behaviour: podinit, tini, dumb-init, catatonit
 	go run ./test/conformance -init podinit=$(BIN)/linux/$(ARCH)/init -init tini=/usr/bin/tini -init dumb-init=/usr/bin/dumb-init -init catatonit=/usr/bin/catatonit
 
 .PHONY: test-cluster
@@ -319,24 +350,29 @@ test-cluster: cluster-deps cluster-programs ## the test cluster itself: up, cras
 	go test -count=1 -v ./test/cluster -args -bin $(abspath $(CLUSTER_BIN))
 
 .PHONY: test-e2e
-test-e2e: cluster-up cluster-deploy ## the suites on the real cluster (root)
-	@# The demo as somebody with a cluster of their own runs it: podinit is there, and stays.
+ifeq ($(CLUSTER),current)
+test-e2e:
+	@$(ON_CURRENT) test/current.sh e2e
+else
+test-e2e: cluster-up cluster-deploy ## the suites on the real cluster (root; CLUSTER=current: on yours, without root, those that can run there)
+	@# The demo on a cluster that has podinit already: podinit stays.
 	KUBECONFIG=$$($(TEST_CLUSTER) kubeconfig) $(MAKE) demo CLUSTER=current KUBECTL=$(abspath $(CLUSTER_BIN)/kubectl) \
 		IMAGE_REPOSITORY=$$($(TEST_CLUSTER) registry)/podinit INSECURE=yes
 	go test -count=1 -timeout 30m -v ./test/e2e -args -generated $(GENERATED_PODS)
+endif
 
 .PHONY: test-docs
-test-docs: deps $(BIN)/helm/helm4 cluster-up cluster-deploy ## every command of the documentation, on the real cluster (root)
+test-docs: deps $(BIN)/helm/helm4 $(BIN)/docs/crds cluster-up cluster-deploy ## every command of the documentation, on the real cluster (root)
 	go test -count=1 ./test/docs
-	go test -count=1 -timeout 10m -v ./test/docs/run
+	go test -count=1 -timeout 20m -v ./test/docs/run
 
 .PHONY: test-check
 test-check: cluster-up cluster-deploy ## podinit check finds what is wrong with broken installations, on the real cluster (root)
-	go test -count=1 -timeout 10m -v ./test/check -args -deployed $(abspath $(BIN)/deploy)
+	go test -count=1 -timeout 10m -v ./test/brokeninstalls -args -deployed $(abspath $(BIN)/deploy)
 
 .PHONY: test-init-image
 test-init-image: cluster-up images ## an init image that cannot be pulled does not roll out and strands no pod, on the real cluster (root)
-	go test -count=1 -timeout 15m -v ./test/initimage -args -images $(abspath $(BIN)/images/$(ARCH))
+	go test -count=1 -timeout 15m -v ./test/unpullable -args -images $(abspath $(BIN)/images/$(ARCH))
 
 .PHONY: test-operate
 test-operate: cluster-up images ## install, upgrade, drain, kill, renew and remove under a load of pod creations, and is each right needed (root)
@@ -345,6 +381,11 @@ test-operate: cluster-up images ## install, upgrade, drain, kill, renew and remo
 .PHONY: test-chart
 test-chart: chart-programs cluster-up images ## the Helm chart, with Helm 3 and 4 on the real cluster (root)
 	go test -count=1 -timeout 20m -v ./test/chart -args $(CHART_FLAGS) -cluster -images $(abspath $(BIN)/images/$(ARCH)) -programs $(abspath $(BIN)/chart)
+
+# Not among those of "make test": it takes the cluster's podinit away, restarts containerd, and takes three minutes.
+.PHONY: test-node
+test-node: cluster-up images ## node mode, with no webhook, on the real cluster (root)
+	go test -count=1 -timeout 40m -v ./test/nodemode -args -images $(abspath $(BIN)/images/$(ARCH)) $(NODE_SIZE)
 
 CHART_FLAGS = -helm $(abspath $(BIN)/helm) -kubectl $(abspath $(CLUSTER_BIN)/kubectl)
 
@@ -355,33 +396,35 @@ test-chart-render: helm-programs $(CLUSTER_BIN)/kubectl ## what the chart makes 
 # controller-gen is pinned in a module of its own. $(call generate,directory) writes what is generated below a directory.
 CONTROLLER_GEN := go tool -modfile=api/generate/go.mod controller-gen
 define generate
-	mkdir -p $(1)/api/v1alpha1 $(1)/config/crd $(1)/docs/reference
+	mkdir -p $(1)/api/v1alpha1 $(1)/config/crd $(1)/docs/reference $(1)/docs/images
 	$(CONTROLLER_GEN) object crd paths=./api/... output:object:dir=$(1)/api/v1alpha1 output:crd:dir=$(1)/config/crd
 	go run ./internal/reason/document >$(1)/docs/reasons.md
 	go run ./internal/reference/document $(1)/docs/reference
+	go run ./test/docs/pictures draw $(1)/docs/images
 	mkdir -p $(1)/charts/podinit/files
 	cp $(1)/config/crd/podinit.dev_initprofiles.yaml config/webhook/mutating_webhook.yaml config/policy/validating_admission_policy.yaml \
 		config/prometheus/prometheus_rule.yaml config/prometheus/dashboard.json $(1)/charts/podinit/files
+	cp config/nodeprometheus/prometheus_rule.yaml $(1)/charts/podinit/files/node_prometheus_rule.yaml
 endef
 
 .PHONY: generate
-generate: ## write the CustomResourceDefinition, deep copies, docs/reasons.md, docs/reference and the chart's copies from the source
+generate: ## write the CustomResourceDefinition, deep copies, docs/reasons.md, docs/reference, pictures and the chart's copies from the source
 	@$(call generate,.)
 
 .PHONY: verify
-verify: ## is what is generated what the source says?
+verify: ## check that the generated files are up to date
 	@rm -rf $(BIN)/_verify # Go overlooks directories that begin with _
 	@$(call generate,$(BIN)/_verify)
 	@for file in $$(cd $(BIN)/_verify && find . -type f); do diff -u $$file $(BIN)/_verify/$$file || { echo "run make generate" >&2; exit 1; }; done
 
 .PHONY: bench
-bench: deps build ## measure the init beside tini, dumb-init and catatonit, admission beside doing nothing, and lookups (root)
+bench: deps build ## measure the init against tini, dumb-init and catatonit, admission against none, and lookups (root)
 	go run ./test/bench/init -init $(BIN)/linux/$(ARCH)/init
 	go run ./test/bench/admission
 	go run ./test/bench/lookup
 
 .PHONY: licences
-licences: ## is all that the programs link under a licence that may be shipped?
+licences: ## check the licences of all linked modules
 	@$(RELEASE) licences $(RELEASE_IMAGES) -platforms "$(PLATFORMS)"
 
 VULN_DB ?= https://vuln.go.dev

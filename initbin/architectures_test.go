@@ -109,7 +109,7 @@ func checkStatic(t *testing.T, path string) {
 	}
 	defer file.Close()
 	if file.Type != elf.ET_EXEC {
-		t.Errorf("the type is %v, want %v: nobody relocates a position-independent init", file.Type, elf.ET_EXEC)
+		t.Errorf("the type is %v, want %v: no loader relocates a position-independent init", file.Type, elf.ET_EXEC)
 	}
 	for _, p := range file.Progs {
 		if p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC {

@@ -3,6 +3,7 @@ package main
 import (
 	"syscall"
 
+	"github.com/podinit/podinit/initbin/decimal"
 	"github.com/podinit/podinit/initbin/kernel"
 	"github.com/podinit/podinit/initbin/line"
 )
@@ -11,18 +12,17 @@ import (
 type installation struct {
 	destination string
 	memory      [2][4096]byte
-	target      []byte // what is to be written
-	temporary   []byte // what is written first, beside it
+	target      []byte // the file to write
+	temporary   []byte // the file in the same directory that is written first
 }
 
-// install copies this very program to destination, where a container will run it from: either the whole file is there,
-// or what was there before. A copier may run again while an old init still runs (the name moves to a new file, which
-// ETXTBSY does not hinder), and several may run at once (each has a temporary file of its own).
+// install copies this program to destination, from where a container will run it: afterwards either the whole file is
+// there, or the file that was there before. A copier may run again while an old init still runs (the name moves to a new
+// file, which ETXTBSY does not prevent), and several may run at once (each has a temporary file of its own).
 func install(destination string) (code int) {
 	i := installation{destination: destination}
-	var digits [2][20]byte
-	const most = int64(^uint(0) >> 1) // of an int, which has 32 bits on some machines and is not to become negative
-	pid, time := putNumber(digits[0][:], kernel.Getpid()), putNumber(digits[1][:], int(kernel.Now()&most))
+	var digits [2][decimal.Size]byte
+	pid, time := decimal.Put(digits[0][:], uint64(kernel.Getpid())), decimal.Put(digits[1][:], uint64(kernel.Now()))
 	directory := parent(destination)
 	i.target = kernel.Path(i.memory[0][:], destination)
 	i.temporary = kernel.Path(i.memory[1][:], directory, ".podinit-",
@@ -34,7 +34,7 @@ func install(destination string) (code int) {
 	var memory [4096]byte
 	flags, errno := kernel.Statfs(kernel.Path(memory[:], directory, "."))
 	if errno != 0 {
-		return i.failed("look at the directory of", destination, errno)
+		return i.failed("examine the directory of", destination, errno)
 	}
 	if flags&kernel.NoExec != 0 {
 		return i.failed("install", destination, errnoNoExec)
@@ -58,16 +58,15 @@ func install(destination string) (code int) {
 	return code
 }
 
-// write fills the temporary file with this program, readable and executable for everybody, and safe from a crash.
+// write fills the temporary file with this program, readable and executable for every user, and safe from a crash.
 func (i *installation) write() (code int) {
-	var memory [32]byte
-	source, errno := kernel.Open(kernel.Path(memory[:], "/proc/self/exe"), syscall.O_RDONLY, 0)
+	source, errno := kernel.Open(kernel.Bytes(ownExecutable), syscall.O_RDONLY, 0)
 	if errno != 0 {
-		return i.failed("open", "/proc/self/exe", errno)
+		return i.failed("open", ownExecutable[:len(ownExecutable)-1], errno)
 	}
 	target, errno := kernel.Open(i.temporary, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL, 0o600)
 	if errno != 0 {
-		return i.failed("create a file beside", i.destination, errno)
+		return i.failed("create a file next to", i.destination, errno)
 	}
 	buffer, errno := kernel.Map(1 << 16)
 	if errno != 0 {
@@ -76,7 +75,7 @@ func (i *installation) write() (code int) {
 	for {
 		n, errno := kernel.Read(source, kernel.View[byte](buffer))
 		if errno != 0 {
-			return i.failed("read", "/proc/self/exe", errno)
+			return i.failed("read", ownExecutable[:len(ownExecutable)-1], errno)
 		}
 		if n == 0 {
 			break
@@ -92,7 +91,7 @@ func (i *installation) write() (code int) {
 	if errno := kernel.Fsync(target); errno != 0 {
 		return i.failed("fsync", i.destination, errno)
 	}
-	// Readable too: of a process whose binary it cannot read, a user may not open /proc/PID/fd (ptrace(2)).
+	// Readable too: a user may not open /proc/PID/fd of a process whose binary the user cannot read (ptrace(2)).
 	if errno := kernel.Fchmod(target, 0o555); errno != 0 {
 		return i.failed("chmod", i.destination, errno)
 	}
@@ -102,7 +101,7 @@ func (i *installation) write() (code int) {
 	return 0
 }
 
-// try runs the copy, since only that finds out whether a container can: another architecture, or a security module.
+// try runs the copy, since only that shows whether a container can: see architectures and security modules.
 func (i *installation) try() (code int) {
 	pid, errno := kernel.Fork()
 	if errno != 0 {
@@ -110,10 +109,7 @@ func (i *installation) try() (code int) {
 	}
 	if pid == 0 {
 		kernel.SetMask(inheritedMask)
-		name := [...]byte{'i', 'n', 'i', 't', 0}
-		var command [len(trialRun) + 1]byte
-		copy(command[:], trialRun)
-		arguments := [...]*byte{&name[0], &command[0], nil}
+		arguments := [...]*byte{kernel.Pointer("init\x00"), kernel.Pointer(trialRun + "\x00"), nil}
 		kernel.Exit(int(kernel.Exec(i.temporary, &arguments[0], &arguments[2])))
 	}
 	status, errno := kernel.WaitFor(pid)
@@ -128,26 +124,26 @@ func (i *installation) try() (code int) {
 	return i.failed("run", i.destination, syscall.ENOEXEC)
 }
 
-// errnoNoExec stands for a volume that is mounted noexec; the kernel has no number of its own for that.
+// errnoNoExec is for a volume that is mounted noexec; the kernel has no number of its own for that.
 const errnoNoExec = ^kernel.Errno(0)
 
-// failed says what was tried, on what, why it failed, and what to do next.
+// failed prints what was tried, on what, why it failed, and what to do next.
 func (i *installation) failed(tried, on string, errno kernel.Errno) (code int) {
 	var l line.Line
 	l.Text("podinit: cannot ").Text(tried).Text(" ").Text(on).Text(": ")
 	switch errno {
 	case errnoNoExec:
-		l.Text("the volume is mounted noexec, as the node's /var/lib/kubelet then is; " +
-			"remount that with exec, or deliver the init as an image volume")
+		l.Text("the volume is mounted noexec because the node's /var/lib/kubelet is; " +
+			"remount it with exec, or deliver the init as an image volume")
 	case syscall.ENOSPC, syscall.EDQUOT:
 		l.Text("the volume is full; the init needs 2 MiB")
 	case syscall.EROFS:
-		l.Text("the volume is mounted read-only; the copier needs it writable, only the others read-only")
+		l.Text("the volume is mounted read-only; the copier needs it writable, and only the other containers read-only")
 	case syscall.EACCES, syscall.EPERM:
 		l.Text("permission denied; the copier's user must be allowed to write and run files there: " +
 			"see fsGroup, SELinux and AppArmor")
 	case syscall.ENOENT, syscall.ENOTDIR:
-		if on == "/proc/self/exe" {
+		if on == ownExecutable[:len(ownExecutable)-1] {
 			l.Text("/proc is missing; mount it")
 		} else {
 			l.Text("no such directory; mount the volume there")
@@ -159,7 +155,7 @@ func (i *installation) failed(tried, on string, errno kernel.Errno) (code int) {
 	default:
 		l.Text(reason(errno))
 	}
-	write(2, kernel.AsString(l.End().Bytes())) // this is no PID 1 that must not block
+	write(2, kernel.AsString(l.End().Bytes())) // unlike PID 1, this process may block
 	return 1
 }
 

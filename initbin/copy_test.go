@@ -84,14 +84,14 @@ func TestCopyProblems(t *testing.T) {
 		prepare, destination, want string
 	}{
 		"noexec": {"mount -t tmpfs -o noexec none /mnt", "/mnt/init",
-			"podinit: cannot install /mnt/init: the volume is mounted noexec, as the node's /var/lib/kubelet then is; " +
-				"remount that with exec, or deliver the init as an image volume\n"},
+			"podinit: cannot install /mnt/init: the volume is mounted noexec because the node's /var/lib/kubelet is; " +
+				"remount it with exec, or deliver the init as an image volume\n"},
 		"full": {"mount -t tmpfs -o size=64k none /mnt", "/mnt/init",
 			"podinit: cannot write /mnt/init: the volume is full; the init needs 2 MiB\n"},
 		"read-only": {"mount -t tmpfs -o ro none /mnt", "/mnt/init",
-			"podinit: cannot create a file beside /mnt/init: the volume is mounted read-only; the copier needs it writable, only the others read-only\n"},
+			"podinit: cannot create a file next to /mnt/init: the volume is mounted read-only; the copier needs it writable, and only the other containers read-only\n"},
 		"no directory": {"mount -t tmpfs none /mnt", "/mnt/no/init",
-			"podinit: cannot look at the directory of /mnt/no/init: no such directory; mount the volume there\n"},
+			"podinit: cannot examine the directory of /mnt/no/init: no such directory; mount the volume there\n"},
 		"a trailing slash": {"mount -t tmpfs none /mnt && mkdir /mnt/d", "/mnt/d/",
 			"podinit: cannot write /mnt/d/: it is a directory; name the file in it, as in /podinit/init\nd\n"},
 		"no /proc": {"mount -t tmpfs none /mnt && mount -t tmpfs none /proc", "/mnt/init",

@@ -6,27 +6,35 @@ import (
 )
 
 // settle is how long processes without a handler may take to end by themselves when those with one have ended: tee(1)
-// behind the program whose last words it still has to write.
+// still has to write the last lines of the program before it in a pipeline.
 const settle = 200e6
 
-// deferred is a process that the signal would only end, while others below the same parent still handle it: "app | tee".
-// It gets the signal when they have gone.
+// deferred is a process without a handler for the signal, while others below the same parent still handle it: "app | tee".
+// It gets the signal when they have ended.
 type deferred struct {
 	process identity
 	d       delivery
 }
 
-// deferDelivery keeps a signal for a process until those that handle it have gone. It counts as notified.
-func (c *container) deferDelivery(p *proc.Process, d delivery) {
+// deferrals are the signals that are kept for processes.
+type deferrals struct {
+	kernel.List[deferred]
+	reaped    uint32 // container.reaped at the last look whether processes that handle the signal have ended
+	lookAfter int64  // when to look again, once another has been reaped
+	settleAt  int64  // when the signals are sent; 0 if it is not known yet
+}
+
+// deferDelivery keeps a signal for a process until those that handle it have ended. The process counts as notified.
+func (c *container) deferDelivery(p *proc.Process, d *delivery) {
 	if slot := c.deferred.Add(); slot != nil {
-		*slot = deferred{identify(p), d}
+		*slot = deferred{identify(p), *d}
 		c.notified.add(p)
-		c.settleAt = 0
+		c.deferred.settleAt = 0
 	}
 }
 
-// notifiedBeside says whether any process that handles signals has been notified and lives, other than those above p.
-func (c *container) notifiedBeside(p *proc.Process) bool {
+// anotherNotified reports whether a process that handles signals has been notified and lives, apart from the parents of p.
+func (c *container) anotherNotified(p *proc.Process) bool {
 	all := c.processes.all()
 	for i := range all {
 		q := &all[i]
@@ -44,11 +52,11 @@ func (c *container) notifiedBeside(p *proc.Process) bool {
 	return false
 }
 
-// anyHandlerFor says whether any process handles the signal, besides the programs that it goes to: then those that do
-// not are to get it later.
-func (c *container) anyHandlerFor(signal uint8) bool {
-	handlers := c.markHandlers(signal)
-	for _, at := range c.queue.All() {
+// anyHandlerFor reports whether a process handles the signal, apart from the programs that get it: then those that do not
+// get it later.
+func (c *container) anyHandlerFor(d *delivery) bool {
+	handlers := c.markHandlers(d)
+	for _, at := range c.processes.queue.All() {
 		if p := &c.processes.all()[at]; c.isProgram(p.PID) && c.handlers.has(p) {
 			handlers--
 		}
@@ -56,37 +64,37 @@ func (c *container) anyHandlerFor(signal uint8) bool {
 	return handlers > 0
 }
 
-// deliverDeferred sends the signals that were kept, once nobody is left who handles them, and a moment later.
+// deliverDeferred sends the signals that were kept, a moment after the last process that handles them has ended.
 func (c *container) deliverDeferred(now int64) {
 	if len(c.deferred.All()) == 0 {
 		return
 	}
-	if c.settleAt == 0 {
-		if !c.lookDeferred || now < c.nextDeferred {
+	if c.deferred.settleAt == 0 {
+		if c.deferred.reaped == c.reaped || now < c.deferred.lookAfter {
 			return
 		}
-		c.lookDeferred = false
-		waits := c.scan() && c.anyHandlerBeside()
-		c.nextDeferred = now + 10*(kernel.Now()-now)
+		c.deferred.reaped = c.reaped
+		waits := c.scan() && c.anyHandlerLeft()
+		c.deferred.lookAfter = now + 10*(kernel.Now()-now)
 		if waits {
 			return
 		}
-		c.settleAt = now + settle
+		c.deferred.settleAt = now + settle
 	}
-	if now < c.settleAt || !c.deferredStand() && !c.scan() {
+	if now < c.deferred.settleAt || !c.snapshotStands() && !c.scan() {
 		return
 	}
-	c.settleAt = 0
-	c.queue.Clear()
+	c.deferred.settleAt = 0
+	c.processes.queue.Clear()
 	d := c.deferred.All()[0].d
 	c.queueDeferred()
-	c.work(d)
+	c.work(&d)
 }
 
-// deferredStand says whether the last snapshot is still good for the deferred: nothing has been reaped since, so that
-// all their numbers are still theirs, and they have no children to ask about. Of thousands, another look costs most.
-func (c *container) deferredStand() bool {
-	if c.reapedSince {
+// snapshotStands reports whether the last snapshot still holds for the deferred processes: none has been reaped since, so
+// their numbers have not been used again, and they have no children to consider. For thousands, a new one costs most.
+func (c *container) snapshotStands() bool {
+	if c.processes.reaped != c.reaped {
 		return false
 	}
 	for i := range c.deferred.All() {
@@ -98,7 +106,7 @@ func (c *container) deferredStand() bool {
 	return true
 }
 
-// queueDeferred asks next about those whose signals were kept.
+// queueDeferred queues the processes whose signals were kept.
 func (c *container) queueDeferred() {
 	for i := range c.deferred.All() {
 		if p := c.deferred.All()[i].process.find(&c.processes); p != nil && c.isLeft(p) {
@@ -106,18 +114,18 @@ func (c *container) queueDeferred() {
 		}
 	}
 	c.deferred.Clear()
-	c.settleAt = 0
+	c.deferred.settleAt = 0
 }
 
-// anyHandlerBeside says whether a process that handles the signal of a deferred one is left. Its own parents do not
-// count: they may wait for it.
-func (c *container) anyHandlerBeside() bool {
+// anyHandlerLeft reports whether a process that handles the signal of a deferred one is left. The parents of that process
+// do not count: they may wait for it.
+func (c *container) anyHandlerLeft() bool {
 	list := c.deferred.All()
-	signal := list[0].d.signal
+	d := list[0].d
 	all := c.processes.all()
 	handlers := 0
 	for i := range all {
-		if p := &all[i]; c.isLeft(p) && (c.alive == 0 || c.notified.has(p)) && c.handles(p, signal) {
+		if p := &all[i]; c.isLeft(p) && (c.programs.alive == 0 || c.notified.has(p)) && c.handles(p, &d) {
 			p.Handles = true
 			handlers++
 		}

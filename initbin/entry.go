@@ -12,11 +12,11 @@ var (
 	// init process"), so until this is set a SIGTERM is lost.
 	everySignal = ^uint64(0)
 
-	// inheritedMask is what was set before: the main process gets it back.
+	// inheritedMask is the mask that was set before, which the main process gets.
 	inheritedMask uint64
 
 	// blankG stands in for the runtime's g. Go code reads one field of it, the stack guard, before it enters a function
-	// that needs stack; zero means there is always enough.
+	// that needs stack; zero means that there is always enough.
 	blankG [128]uintptr
 
 	// threadLocal is where amd64 looks for g.

@@ -3,47 +3,48 @@ package main
 import (
 	"syscall"
 
+	"github.com/podinit/podinit/initbin/decimal"
 	"github.com/podinit/podinit/initbin/kernel"
 	"github.com/podinit/podinit/initbin/options"
 	"github.com/podinit/podinit/initbin/policy"
 	"github.com/podinit/podinit/initbin/proc"
 )
 
-// does says what a process of the snapshot does about a signal. /proc/PID/stat has been read already, and has the
-// signals up to 31.
+// does is what a process of the snapshot does about a signal. /proc/PID/stat has been read already, and has the signals
+// up to 31.
 //
 //go:noinline
 func (c *container) does(p *proc.Process, signal uint8) proc.Disposition {
-	if c.statHasSignals && signal <= proc.InStat {
+	if c.processes.hasSignals && signal <= proc.InStat {
 		return p.Does(signal)
 	}
 	status := readStatus(int(p.PID))
 	return status.Does(signal)
 }
 
-// handles says whether a process has a handler for a signal, or takes it in another way that shows. What cannot be known
-// counts as one, and so does what had one when the container was asked to end: after its first call process.once of
-// Node.js takes the handler away.
-func (c *container) handles(p *proc.Process, signal uint8) bool {
-	does := c.does(p, signal)
+// handles reports whether a process has a handler for a signal, or takes it in another visible way. A process counts as
+// handling it where that cannot be known, and if it had a handler when the container was asked to end: process.once of
+// Node.js removes the handler at its first call.
+func (c *container) handles(p *proc.Process, d *delivery) bool {
+	does := c.does(p, d.signal)
 	switch {
 	case does.Caught || c.handlers.has(p):
 		return true
 	case !does.Known:
-		return !c.readsPipe(p)
+		return !c.readsPipe(p, d)
 	case does.Blocked:
-		return c.blocksForLong(p, signal) && !c.reaps(p, signal)
+		return c.blocksForLong(p, d) && !c.reaps(p, d)
 	}
 	return false
 }
 
-// markHandlers marks every process of ours that handles a signal which asks to end, and all above it, and remembers
-// them. It says how many there are.
-func (c *container) markHandlers(signal uint8) (n int) {
+// markHandlers marks every process below the init that handles a signal which asks to end, and all above it, and
+// remembers those that handle it. It returns how many these are.
+func (c *container) markHandlers(d *delivery) (n int) {
 	all := c.processes.all()
 	for i := range all {
 		p := &all[i]
-		if !c.isLeft(p) || !c.handles(p, signal) && !c.waitsNow(p, signal) {
+		if !c.isLeft(p) || !c.handles(p, d) && !c.waitsNow(p, d) {
 			continue
 		}
 		n++
@@ -55,35 +56,35 @@ func (c *container) markHandlers(signal uint8) (n int) {
 	return n
 }
 
-// facts are what policy.Before wants to know about a process.
-func (c *container) facts(p *proc.Process, d delivery) policy.Facts {
+// facts are what policy.Before needs to know about a process.
+func (c *container) facts(p *proc.Process, d *delivery) policy.Facts {
 	f := policy.Facts{Disposition: c.does(p, d.signal)}
-	f.Blocked = f.Blocked && (f.Caught || c.blocksForLong(p, d.signal))
+	f.Blocked = f.Blocked && (f.Caught || c.blocksForLong(p, d))
 	switch {
 	case f.Caught:
 	case !f.Known:
-		f.Sandbox = d.ends && c.hasSandbox(p)
+		f.Sandbox = d.ends && c.hasSandbox(p, d)
 	case f.Blocked:
-		f.Reaps = c.reaps(p, d.signal)
+		f.Reaps = c.reaps(p, d)
 	case !d.ends:
-		// If it asks to end it is sent, and what happens is seen.
-		waits := c.waits(p, d.signal)
+		// A signal that asks to end is sent, and what happens is observed.
+		waits := c.waits(p, d)
 		f.Waits = waits == yes || waits == unknown && policy.IsInit(p.Name())
 	case !f.Ignored:
-		f.Sandbox = c.hasSandbox(p)
+		f.Sandbox = c.hasSandbox(p, d)
 	}
 	return f
 }
 
-// blocksForLong says whether a process that blocks a signal does so for more than the moment in which it starts another:
-// a shell blocks every signal until it runs again after vfork(2). Then it does not sleep; how soon it runs is the
-// machine's affair. A program of several threads is none, and may have one that takes signals.
-func (c *container) blocksForLong(p *proc.Process, signal uint8) bool {
-	const first, atMost = 500e3, 256e6 // half a second in all
+// blocksForLong reports whether a process that blocks a signal does so for more than the moment in which it starts another:
+// a shell blocks every signal until it runs again after vfork(2). It does not sleep then; how soon it runs depends on the
+// machine. A program with several threads is not such a shell, and may have a thread that takes signals.
+func (c *container) blocksForLong(p *proc.Process, d *delivery) bool {
+	const first, longest = 500e3, 256e6 // half a second in all
 	state := p.State
-	for wait := int64(first); p.Threads <= 1 && (state == 'R' || state == 'D') && wait <= atMost && c.mayLook(); wait *= 2 {
+	for wait := int64(first); p.Threads <= 1 && (state == 'R' || state == 'D') && wait <= longest && d.mayLook(); wait *= 2 {
 		status := readStatus(int(p.PID))
-		if !status.Blocked.Has(signal) {
+		if !status.Blocked.Has(d.signal) {
 			return false
 		}
 		if state = status.State; state == 'R' || state == 'D' {
@@ -93,50 +94,45 @@ func (c *container) blocksForLong(p *proc.Process, signal uint8) bool {
 	return true
 }
 
-// reaps says whether a process that blocks a signal has one thread and waits for a child. A shell blocks everything for
+// reaps reports whether a process that blocks a signal has one thread and waits for a child. A shell blocks everything for
 // the moment in which it starts a program, and waits for it afterwards: both must hold at once.
-func (c *container) reaps(p *proc.Process, signal uint8) bool {
-	if p.Threads > 1 || !c.call(p).WaitsForChild() {
+func (c *container) reaps(p *proc.Process, d *delivery) bool {
+	if p.Threads > 1 || !c.call(p, d).WaitsForChild() {
 		return false
 	}
 	status := readStatus(int(p.PID))
-	return status.Blocked.Has(signal) && c.call(p).WaitsForChild()
+	return status.Blocked.Has(d.signal) && c.call(p, d).WaitsForChild()
 }
 
-// looksAtMost bounds the files that are read for one signal to find out what few processes do, such as waiting for a
-// signal.
-const looksAtMost = 256
+// maxLooks bounds the files that are read for one delivery to find out what only few processes do, such as waiting for
+// a signal.
+const maxLooks = 256
 
-// mayLook says whether one more file may be read for this signal.
-func (c *container) mayLook() bool {
-	c.looks++
-	return c.looks <= looksAtMost
+// mayLook reports whether one more file may be read for this delivery.
+func (d *delivery) mayLook() bool {
+	d.looks++
+	return d.looks <= maxLooks
 }
 
 // call is the system call that a process is in.
-func (c *container) call(p *proc.Process) kernel.Call {
-	call, _, _ := c.readCall(p)
+func (c *container) call(p *proc.Process, d *delivery) kernel.Call {
+	call, _, _ := c.readCall(p, d)
 	return call
 }
 
-// readCall reads /proc/PID/syscall. ok is false if the kernel does not let us: it takes the rights of a debugger.
-func (c *container) readCall(p *proc.Process) (call kernel.Call, argument uint64, ok bool) {
-	if !c.mayLook() {
+// readCall reads /proc/PID/syscall. ok is false if the kernel refuses: that needs the rights of a debugger.
+func (c *container) readCall(p *proc.Process, d *delivery) (call kernel.Call, argument uint64, ok bool) {
+	if !d.mayLook() {
 		return -1, 0, false
 	}
 	var memory [40]byte
-	fd, errno := kernel.Open(processFile(&memory, int(p.PID), "/syscall"), syscall.O_RDONLY, 0)
-	if errno != 0 {
-		return -1, 0, false
-	}
 	var text [256]byte
-	n, errno := kernel.Read(fd, text[:])
-	kernel.Close(fd)
+	n, errno := kernel.ReadFile(processFile(&memory, int(p.PID), "/syscall"), text[:])
 	number, argument := proc.ParseCall(text[:n])
 	return kernel.Call(number), argument, errno == 0
 }
 
-// answer is yes, no, or that it cannot be known.
+// answer is yes, no, or unknown.
 type answer uint8
 
 const (
@@ -145,25 +141,25 @@ const (
 	yes
 )
 
-// waits says whether a process waits for a signal with sigwait(3): then the kernel unblocks it, and no other file shows
-// it. tini does, and dumb-init, and we. Between two waits the signal is blocked; but a process that another signal has
-// just woken runs, as far as can be seen, with its signals unblocked. It is given a moment to go on, and what has
-// waited once is known to.
-func (c *container) waits(p *proc.Process, signal uint8) answer {
+// waits reports whether a process waits for a signal with sigwait(3), as tini, dumb-init and this init do: then the kernel
+// unblocks the signal, and no other file shows it. Between two waits the signal is blocked; but a process that another
+// signal has just woken seems to run with its signals unblocked. It gets a moment to go on, and a process that has
+// waited once is remembered.
+func (c *container) waits(p *proc.Process, d *delivery) answer {
 	const moment, attempts = 500e3, 40
 	for range attempts {
-		call, set, ok := c.readCall(p)
+		call, set, ok := c.readCall(p, d)
 		switch {
 		case !ok:
 			return unknown
 		case call.WaitsForSignal():
-			if mask, errno := kernel.SignalSet(int(p.PID), set); errno == 0 && !proc.Set(mask).Has(signal) {
+			if mask, errno := kernel.SignalSet(int(p.PID), set); errno == 0 && !proc.Set(mask).Has(d.signal) {
 				return no
 			}
 			c.waiters.add(p)
 			return yes
 		}
-		if status := readStatus(int(p.PID)); status.Blocked.Has(signal) || c.waiters.has(p) {
+		if status := readStatus(int(p.PID)); status.Blocked.Has(d.signal) || c.waiters.has(p) {
 			return yes
 		}
 		if call >= 0 {
@@ -174,45 +170,45 @@ func (c *container) waits(p *proc.Process, signal uint8) answer {
 	return no
 }
 
-// waitsNow says whether a process waits for a signal with sigwait(3), as far as one look can tell.
-func (c *container) waitsNow(p *proc.Process, signal uint8) bool {
-	if c.does(p, signal).Ignored {
+// waitsNow reports whether a process waits for a signal with sigwait(3), as far as one look can tell.
+func (c *container) waitsNow(p *proc.Process, d *delivery) bool {
+	if c.does(p, d.signal).Ignored {
 		return false
 	}
-	call, set, ok := c.readCall(p)
+	call, set, ok := c.readCall(p, d)
 	if !ok || !call.WaitsForSignal() {
 		return false
 	}
 	mask, errno := kernel.SignalSet(int(p.PID), set)
-	return errno != 0 || proc.Set(mask).Has(signal)
+	return errno != 0 || proc.Set(mask).Has(d.signal)
 }
 
-// hasSandbox says whether the only child of a process is PID 1 of a PID namespace of its own.
-func (c *container) hasSandbox(p *proc.Process) bool {
+// hasSandbox reports whether the only child of a process is PID 1 of a PID namespace of its own.
+func (c *container) hasSandbox(p *proc.Process, d *delivery) bool {
 	if p.Child == 0 {
 		return false
 	}
 	child := &c.processes.all()[p.Child-1]
-	return child.Sibling == 0 && c.isNestedInit(child)
+	return child.Sibling == 0 && c.isNestedInit(child, d)
 }
 
-// isNestedInit says whether a process is PID 1 of a PID namespace of its own.
-func (c *container) isNestedInit(p *proc.Process) bool {
-	if !c.mayLook() {
+// isNestedInit reports whether a process is PID 1 of a PID namespace of its own.
+func (c *container) isNestedInit(p *proc.Process, d *delivery) bool {
+	if !d.mayLook() {
 		return false
 	}
-	if c.statHasSignals {
+	if c.processes.hasSignals {
 		status := readStatus(int(p.PID))
 		return status.NestedInit
 	}
-	// gVisor has no NSpid; the links tell.
+	// gVisor has no NSpid, but the links differ.
 	var own, parents [64]byte
 	n := c.readLink(int(p.PID), "/ns/pid", own[:])
 	m := c.readLink(int(p.Parent), "/ns/pid", parents[:])
 	return n > 0 && m > 0 && kernel.AsString(own[:n]) != kernel.AsString(parents[:m])
 }
 
-// readLink reads a link in a process's folder in /proc, and says how long it is: 0 if it cannot be read.
+// readLink reads a link in the directory of a process in /proc, and returns its length, 0 if it cannot be read.
 func (c *container) readLink(pid int, file string, into []byte) (n int) {
 	var memory [40]byte
 	n, errno := kernel.Readlink(processFile(&memory, pid, file), into)
@@ -222,40 +218,40 @@ func (c *container) readLink(pid int, file string, into []byte) (n int) {
 	return n
 }
 
-// readsPipe says whether a process reads from a pipe that is not the container's own: behind another in a pipeline.
-func (c *container) readsPipe(p *proc.Process) bool {
+// readsPipe reports whether a process reads from a pipe that is not the container's own: as it does in a pipeline.
+func (c *container) readsPipe(p *proc.Process, d *delivery) bool {
 	const pipe = "pipe:"
-	if !c.mayLook() {
+	if !d.mayLook() {
 		return false
 	}
-	var own, ours [64]byte
+	var own, containers [64]byte
 	n := c.readLink(int(p.PID), "/fd/0", own[:])
-	m := c.readLink(c.pid, "/fd/0", ours[:])
-	return n > len(pipe) && string(own[:len(pipe)]) == pipe && kernel.AsString(own[:n]) != kernel.AsString(ours[:m])
+	m := c.readLink(c.pid, "/fd/0", containers[:])
+	return n > len(pipe) && string(own[:len(pipe)]) == pipe && kernel.AsString(own[:n]) != kernel.AsString(containers[:m])
 }
 
-// scriptAtMost is how much of a shell's script is read.
-const scriptAtMost = 256 << 10
+// maxScript is how much of a shell's script is read, in bytes.
+const maxScript = 256 << 10
 
-// shell says what is known about a process as a shell, for a signal.
-func (c *container) shell(p *proc.Process, signal uint8) (shell policy.Shell) {
+// shell is what is known about a process as a shell, for a signal.
+func (c *container) shell(p *proc.Process, d *delivery) (shell policy.Shell) {
 	shell.Asked = true
-	kind := c.shellKind(p)
+	kind := c.shellKind(p, d)
 	if kind == 0 {
 		return shell
 	}
 	shell.Is, shell.Bash = true, kind == policy.Bash
-	name := options.Signal(signal).Name()
+	name := options.Signal(d.signal).Name()
 	readScript(&shell.Script, int(p.PID), "/cmdline", name)
 	// bash keeps its script open as descriptor 255, dash and busybox as 10, until they have read it to its end.
 	readScript(&shell.Script, int(p.PID), "/fd/255", name)
 	readScript(&shell.Script, int(p.PID), "/fd/10", name)
 	readNamedScript(&shell.Script, int(p.PID), name)
-	if c.does(p, uint8(syscall.SIGTERM)).Caught || c.does(p, uint8(syscall.SIGHUP)).Caught || c.does(p, uint8(syscall.SIGQUIT)).Caught {
-		shell.Traps = true // a library that it has read may have set them
+	if c.does(p, sigTERM).Caught || c.does(p, sigHUP).Caught || c.does(p, sigQUIT).Caught {
+		shell.Traps = true // they may be in a file that the script has read
 	}
 	// An interactive shell with job control ignores what a terminal stops jobs with, too.
-	shell.Interactive = !shell.Traps && c.does(p, uint8(syscall.SIGTSTP)).Ignored
+	shell.Interactive = !shell.Traps && c.does(p, sigTSTP).Ignored
 	return shell
 }
 
@@ -269,14 +265,14 @@ func readScript(script *policy.Script, pid int, file, signal string) {
 	readScriptFile(script, path, signal)
 }
 
-// readScriptFile reads a file, if it is one that has a beginning and an end.
+// readScriptFile reads a file, if it is one with a beginning and an end.
 func readScriptFile(script *policy.Script, path []byte, signal string) bool {
 	fd, errno := kernel.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 	if errno != 0 {
 		return false
 	}
 	var text [1024]byte
-	for read := 0; read < scriptAtMost && (read > 0 || kernel.Rewind(fd) == 0); { // a named pipe has no beginning
+	for read := 0; read < maxScript && (read > 0 || kernel.Rewind(fd) == 0); { // a named pipe has no beginning
 		n, errno := kernel.Read(fd, text[:])
 		if errno != 0 || n == 0 {
 			break
@@ -293,13 +289,8 @@ func readScriptFile(script *policy.Script, path []byte, signal string) bool {
 // readNamedScript reads the file that a shell's first arguments name, if one of them does.
 func readNamedScript(script *policy.Script, pid int, signal string) {
 	var memory [40]byte
-	fd, errno := kernel.Open(processFile(&memory, pid, "/cmdline"), syscall.O_RDONLY, 0)
-	if errno != 0 {
-		return
-	}
 	var text [512]byte
-	n, _ := kernel.Read(fd, text[:])
-	kernel.Close(fd)
+	n, _ := kernel.ReadFile(processFile(&memory, pid, "/cmdline"), text[:])
 	_, rest := cutAtNUL(text[:n])
 	const words = 3 // an option, or the name of an applet, before it
 	for i := 0; i < words && len(rest) > 0; i++ {
@@ -313,8 +304,8 @@ func readNamedScript(script *policy.Script, pid int, signal string) {
 		if word[0] == '/' {
 			name = kernel.Path(path[:], word)
 		} else {
-			var digits [20]byte
-			d := putNumber(digits[:], pid)
+			var digits [decimal.Size]byte
+			d := decimal.Put(digits[:], uint64(pid))
 			name = kernel.Path(path[:], "/proc/", kernel.AsString(digits[:d]), "/cwd/", word)
 		}
 		if name != nil && readScriptFile(script, name, signal) {
@@ -325,10 +316,10 @@ func readNamedScript(script *policy.Script, pid int, signal string) {
 
 const devices = "/dev/"
 
-// shellKind says whether a process is a shell: by the name of what it executes, since a script with a #! line has its own
-// as command name; by that and its arguments, if what it executes is many programs in one or cannot be known.
-func (c *container) shellKind(p *proc.Process) policy.ShellKind {
-	if kind := policy.ShellOf(p.Name()); kind != 0 || !c.mayLook() {
+// shellKind is the kind of shell that a process is: by the name of its executable, since a script with a #! line has its
+// own command name; and by its arguments too, if the executable has many programs in it or cannot be known.
+func (c *container) shellKind(p *proc.Process, d *delivery) policy.ShellKind {
+	if kind := policy.ShellOf(p.Name()); kind != 0 || !d.mayLook() {
 		return kind
 	}
 	var memory [40]byte
@@ -340,13 +331,8 @@ func (c *container) shellKind(p *proc.Process) policy.ShellKind {
 			return policy.ShellOf(name)
 		}
 	}
-	fd, errno := kernel.Open(processFile(&memory, int(p.PID), "/cmdline"), syscall.O_RDONLY, 0)
-	if errno != 0 {
-		return 0
-	}
 	var text [256]byte
-	n, _ = kernel.Read(fd, text[:])
-	kernel.Close(fd)
+	n, _ = kernel.ReadFile(processFile(&memory, int(p.PID), "/cmdline"), text[:])
 	first, rest := cutAtNUL(text[:n])
 	second, _ := cutAtNUL(rest)
 	name := baseName(first)
@@ -359,7 +345,7 @@ func (c *container) shellKind(p *proc.Process) policy.ShellKind {
 	return policy.ShellOf(name)
 }
 
-// cutDeleted takes away what the kernel appends to the path of a file that has been removed (proc_pid_exe(5)).
+// cutDeleted removes what the kernel appends to the path of a file that has been deleted (proc_pid_exe(5)).
 func cutDeleted(path string) string {
 	const deleted = " (deleted)"
 	if n := len(path) - len(deleted); n > 0 && path[n:] == deleted {

@@ -105,7 +105,7 @@ func isOurs(symbol string) bool {
 	return false
 }
 
-// dependencies is the linker's graph of who refers to whom.
+// dependencies is the linker's graph of references between symbols.
 func dependencies(t *testing.T, arch string) map[string][]string {
 	t.Helper()
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-E main.entry -dumpdep", "-o", os.DevNull, ".")

@@ -24,6 +24,9 @@ func TestExitCodes(t *testing.T) {
 		}
 		return path
 	}
+	const lookupDigest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+	const moved = "; the command was looked up from image " + lookupDigest +
+		": if the container's Image ID is another, its tag has moved: create the pod again, and pin the image (pinDigest: OnLookup)\n"
 	for name, tt := range map[string]struct {
 		arguments []string
 		code      int
@@ -36,6 +39,10 @@ func TestExitCodes(t *testing.T) {
 		"remapped":              {[]string{"-e", "42", "--", "sh", "-c", "exit 42"}, 0, ""},
 		"another is remapped":   {[]string{"-e", "41", "--", "sh", "-c", "exit 42"}, 42, ""},
 		"not in PATH":           {[]string{"no-such-program"}, 127, "podinit: cannot run \"no-such-program\": not found in PATH; check the container's command and image\n"},
+		"of a moved tag":        {[]string{"--lookup-digest=" + lookupDigest, "--", "no-such-program"}, 127, "podinit: cannot run \"no-such-program\": not found in PATH; check the container's command and image" + moved},
+		"not executable there":  {[]string{"--lookup-digest=" + lookupDigest, "--", file("plain", "#!/bin/sh\n", 0o644)}, 126, "podinit: cannot run \"" + directory + "/plain\": permission denied; it must be a file, executable for the container's user, on a volume without noexec" + moved},
+		"the looked-up program": {[]string{"--lookup-digest=" + lookupDigest, "--", "sh", "-c", "exit 3"}, 3, ""},
+		"lost platform":         {[]string{"--lookup-digest=" + lookupDigest, "--platform=linux/sparc64:1", "echo", "--", "a"}, 127, "podinit: --platform: none matches this machine, linux/" + runtime.GOARCH + "; create the pod again, since the cluster has a new architecture, or give the container a command" + moved},
 		"no such file":          {[]string{"/no/such"}, 127, "podinit: cannot run \"/no/such\": no such file, or the interpreter that it names does not exist; check the container's command and image\n"},
 		"no interpreter":        {[]string{file("lost", "#!/no/such\n", 0o755)}, 127, "podinit: cannot run \"" + directory + "/lost\": no such file, or the interpreter that it names does not exist; check the container's command and image\n"},
 		"not executable":        {[]string{file("plain", "#!/bin/sh\n", 0o644)}, 126, "podinit: cannot run \"" + directory + "/plain\": permission denied; it must be a file, executable for the container's user, on a volume without noexec\n"},
@@ -48,8 +55,8 @@ func TestExitCodes(t *testing.T) {
 		"a relative message":    {[]string{"--termination-message=log", "true"}, 1, "podinit: --termination-message: \"log\" is not an absolute path\n"},
 		"a platform":            {onPlatform(2, "printf", "%s-", "--", "a", "--"), 0, "a----"},
 		"of no words":           {onPlatform(0, "--", "echo", "a"), 0, "a\n"},
-		"not enough words":      {[]string{"--platform=linux/amd64:2", "echo"}, 1, "podinit: --platform=linux/amd64:2: its words are missing: fewer follow than it says\n"},
-		"another's platform":    {[]string{"--platform=linux/sparc64:1", "echo", "--", "a"}, 127, "podinit: --platform: none is for linux/" + runtime.GOARCH + ", which this is; create the pod again, as the cluster has a new architecture, or give it a command\n"},
+		"not enough words":      {[]string{"--platform=linux/amd64:2", "echo"}, 1, "podinit: --platform=linux/amd64:2: fewer words follow than its count says\n"},
+		"another's platform":    {[]string{"--platform=linux/sparc64:1", "echo", "--", "a"}, 127, "podinit: --platform: none matches this machine, linux/" + runtime.GOARCH + "; create the pod again, since the cluster has a new architecture, or give the container a command\n"},
 		"another's stop signal": {[]string{"--platform=linux/sparc64:0:SIGQUIT", "--", "echo", "a"}, 0, "a\n"},
 		"nothing but platforms": {onPlatform(0, "--"), 1, "podinit: init: no program to run; usage: init [flags] -- program [argument...]\n"},
 		"a program named copy":  {[]string{"--", "copy"}, 127, "podinit: cannot run \"copy\": not found in PATH; check the container's command and image\n"},
@@ -113,7 +120,7 @@ func TestPlatformStopSignal(t *testing.T) {
 	c := newContainer(t, "--stop-signal=SIGHUP", "--platform=linux/"+runtime.GOARCH+":1:SIGUSR1", "bash", "--", "-c",
 		straggler+"trap 'exit 7' USR1; "+await1+"echo up; "+forever).start().waitFor("up\n")
 	if code := c.signal(syscall.SIGUSR1).wait(); code != 7 || !strings.Contains(c.output.String(), "finished\n") {
-		t.Errorf("code %d, want 7, after the rest has finished:\n%s", code, c.output)
+		t.Errorf("code %d, want 7, after the remaining process has finished:\n%s", code, c.output)
 	}
 }
 
@@ -134,7 +141,7 @@ func TestSignalBeforeMain(t *testing.T) {
 	for range 20 {
 		c := newContainer(t, "--", "sleep", "30").start()
 		for begin := time.Now(); !signalsAreKept(c.Process.Pid); {
-			if time.Since(begin) > 20*time.Second {
+			if time.Since(begin) > patience {
 				t.Fatalf("the init has not begun:\n%s", c.output)
 			}
 		}
@@ -185,7 +192,7 @@ func TestReapsAsSubreaper(t *testing.T) {
 var (
 	pids    = regexp.MustCompile(`pid \d+`)
 	seconds = regexp.MustCompile(`[0-9.]+s after`)
-	endings = regexp.MustCompile(`podinit: "[ab]" has ended with 0(: stopping the others)?\n`)
+	endings = regexp.MustCompile(`podinit: "[ab]" exited with code 0(: stopping the others)?\n`)
 )
 
 // withoutNumbers is an output without what differs from run to run, and without what bash says of its children.
@@ -219,45 +226,46 @@ func TestDrain(t *testing.T) {
 		"main ends by a stop signal": {nil, "trap 'exit 8' TERM; " + straggler + await1 + "echo up; " + forever, true, 8, "finished\n"},
 		"in a session of its own": {nil, "trap 'exit 8' TERM; " + strings.Replace(straggler, "sh -c", "setsid sh -c", 1) + await1 + "echo up; " + forever, true, 8,
 			"finished\n"},
-		"the rest is told once": {nil, `2>/dev/null sh -c 'trap "echo told" TERM; touch $D/up; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.05; done' & ` + await1 + "exit 7", false, 7,
-			"told\n"},
+		"what remains is notified once": {nil, `2>/dev/null sh -c 'trap "echo notified" TERM; touch $D/up; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.05; done' & ` + await1 + "exit 7", false, 7,
+			"notified\n"},
 		"linger is the limit": {[]string{"--linger=0.5s"}, deaf + await1 + "exit 7", false, 7,
-			"podinit: killed, still running Ns after \"/bin/sh\" had ended: sleep (pid N)\n"},
+			"podinit: killed processes still running Ns after \"/bin/sh\" exited: sleep (pid N)\n"},
 		"grace is the limit": {[]string{"--grace=0.5s"}, "trap 'exit 8' TERM; " + deaf + await1 + "echo up; " + forever, true, 8,
-			"podinit: killed, still running Ns after the stop signal: sleep (pid N)\n"},
-		"main outlives the deadline, the rest is told before it is killed": {[]string{"--grace=0.5s"}, `perl -e '$SIG{TERM} = sub { print "finished\n"; exit }; open F, ">", "$ENV{D}/up"; sleep 1 while 1' & ` + await1 +
+			"podinit: killed processes still running Ns after the stop signal: sleep (pid N)\n"},
+		"main outlives the deadline, what remains is notified before it is killed": {[]string{"--grace=0.5s"}, `perl -e '$SIG{TERM} = sub { print "finished\n"; exit }; open F, ">", "$ENV{D}/up"; sleep 1 while 1' & ` + await1 +
 			`exec perl -e '$| = 1; $SIG{TERM} = sub { $end = time + 2 }; print "up\n"; select(undef, undef, undef, 0.05) until $end && time > $end; exit 6'`, true, 6,
 			"podinit: still running Ns after the stop signal: perl (pid N), perl (pid N)\nfinished\n"},
 		"bash waits for its child before its trap": {[]string{"--grace=2s"}, `exec bash -c 'trap "echo trap; exit 5" TERM; echo up; sleep 300; true'`, true, 5,
 			"trap\n"},
-		"a trap that is running is not cut": {[]string{"--grace=2s"}, `exec bash -c 'trap "sleep 1.5 && echo orderly; exit 5" TERM; echo up; ` + forever + `'`, true, 5,
+		"a trap that is running is not cut": {[]string{"--grace=8s"}, `exec bash -c 'trap "sleep 6.2 && echo orderly; exit 5" TERM; echo up; ` + forever + `'`, true, 5,
 			"orderly\n"},
 		"the main process is never killed": {[]string{"--grace=0.5s"}, `exec perl -e '$| = 1; $SIG{TERM} = sub { print "TERM\n" }; print "up\n"; $end = time + 2; select(undef, undef, undef, 0.1) while time < $end; exit 6'`, true, 6,
 			"TERM\npodinit: still running Ns after the stop signal: perl (pid N)\n"},
 		"other programs than shells are left alone": {[]string{"--grace=0.6s"}, waiter("2"), true, 6,
 			"podinit: still running Ns after the stop signal: perl (pid N), sleep (pid N)\n"},
-		"escalate=all tells everyone": {[]string{"--grace=1.1s", "--escalate=all"}, waiter("300"), true, 6,
+		"escalate=all notifies every process": {[]string{"--grace=1.1s", "--escalate=all"}, waiter("300"), true, 6,
 			""},
 		"a daemon outlives main": {[]string{"--wait=all"}, `(setsid sh -c 'sh $D/await ended; sleep 0.3; echo done' &); touch $D/ended; exit 3`, false, 3,
 			"done\n"},
-		"a daemon is told": {[]string{"--wait=all"}, `(setsid bash -c 'trap "echo told; exit" TERM; echo up; ` + forever + `' &); exit 3`, true, 3,
-			"told\n"},
-		"a told parent ends its own children": {nil, `bash -c 'trap "kill -USR1 \$!; wait; exit" TERM
+		"a daemon is notified": {[]string{"--wait=all"}, `(setsid bash -c 'trap "echo notified; exit" TERM; echo up; ` + forever + `' &); exit 3`, true, 3,
+			"notified\n"},
+		"a notified parent ends its own children": {nil, `bash -c 'trap "kill -USR1 \$!; wait; exit" TERM
 			bash -c "exec 2>&-; trap \"echo TERM behind its back\" TERM; trap \"echo USR1; exit\" USR1; touch $D/up; ` + forever + `" & ` + forever + `' & ` + await1 + "echo up; " + forever, true, 143,
 			"USR1\n"},
-		"what a told parent leaves behind is told": {nil, `sh -c 'trap "exit" TERM
-			bash -c "exec 2>&-; trap \"echo told; exit\" TERM; touch $D/up; ` + forever + `" & ` + forever + `' & ` + await1 + "echo up; " + forever, true, 143,
-			"told\n"},
-		"a stopped process is continued": {nil, `bash -c 'trap "echo told; exit" TERM; kill -STOP $$; ` + forever + `' & until grep -q "State:.T" /proc/$!/status; do sleep 0.02; done; exit 3`, false, 3,
-			"told\n"},
-		"linger 0 waits for nobody": {[]string{"--linger=0"}, deaf + await1 + "exit 9", false, 9, ""},
+		"what a notified parent leaves behind is notified": {nil, `sh -c 'trap "exit" TERM
+			bash -c "exec 2>&-; trap \"echo notified; exit\" TERM; touch $D/up; ` + forever + `" & ` + forever + `' & ` + await1 + "echo up; " + forever, true, 143,
+			"notified\n"},
+		"a stopped process is continued": {nil, `bash -c 'trap "echo notified; exit" TERM; kill -STOP $$; ` + forever + `' & until grep -q "State:.T" /proc/$!/status; do sleep 0.02; done; exit 3`, false, 3,
+			"notified\n"},
+		"linger 0 waits for no process": {[]string{"--linger=0"}, deaf + await1 + "exit 9", false, 9, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := script(t, tt.script, tt.flags...)
 			c.start()
 			if tt.stop {
-				c.waitFor("up\n").signal(syscall.SIGTERM)
+				c.waitFor("up\n").settle()
+				c.signal(syscall.SIGTERM)
 			}
 			if code := c.wait(); code != tt.code {
 				t.Errorf("exit code %d, want %d", code, tt.code)
@@ -269,14 +277,14 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// Where it is not PID 1, as with shareProcessNamespace, only its own descendants are told, and killed.
+// Where it is not PID 1, as with shareProcessNamespace, only its own descendants are notified, and killed.
 func TestOnlyOwnDescendants(t *testing.T) {
-	outsider := `bash -c 'trap "echo outsider told" TERM; touch $D/outsider; ` + forever + `' & `
+	outsider := `bash -c 'trap "echo outsider notified" TERM; touch $D/outsider; ` + forever + `' & `
 	for name, tt := range map[string]struct {
 		flags, script, want string
 	}{
-		"told":       {"", straggler + await1 + "exit 3", "code 3\nfinished\noutsider lives\n"},
-		"killed":     {"--linger=0.2s", deaf + await1 + "exit 3", "code 3\noutsider lives\npodinit: killed, still running Ns after \"sh\" had ended: sleep (pid N)\n"},
+		"notified":   {"", straggler + await1 + "exit 3", "code 3\nfinished\noutsider lives\n"},
+		"killed":     {"--linger=0.2s", deaf + await1 + "exit 3", "code 3\noutsider lives\npodinit: killed processes still running Ns after \"sh\" exited: sleep (pid N)\n"},
 		"target all": {"--signal-target=all", "trap 'exit 3' TERM; " + straggler + await1 + "kill -TERM $PPID; " + forever, "code 3\nfinished\noutsider lives\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -291,15 +299,15 @@ func TestOnlyOwnDescendants(t *testing.T) {
 	}
 }
 
-// Where /proc hides the processes of others, what they leave is told all the same.
-func TestHiddenRest(t *testing.T) {
+// Where /proc hides the processes of others, what they leave is notified all the same.
+func TestHiddenRemaining(t *testing.T) {
 	c := newContainer(t)
 	c.Args = []string{c.Args[0], "/bin/sh", "-c", `mount -o remount,hidepid=2,gid=4242 /proc && chmod 777 $D &&
 		exec setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace ` + initPath + ` --linger=30s -- sh -c '
-		setpriv --reuid=65534 --clear-groups bash -c "exec 2>&-; trap \"echo told; exit\" TERM; echo up >$D/up; ` + forever + `" & sh $D/await up; exit 3'`}
+		setpriv --reuid=65534 --clear-groups bash -c "exec 2>&-; trap \"echo notified; exit\" TERM; echo up >$D/up; ` + forever + `" & sh $D/await up; exit 3'`}
 	os.Chmod(filepath.Dir(c.directory), 0o755)
-	if code := c.run(); code != 3 || c.output.String() != "told\n" {
-		t.Errorf("code %d, want 3, and what is left is to be told:\n%s", code, c.output)
+	if code := c.run(); code != 3 || c.output.String() != "notified\n" {
+		t.Errorf("code %d, want 3, and what is left is to be notified:\n%s", code, c.output)
 	}
 }
 
@@ -355,7 +363,7 @@ func TestTerminationMessageElsewhere(t *testing.T) {
 	}
 }
 
-// Only what the memory limit does while the container lives is told of its end.
+// Only what the memory limit does while the container lives is notified of its end.
 func TestOutOfMemory(t *testing.T) {
 	const another = "; another process was killed because the container ran out of memory\n"
 	for name, tt := range map[string]struct {
@@ -365,9 +373,9 @@ func TestOutOfMemory(t *testing.T) {
 		want  string
 	}{
 		"another signal's SIGKILL":          {"1", "kill -KILL $$", 137, "podinit: \"sh\" was killed by SIGKILL\n"},
-		"main is killed":                    {"2", "kill -KILL $$", 137, "podinit: \"sh\" was killed by SIGKILL, as the container ran out of memory\n"},
-		"a child is killed, and main fails": {"2", "exit 7", 7, "podinit: \"sh\" has ended with 7" + another},
-		"as a shell reports the child":      {"2", "exit 137", 137, "podinit: \"sh\" has ended with 137" + another},
+		"main is killed":                    {"2", "kill -KILL $$", 137, "podinit: \"sh\" was killed by SIGKILL because the container ran out of memory\n"},
+		"a child is killed, and main fails": {"2", "exit 7", 7, "podinit: \"sh\" exited with code 7" + another},
+		"as a shell reports the child":      {"2", "exit 137", 137, "podinit: \"sh\" exited with code 137" + another},
 		"main aborts for it":                {"2", "kill -ABRT $$", 134, "podinit: \"sh\" was killed by SIGABRT" + another},
 		"main is well":                      {"2", "exit 0", 0, ""},
 		"main fails for something else":     {"1", "exit 7", 7, ""},
@@ -384,7 +392,7 @@ func TestOutOfMemory(t *testing.T) {
 	}
 }
 
-// A session of "kubectl exec" is not ours: it is neither told nor waited for. What it leaves behind is.
+// A session of "kubectl exec" is not ours: it is neither notified nor waited for. What it leaves behind is.
 func TestExecSession(t *testing.T) {
 	enter := func(c *testContainer, script string) {
 		t.Helper()
@@ -396,7 +404,7 @@ func TestExecSession(t *testing.T) {
 		t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	}
 	c := script(t, "trap 'exit 4' TERM; echo up; "+forever).start().waitFor("up")
-	enter(c, "trap 'echo session told' TERM; echo session; "+forever)
+	enter(c, "trap 'echo session notified' TERM; echo session; "+forever)
 	enter(c, "(setsid bash -c 'exec 2>&-; trap \"sleep 0.2; echo orphan finished; exit\" TERM; until [ $(cut -d\" \" -f4 /proc/$$/stat) = 1 ]; do sleep 0.02; done; echo orphan; "+forever+"' &)")
 	c.waitFor("session\n").waitFor("orphan\n")
 	if code := c.signal(syscall.SIGTERM).wait(); code != 4 {
@@ -414,15 +422,15 @@ func TestTerminationMessage(t *testing.T) {
 		want      string
 	}{
 		"cannot start":               {[]string{"nope"}, "", "podinit: cannot run \"nope\": not found in PATH; check the container's command and image\n"},
-		"no platform":                {[]string{"--platform=linux/sparc64:1", "x", "--"}, "", "podinit: --platform: none is for linux/" + runtime.GOARCH + ", which this is; create the pod again, as the cluster has a new architecture, or give it a command\n"},
-		"a wrong flag":               {[]string{"--nonsense"}, "", "podinit: --nonsense: no such flag; --help lists them, and a program of this name goes after --\n"},
+		"no platform":                {[]string{"--platform=linux/sparc64:1", "x", "--"}, "", "podinit: --platform: none matches this machine, linux/" + runtime.GOARCH + "; create the pod again, since the cluster has a new architecture, or give the container a command\n"},
+		"a wrong flag":               {[]string{"--nonsense"}, "", "podinit: --nonsense: no such flag; --help lists the flags; write a program with this name after --\n"},
 		"killed":                     {[]string{"sh", "-c", "kill -KILL $$"}, "", "podinit: \"sh\" was killed by SIGKILL\n"},
 		"nothing to say":             {[]string{"sh", "-c", "exit 3"}, "", ""},
 		"remapped to 0":              {[]string{"-e", "137", "sh", "-c", "kill -KILL $$"}, "", ""},
-		"another program fails":      {[]string{writeProcfile(t, "a: exit 5\n"), "sleep", "300"}, "", "podinit: \"a\" has ended with 5\n"},
+		"another program fails":      {[]string{writeProcfile(t, "a: exit 5\n"), "sleep", "300"}, "", "podinit: \"a\" exited with code 5\n"},
 		"another program is killed":  {[]string{writeProcfile(t, "a: kill -SEGV $$\nb: sleep 300\n")}, "", "podinit: \"a\" was killed by SIGSEGV\n"},
 		"the program has its own":    {[]string{"sh", "-c", "kill -KILL $$"}, "mine", "mine"},
-		"processes had to be killed": {[]string{"--linger=0.1s", "sh", "-c", deaf + await1}, "", "podinit: killed, still running Ns after \"sh\" had ended: sleep (pid N)\n"},
+		"processes had to be killed": {[]string{"--linger=0.1s", "sh", "-c", deaf + await1}, "", "podinit: killed processes still running Ns after \"sh\" exited: sleep (pid N)\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "termination-log")

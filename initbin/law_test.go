@@ -75,7 +75,7 @@ func TestNeverWorse(t *testing.T) {
 			[]string{"bash", "-c", "trap '' TERM; " + finisher("0.2", false) + "; exit 4"}, 0, 4, finishes, 3 * time.Second},
 		"bash -ci ignores TERM by itself": {nil,
 			[]string{"bash", "-ci", finisher("0.2", false) + "; (exit 4)"}, 0, 4, finishes, 0},
-		"mariadbd-safe ignores TERM so that nobody ends it": {[]string{"--grace=30s"},
+		"mariadbd-safe ignores TERM so that it does not end": {[]string{"--grace=30s"},
 			[]string{"sh", "-c", "trap '' 1 2 3 15; : mariadbd-safe; " + finisher("0.2", false) + "; exit 4"}, 0, 4, finishes, 0},
 		"a pipeline": {nil,
 			[]string{"sh", "-c", finisher("0.5", false) + " | cat"}, 0, 143, finishes, 0},
@@ -103,8 +103,7 @@ func TestNeverWorse(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := newContainer(t, append(append(tt.flags, "--"), tt.main...)...).start().waitFor("up\n")
-			time.Sleep(100 * time.Millisecond) // for a shell that has still to wait for what it has started
+			c := newContainer(t, append(append(tt.flags, "--"), tt.main...)...).start().waitFor("up\n").settle()
 			signal := tt.first
 			if signal == 0 {
 				signal = syscall.SIGTERM
@@ -134,7 +133,7 @@ func TestNeverWorse(t *testing.T) {
 }
 
 // What PID 1 does not handle the kernel drops, and so do we: only the stop signals end a program without a handler.
-func TestEndsNobody(t *testing.T) {
+func TestEndsNoProcess(t *testing.T) {
 	for name, main := range map[string][]string{
 		"a program": {"sh", "-c", "echo up; exec sleep 300"},
 		"a shell":   {"bash", "-c", "echo up; sleep 300; true"},

@@ -128,7 +128,7 @@ func TestPendingSignal(t *testing.T) {
 	}
 }
 
-// An error stream that nobody reads, or that is closed, hurts nobody.
+// An error stream that is not read, or that is closed, does no harm.
 func TestBrokenStderr(t *testing.T) {
 	for name, redirect := range map[string]string{
 		"closed": "2>&-",
@@ -240,14 +240,14 @@ func TestRefusedCalls(t *testing.T) {
 func TestHiddenProcesses(t *testing.T) {
 	c := newContainer(t)
 	c.Args = []string{c.Args[0], "/bin/sh", "-c", `mount -o remount,hidepid=2,gid=4242 /proc && exec setpriv --bounding-set=-sys_ptrace --inh-caps=-sys_ptrace "$@"`, "sh",
-		initPath, "--", "setpriv", "--reuid=65534", "--clear-groups", "bash", "-c", "trap 'echo told; exit 5' TERM; echo up; " + forever}
-	if code := c.start().waitFor("up").signal(syscall.SIGTERM).wait(); code != 5 || c.output.String() != "up\ntold\n" {
+		initPath, "--", "setpriv", "--reuid=65534", "--clear-groups", "bash", "-c", "trap 'echo notified; exit 5' TERM; echo up; " + forever}
+	if code := c.start().waitFor("up").signal(syscall.SIGTERM).wait(); code != 5 || c.output.String() != "up\nnotified\n" {
 		t.Errorf("exit code %d, want 5\n%s", code, c.output)
 	}
 }
 
-// Without /proc, or with too few descriptors to read it, nobody knows who handles what: the main process gets the signal
-// alone, as with tini, and what it leaves behind gets it once.
+// Without /proc, or with too few descriptors to read it, it is not known which processes handle a signal: the main process
+// alone gets it, as with tini, and what it leaves behind gets it once.
 func TestUnseen(t *testing.T) {
 	const child = `sh -c 'trap "echo child; sleep 0.3; echo finished; exit" TERM; echo up; while :; do sleep 0.03; done' & `
 	for name, tt := range map[string]struct {
@@ -264,7 +264,7 @@ func TestUnseen(t *testing.T) {
 				c := script(t, "exec 2>&-; "+tt.main)
 				if how == "no /proc" {
 					c.Env = append(c.Env, mountProc+"=no")
-					want = "up\npodinit: /proc is missing or not of this PID namespace: signals go to the main process alone; mount it\nchild\nfinished\n"
+					want = "up\npodinit: /proc is missing or belongs to another PID namespace: only the main process gets signals; mount it\nchild\nfinished\n"
 				} else {
 					c.Args = append([]string{c.Args[0], "/bin/sh", "-c", `ulimit -n 4; exec "$@"`, "sh"}, c.Args[1:]...)
 					c.Args = append(c.Args[:len(c.Args)-1], tt.main) // without a descriptor for the redirection

@@ -10,16 +10,16 @@ import (
 	"github.com/podinit/podinit/initbin/proc"
 )
 
-// The exit codes that are our own; all others are the main process's. They are what shells and tini use.
+// The exit codes of the init itself, which are those of shells and tini; all others come from the main process.
 const (
 	exitUsage     = 1
 	exitCannotRun = 126
 	exitNotFound  = 127
 )
 
-// say writes a line to standard error, if that takes it: a pipe that is full or broken must neither stop the init nor
-// raise SIGPIPE.
-func say(l *line.Line) {
+// log writes a line to standard error, if that can be written now: a pipe that is full or broken must neither block the
+// init nor raise SIGPIPE.
+func log(l *line.Line) {
 	writable, errno := kernel.Writable(2)
 	if errno == 0 && !writable {
 		return
@@ -28,18 +28,17 @@ func say(l *line.Line) {
 		kernel.Write(2, l.End().Bytes())
 		return
 	}
-	// A terminal that nobody reads may have room for a part of the line, and blocks for the rest; and where poll is
-	// refused, nobody knows. O_NONBLOCK belongs to the open file, which is also the program's, so this takes one of its own.
-	var memory [32]byte
-	fd, errno := kernel.Open(kernel.Path(memory[:], "/proc/self/fd/2"), syscall.O_WRONLY|syscall.O_APPEND|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
+	// A terminal may have room for a part of the line only, and then blocks; and where poll is refused, that is unknown.
+	// O_NONBLOCK is a flag of the open file, which the program uses too, so the init opens it once more.
+	fd, errno := kernel.Open(kernel.Bytes("/proc/self/fd/2\x00"), syscall.O_WRONLY|syscall.O_APPEND|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 	if errno == 0 {
 		kernel.Write(fd, l.End().Bytes())
 		kernel.Close(fd)
 	}
 }
 
-// openTerminationMessage opens the file of --termination-message before any program runs: a program that has given up
-// root may own the directory, and decides later what the path leads to. What is not a regular file is not written.
+// openTerminationMessage opens the file of --termination-message before any program runs: a program that runs as another
+// user may own the directory, and could later make the path lead elsewhere. Only a regular file is written.
 func (c *container) openTerminationMessage() {
 	c.message = noMessage
 	var memory [4096]byte
@@ -57,13 +56,13 @@ func (c *container) openTerminationMessage() {
 	}
 }
 
-// noMessage is container.message where there is no file for it.
+// noMessage is the value of container.message if there is no file for it.
 const noMessage = -1
 
-// writeTerminationMessage writes a line where Kubernetes shows it, unless the program has written its own message there.
-// It is false if there is no such place, or no room there.
+// writeTerminationMessage writes a line to the file that Kubernetes shows, unless the program has written its own message
+// there. It returns false if there is no such file, or no room in it.
 func (c *container) writeTerminationMessage(l *line.Line) bool {
-	if c.message == 0 { // there is no program yet
+	if c.message == 0 { // no program has been started
 		c.openTerminationMessage()
 	}
 	size, errno := kernel.SeekEnd(c.message)
@@ -74,7 +73,7 @@ func (c *container) writeTerminationMessage(l *line.Line) bool {
 	return errno == 0 && written > 0
 }
 
-// These functions hold a line each, and are kept out of their callers, whose stack stays with the init for ever.
+// Each of these functions has a line on its stack, so they are not inlined: the stack of the callers stays in memory.
 
 //go:noinline
 func (c *container) reportUsage(p options.Problem) {
@@ -83,42 +82,44 @@ func (c *container) reportUsage(p options.Problem) {
 	if p.Word != "" {
 		l.Quoted(p.Word).Text(" is not ")
 	}
-	c.reportAndSay(l.Text(p.Want))
+	c.reportAndLog(l.Text(p.Want))
 }
 
 //go:noinline
 func (c *container) reportNoPlatform() {
 	var l line.Line
-	c.reportAndSay(l.Text("podinit: --platform: none is for linux/").Text(runtime.GOARCH).
-		Text(", which this is; create the pod again, as the cluster has a new architecture, or give it a command"))
+	l.Text("podinit: --platform: none matches this machine, linux/").Text(runtime.GOARCH).
+		Text("; create the pod again, since the cluster has a new architecture, or give the container a command")
+	nameLookup(&l, c.options.LookupDigest)
+	c.reportAndLog(&l)
 }
 
 //go:noinline
-func sayNoMemory(errno kernel.Errno) {
+func logNoMemory(errno kernel.Errno) {
 	var l line.Line
-	say(l.Text("podinit: cannot map memory for the command line: ").Text(reason(errno)))
+	log(l.Text("podinit: cannot map memory for the command line: ").Text(reason(errno)))
 }
 
-// sayCannot reports that the kernel refuses a system call that the init cannot do without.
+// logCannot reports that the kernel refuses a system call that the init needs.
 //
 //go:noinline
-func sayCannot(do string, errno kernel.Errno) {
+func logCannot(do string, errno kernel.Errno) {
 	var l line.Line
-	say(l.Text("podinit: cannot ").Text(do).Text(": ").Text(reason(errno)).Text(seccompHint))
+	log(l.Text("podinit: cannot ").Text(do).Text(": ").Text(reason(errno)).Text(seccompHint))
 }
 
 const seccompHint = "; a seccomp profile that was recorded for the program alone may forbid it: allow it, or run without podinit"
 
 //go:noinline
-func sayNoProc() {
+func logNoProc() {
 	var l line.Line
-	say(l.Text("podinit: /proc is missing or not of this PID namespace: signals go to the main process alone; mount it"))
+	log(l.Text("podinit: /proc is missing or belongs to another PID namespace: only the main process gets signals; mount it"))
 }
 
-// sayRefused reports once that the stop signal could not be sent: a container that does not stop must say why.
+// logRefused reports once that the stop signal could not be sent: that is why the container does not stop.
 //
 //go:noinline
-func sayRefused(pid int, p *proc.Process, signal uint8, errno kernel.Errno) {
+func logRefused(pid int, p *proc.Process, signal uint8, errno kernel.Errno) {
 	var l line.Line
 	l.Text("podinit: cannot send ")
 	signalName(&l, signal)
@@ -134,11 +135,11 @@ func sayRefused(pid int, p *proc.Process, signal uint8, errno kernel.Errno) {
 	} else {
 		l.Text(seccompHint)
 	}
-	say(&l)
+	log(&l)
 }
 
 //go:noinline
-func saySent(pid int, signal uint8, errno kernel.Errno) {
+func logSent(pid int, signal uint8, errno kernel.Errno) {
 	var l line.Line
 	l.Text("podinit: sending ")
 	signalName(&l, signal)
@@ -146,11 +147,11 @@ func saySent(pid int, signal uint8, errno kernel.Errno) {
 	if errno != 0 {
 		l.Text(": ").Text(reason(errno))
 	}
-	say(&l)
+	log(&l)
 }
 
 //go:noinline
-func (c *container) sayProcfile(lineNumber int, problem, name string) {
+func (c *container) logProcfile(lineNumber int, problem, name string) {
 	var l line.Line
 	l.Text("podinit: --procfile: ").Text(c.options.Procfile)
 	if lineNumber > 0 {
@@ -160,46 +161,46 @@ func (c *container) sayProcfile(lineNumber int, problem, name string) {
 	if name != "" {
 		l.Text(" ").Quoted(name)
 	}
-	c.reportAndSay(&l)
+	c.reportAndLog(&l)
 }
 
 //go:noinline
-func (c *container) sayBesideEnded(name string, status syscall.WaitStatus, stopping bool) {
+func logProcfileEnded(name string, status syscall.WaitStatus, stopping bool) {
 	var l line.Line
 	l.Text("podinit: ").Quoted(name).Text(" ")
 	if status.Signaled() {
 		l.Text("was killed by ")
 		signalName(&l, uint8(status.Signal()))
 	} else {
-		l.Text("has ended with ").Number(int64(status.ExitStatus()))
+		l.Text("exited with code ").Number(int64(status.ExitStatus()))
 	}
 	if stopping {
 		l.Text(": stopping the others")
 	}
-	say(&l)
+	log(&l)
 }
 
 //go:noinline
-func (c *container) sayStarted() {
+func (c *container) logStarted() {
 	var l line.Line
-	say(l.Text("podinit: started ").Quoted(c.mainName).Text(" as pid ").Number(int64(c.main)))
+	log(l.Text("podinit: started ").Quoted(c.programs.mainName).Text(" as pid ").Number(int64(c.programs.main().pid)))
 }
 
 //go:noinline
-func (c *container) sayEnded(status int) {
+func (c *container) logEnded(status int) {
 	var l line.Line
-	say(l.Text("podinit: ").Quoted(c.mainName).Text(" has ended with ").Number(int64(status)))
+	log(l.Text("podinit: ").Quoted(c.programs.mainName).Text(" exited with code ").Number(int64(status)))
 }
 
 //go:noinline
-func sayReaped(pid int, status syscall.WaitStatus) {
+func logReaped(pid int, status syscall.WaitStatus) {
 	var l line.Line
 	l.Text("podinit: reaped orphan pid ").Number(int64(pid))
 	if status.Signaled() {
 		l.Text(", killed by ")
 		signalName(&l, uint8(status.Signal()))
 	}
-	say(&l)
+	log(&l)
 }
 
 //go:noinline
@@ -207,13 +208,16 @@ func (c *container) reportCannotFork(name string, errno kernel.Errno) {
 	var l line.Line
 	l.Text("podinit: cannot start ").Quoted(name).Text(": fork: ").Text(reason(errno))
 	if errno == syscall.EAGAIN {
-		l.Text("; the container's limit of processes (pids.max, RLIMIT_NPROC) must leave room for two")
+		l.Text("; the container's limit of processes (pids.max, RLIMIT_NPROC) must allow at least two")
 	}
-	c.reportAndSay(&l)
+	c.reportAndLog(&l)
 }
 
+// reportCannotRun reports why a program cannot be started. digest is that of the image that the program was looked up from;
+// empty if it was not looked up.
+//
 //go:noinline
-func (c *container) reportCannotRun(name string, errno kernel.Errno) {
+func (c *container) reportCannotRun(name string, errno kernel.Errno, digest string) {
 	var l line.Line
 	l.Text("podinit: cannot run ").Quoted(name).Text(": ")
 	switch errno {
@@ -233,55 +237,65 @@ func (c *container) reportCannotRun(name string, errno kernel.Errno) {
 	case syscall.ETXTBSY:
 		l.Text("it is open for writing; close it before it is run")
 	case syscall.E2BIG:
-		l.Text("arguments and environment are too long together")
+		l.Text("arguments and environment together are too long")
 	default:
 		l.Text(reason(errno))
 	}
-	c.reportAndSay(&l)
+	nameLookup(&l, digest)
+	c.reportAndLog(&l)
 }
 
-// namesAtMost is how many killed processes a message names.
-const namesAtMost = 10
+// nameLookup adds the image that the program was looked up from. If its tag has moved since then, the program of one image
+// is started in another, and nothing else shows that.
+func nameLookup(l *line.Line, digest string) {
+	if digest != "" {
+		l.Text("; the command was looked up from image ").Text(digest).
+			Text(": if the container's Image ID is another, its tag has moved: create the pod again, and pin the image (pinDigest: OnLookup)")
+	}
+}
 
-// reportEnd says what ought not to have happened: the main process died by a signal, or of several programs one failed,
-// or others had to be killed, which is about to be done. It is silent if all is well.
+// maxNames is how many killed processes a message names.
+const maxNames = 10
+
+// reportEnd reports what went wrong: the main process died by a signal, or of several programs one failed, or remaining
+// processes are about to be killed. It writes nothing if all is well. now is 0 at the end of the container.
 //
 //go:noinline
 func (c *container) reportEnd(now int64) {
 	var l line.Line
-	known := now == 0 // whether it is nothing that standard error needs to say
+	known := now == 0 // whether standard error need not have it
 	outOfMemory := c.exitCode() != 0 && oomKills() > c.oomKills
 	switch {
-	case c.exitCode() == 0: // --remap-exit-code says that this is how it ends well
-	case c.diedOf != 0:
-		known = known && (c.culprit != 0 || c.sent.Has(c.diedOf)) // it has been said, or has been asked for
-		l.Text("podinit: ").Quoted(c.programName(c.culprit)).Text(" was killed by ")
-		signalName(&l, c.diedOf)
-		if c.dumped {
+	case c.exitCode() == 0: // with --remap-exit-code, this is a good end
+	case c.outcome.signal != 0:
+		known = known && (c.outcome.program != 0 || c.sent.Has(c.outcome.signal)) // it has been logged, or the signal was sent to it
+		l.Text("podinit: ").Quoted(c.programs.name(c.outcome.program)).Text(" was killed by ")
+		signalName(&l, c.outcome.signal)
+		if c.outcome.dumped {
 			l.Text(", core dumped")
 		}
-		if c.diedOf == uint8(syscall.SIGKILL) && !c.sent.Has(c.diedOf) {
+		if c.outcome.signal == sigKILL && !c.sent.Has(c.outcome.signal) {
 			if outOfMemory {
-				l.Text(", as the container ran out of memory")
+				l.Text(" because the container ran out of memory")
 			}
 		} else if outOfMemory {
 			l.Text("; ").Text(oomVictim)
 		}
-	case len(c.beside.All()) > 0 && c.status != exitCannotRun:
-		// Which of them it was the exit code alone does not tell.
-		l.Text("podinit: ").Quoted(c.programName(c.culprit)).Text(" has ended with ").Number(int64(c.status))
+	case c.programs.several() && c.outcome.status != exitCannotRun:
+		// The exit code alone does not show which of them it was.
+		l.Text("podinit: ").Quoted(c.programs.name(c.outcome.program)).Text(" exited with code ").Number(int64(c.outcome.status))
 		if outOfMemory {
 			l.Text("; ").Text(oomVictim)
 		}
-	case outOfMemory && now == 0 && c.status != exitCannotRun:
+	case outOfMemory && now == 0 && c.outcome.status != exitCannotRun:
 		known = false
-		l.Text("podinit: ").Quoted(c.mainName).Text(" has ended with ").Number(int64(c.status)).Text("; ").Text(oomVictim)
+		l.Text("podinit: ").Quoted(c.programs.mainName).Text(" exited with code ").Number(int64(c.outcome.status)).Text("; ").Text(oomVictim)
 	}
 	if now != 0 && c.anyLeft() {
-		if c.killed {
-			c.nameRest(&l, now, "killed, ")
+		if c.phase == killing {
+			c.nameRemaining(&l, now, "killed processes ")
 		} else {
-			c.nameRest(&l, now, "")
+			c.nameRemaining(&l, now, "")
 		}
 		if c.refused != 0 {
 			l.Text("; ")
@@ -295,42 +309,37 @@ func (c *container) reportEnd(now int64) {
 	switch {
 	case l.Empty() || c.writeTerminationMessage(&l) || known:
 	default:
-		say(&l)
+		log(&l)
 	}
 }
 
-// oomVictim is what to say when not the main process, but another was killed for memory.
+// oomVictim is for when another process than the main one was killed for memory.
 const oomVictim = "another process was killed because the container ran out of memory"
 
-// oomKills is how many processes the memory limit has killed: Kubernetes shows OOMKilled only when that hits PID 1. The
-// file is the container's own cgroup's, of version 2 or 1 of cgroups(7); by hand it may be one with a history.
+// oomKills is how many processes the memory limit has killed: Kubernetes shows OOMKilled only if one is PID 1. The file
+// belongs to the container's cgroup, of version 2 or 1 (cgroups(7)); outside Kubernetes, processes may have been killed
+// there before.
 func oomKills() uint64 {
-	var memory [64]byte
-	fd, errno := kernel.Open(kernel.Path(memory[:], "/sys/fs/cgroup/memory.events"), syscall.O_RDONLY, 0)
-	if errno != 0 {
-		fd, errno = kernel.Open(kernel.Path(memory[:], "/sys/fs/cgroup/memory/memory.oom_control"), syscall.O_RDONLY, 0)
-	}
-	if errno != 0 {
-		return 0
-	}
 	var text [512]byte
-	n, _ := kernel.Read(fd, text[:])
-	kernel.Close(fd)
+	n, errno := kernel.ReadFile(kernel.Bytes("/sys/fs/cgroup/memory.events\x00"), text[:])
+	if errno != 0 {
+		n, _ = kernel.ReadFile(kernel.Bytes("/sys/fs/cgroup/memory/memory.oom_control\x00"), text[:])
+	}
 	return proc.OOMKills(text[:n])
 }
 
-// nameRest names the processes that are left.
-func (c *container) nameRest(l *line.Line, now int64, verb string) {
+// nameRemaining names the remaining processes.
+func (c *container) nameRemaining(l *line.Line, now int64, verb string) {
 	if l.Empty() {
 		l.Text("podinit: ")
 	} else {
 		l.Text("; ")
 	}
 	l.Text(verb).Text("still running ").Seconds(now - c.since).Text(" after ")
-	if c.stopping {
+	if c.asked {
 		l.Text("the stop signal")
 	} else {
-		l.Quoted(c.programName(c.endedFirst)).Text(" had ended")
+		l.Quoted(c.programs.name(c.programs.endedFirst)).Text(" exited")
 	}
 	named := 0
 	all := c.processes.all()
@@ -342,7 +351,7 @@ func (c *container) nameRest(l *line.Line, now int64, verb string) {
 		switch {
 		case named == 0:
 			l.Text(": ")
-		case named == namesAtMost:
+		case named == maxNames:
 			l.Text(", ...")
 			return
 		default:
@@ -353,7 +362,7 @@ func (c *container) nameRest(l *line.Line, now int64, verb string) {
 	}
 }
 
-// anyLeft says whether any process is left, with a new snapshot. Without /proc there may be.
+// anyLeft takes a new snapshot and reports whether any process is left. Without /proc there may be.
 func (c *container) anyLeft() bool {
 	if !c.scan() {
 		c.processes.list.Clear()
@@ -368,11 +377,11 @@ func (c *container) anyLeft() bool {
 	return false
 }
 
-// isLeft says whether a process of the snapshot is ours to wait for and still runs.
+// isLeft reports whether a process of the snapshot is below the init and still runs, and is not the relay.
 //
 //go:noinline
 func (c *container) isLeft(p *proc.Process) bool {
-	return p.Ours && !p.Gone() && int(p.PID) != c.relay
+	return p.Ours && !p.Gone() && int(p.PID) != c.programs.relay
 }
 
 func signalName(l *line.Line, signal uint8) {
@@ -383,13 +392,13 @@ func signalName(l *line.Line, signal uint8) {
 	}
 }
 
-// reportAndSay is for a container that never came to life: then there is no program whose log could be disturbed.
-func (c *container) reportAndSay(l *line.Line) {
+// reportAndLog is for a container in which no program runs, whose log a line could disturb.
+func (c *container) reportAndLog(l *line.Line) {
 	c.writeTerminationMessage(l)
-	say(l)
+	log(l)
 }
 
-// reason is an error in words, the few that can come up; the others have numbers.
+// reason is an error in words: those that are to be expected.
 //
 //go:noinline
 func reason(errno kernel.Errno) string {

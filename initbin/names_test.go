@@ -35,8 +35,11 @@ func TestNames(t *testing.T) {
 			c.Args[1] = callAs(t, tt.name)
 			c.Env = append(c.Env, tt.env...)
 			c.start().waitFor("up main").waitFor("up child")
-			c.signal(syscall.SIGUSR1).waitFor("USR1")
-			time.Sleep(200 * time.Millisecond)
+			c.signal(syscall.SIGUSR1)
+			for line := range strings.Lines(tt.want) {
+				c.waitFor(line)
+			}
+			time.Sleep(200 * time.Millisecond) // time for what should not come
 			if diff := cmp.Diff(tt.want, sortedLines(c.output.String(), "up main", "up child", "User defined signal 1")); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
@@ -54,20 +57,20 @@ func TestNames(t *testing.T) {
 			t.Errorf("output %q", got)
 		}
 	})
-	t.Run("nobody is waited for", func(t *testing.T) {
+	t.Run("no process is waited for", func(t *testing.T) {
 		c := newContainer(t, "sh", "-c", deaf+await1+"exit 6")
 		c.Args[1] = callAs(t, "tini")
 		if code := c.run(); code != 6 || c.output.String() != "" {
 			t.Errorf("code %d, want 6, and silence: %s", code, c.output)
 		}
 	})
-	// The trap runs when the child has ended by itself: the child is nobody's business but the shell's.
+	// The trap runs when the child has ended by itself: only the shell notifies the child.
 	for _, name := range []string{"tini", "dumb-init -c"} {
-		t.Run("a shell's child is not told under "+name, func(t *testing.T) {
+		t.Run("a shell's child is not notified under "+name, func(t *testing.T) {
 			t.Parallel()
 			name, flags, _ := strings.Cut(name, " ")
 			c := newContainer(t, append(strings.Fields(flags), "bash", "-c", `trap 'echo trap; exit 5' TERM
-				bash -c "trap 'echo child told; exit' TERM; echo up; until [ -e $D/go ]; do sleep 0.03; done; echo child done"; true`)...)
+				bash -c "trap 'echo child notified; exit' TERM; echo up; until [ -e $D/go ]; do sleep 0.03; done; echo child done"; true`)...)
 			c.Args[1] = callAs(t, name)
 			c.start().waitFor("up\n").signal(syscall.SIGTERM)
 			c.waitUntilTaken(syscall.SIGTERM)
@@ -80,11 +83,11 @@ func TestNames(t *testing.T) {
 			}
 		})
 	}
-	// As PID 1 their end is everybody's. Elsewhere tini leaves the rest alone, and dumb-init tells the group.
+	// When PID 1 ends, all processes end. Elsewhere tini does not notify the remaining processes, and dumb-init notifies the group.
 	for flags, want := range map[string]string{
-		"tini -s": "left inside\nleft outside\n", "tini --linger=30s": "told inside\ntold outside\n", "dumb-init": "left outside\ntold inside\n",
+		"tini -s": "left inside\nleft outside\n", "tini --linger=30s": "notified inside\nnotified outside\n", "dumb-init": "left outside\nnotified inside\n",
 	} {
-		t.Run("the rest under "+flags, func(t *testing.T) {
+		t.Run("remaining processes under "+flags, func(t *testing.T) {
 			t.Parallel()
 			end := "exit 3"
 			if !strings.Contains(flags, "linger") {
@@ -92,8 +95,8 @@ func TestNames(t *testing.T) {
 			}
 			name, flags, _ := strings.Cut(flags, " ")
 			straggler := func(where string) string {
-				return ` bash -c 'exec 2>&-; trap t=told TERM; trap u=left USR1; touch $D/` + where + `
-					until [ "$t$u" ]; do sleep 0.02; done; echo ${t:-$u} ` + where + `; touch $D/end-` + where + `' & `
+				return ` bash -c 'exec 2>&-; trap t=notified TERM; trap u=left USR1; touch $D/` + where + `
+					until [ "$t$u" ]; do sleep 0.02; done; echo ${t:-$u} ` + where + `; : >$D/end-` + where + `' & ` // no program, which SIGUSR1 would kill
 			}
 			c := newContainer(t)
 			c.Args = []string{c.Args[0], "/bin/bash", "-c", callAs(t, name) + " " + flags + ` -- sh -c "$0"
@@ -113,7 +116,7 @@ func TestNames(t *testing.T) {
 		}
 	})
 	t.Run("-p", func(t *testing.T) {
-		c := script(t, `sh -c '`+callAs(t, "tini")+` -s -p SIGUSR1 -- bash -c "trap \"echo parent died; touch $D/told; exit\" USR1; echo up; touch $D/up; while :; do sleep 0.03; done" & sh $D/await up'; sh $D/await told`)
+		c := script(t, `sh -c '`+callAs(t, "tini")+` -s -p SIGUSR1 -- bash -c "trap \"echo parent died; touch $D/notified; exit\" USR1; echo up; touch $D/up; while :; do sleep 0.03; done" & sh $D/await up'; sh $D/await notified`)
 		c.run()
 		if diff := cmp.Diff("up\nparent died\n", c.output.String()); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
@@ -127,15 +130,15 @@ func TestTalk(t *testing.T) {
 		want  string
 	}{
 		"nothing by default": {nil, ""},
-		"-v":                 {[]string{"-v"}, "podinit: \"/bin/sh\" has ended with 3\npodinit: started \"/bin/sh\" as pid N\n"},
+		"-v":                 {[]string{"-v"}, "podinit: \"/bin/sh\" exited with code 3\npodinit: started \"/bin/sh\" as pid N\n"},
 		"-w":                 {[]string{"-w"}, "podinit: reaped orphan pid N\n"},
-		"-vv":                {[]string{"-vv"}, "podinit: \"/bin/sh\" has ended with 3\npodinit: reaped orphan pid N\npodinit: started \"/bin/sh\" as pid N\n"},
+		"-vv":                {[]string{"-vv"}, "podinit: \"/bin/sh\" exited with code 3\npodinit: reaped orphan pid N\npodinit: started \"/bin/sh\" as pid N\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := script(t, "(true &); exit 3", tt.flags...)
 			c.run()
-			// The orphan may still have been there to be told.
-			got := sortedLines(withoutNumbers(c.output.String()), "podinit: passing SIGTERM to pid N")
+			// The orphan may still have been there to be notified.
+			got := sortedLines(withoutNumbers(c.output.String()), "podinit: sending SIGTERM to pid N")
 			if diff := cmp.Diff(tt.want, strings.ReplaceAll(got, ", killed by SIGTERM", "")); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}

@@ -111,14 +111,14 @@ type testContainer struct {
 	finished  func() // what is to be done when it has ended
 }
 
-// await is a script that waits until its arguments exist as files in $D, where processes of a test tell each other by
-// "touch" how far they are.
+// await is a script that waits until its arguments exist as files in $D, which processes of a test make with "touch" to
+// show how far they are.
 const await = `for f; do until [ -e $D/$f ]; do sleep 0.01; done; done`
 
 // newContainer prepares "init arguments..." as PID 1 of a new PID namespace with its own /proc.
 func newContainer(t *testing.T, arguments ...string) *testContainer {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, os.Args[0], append([]string{initPath}, arguments...)...)
 	directory := t.TempDir()
@@ -148,10 +148,13 @@ func (c *testContainer) start() *testContainer {
 	return c
 }
 
+// patience is how long a test waits for what must come. It is long, since only a fault takes it.
+const patience = time.Minute
+
 // waitFor waits until the output holds text.
 func (c *testContainer) waitFor(text string) *testContainer {
 	c.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(c.output.String(), text); {
+	for deadline := time.Now().Add(patience); !strings.Contains(c.output.String(), text); {
 		if time.Now().After(deadline) {
 			c.t.Fatalf("no %q in the output:\n%s", text, c.output)
 		}
@@ -228,11 +231,39 @@ func (c *testContainer) touch(name string) {
 // eventually waits until something holds.
 func (c *testContainer) eventually(what string, holds func() bool) {
 	c.t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(200 * time.Microsecond) {
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(200 * time.Microsecond) {
 		if time.Now().After(deadline) {
 			c.t.Fatalf("not so: %s\n%s", what, c.output)
 		}
 	}
+}
+
+// settle waits until every process of the container that has a child sleeps: a shell that has just started a program has
+// still to wait for it, and to do what it does before that.
+func (c *testContainer) settle() *testContainer {
+	c.t.Helper()
+	c.eventually("every process with a child sleeps", func() bool {
+		files, _ := filepath.Glob("/proc/[0-9]*/stat")
+		asleep, children := map[string]bool{}, map[string][]string{}
+		for _, file := range files {
+			text, _ := os.ReadFile(file)
+			_, rest, _ := strings.Cut(string(text[bytes.LastIndexByte(text, ')')+1:]), " ")
+			if fields := strings.Fields(rest); len(fields) > 1 {
+				pid := filepath.Base(filepath.Dir(file))
+				asleep[pid] = fields[0] == "S" || fields[0] == "T"
+				children[fields[1]] = append(children[fields[1]], pid)
+			}
+		}
+		below := []string{strconv.Itoa(c.Process.Pid)}
+		for i := 0; i < len(below); i++ {
+			if own := children[below[i]]; len(own) > 0 && !asleep[below[i]] {
+				return false
+			}
+			below = append(below, children[below[i]]...)
+		}
+		return true
+	})
+	return c
 }
 
 // waitUntilTaken waits until the init has taken a signal that it was sent, and sleeps again.

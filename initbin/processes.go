@@ -3,16 +3,22 @@ package main
 import (
 	"syscall"
 
+	"github.com/podinit/podinit/initbin/decimal"
 	"github.com/podinit/podinit/initbin/kernel"
 	"github.com/podinit/podinit/initbin/proc"
 )
 
-// processes is a snapshot of /proc, sorted by process ID, and linked as a tree. Its memory is used again for the next one.
+// processes is a snapshot of /proc, sorted by process ID, and linked as a tree. The next snapshot uses the same memory.
 //
 // Children are found by their parent's number and not in /proc/PID/task/*/children, which many kernels do not have
 // (CONFIG_PROC_CHILDREN).
 type processes struct {
-	list kernel.List[proc.Process]
+	list   kernel.List[proc.Process]
+	reaped uint32 // container.reaped at that time
+
+	usable     answer             // whether /proc can be used: see hasProc
+	hasSignals bool               // /proc/PID/stat shows what a process does about signals
+	queue      kernel.List[int32] // positions of the processes to which work may send a signal
 }
 
 // root is the init's own entry, or nil.
@@ -21,39 +27,38 @@ func (p *processes) root(self int) *proc.Process { return p.find(int32(self)) }
 // all is the snapshot.
 func (p *processes) all() []proc.Process { return p.list.All() }
 
-// hasProc says whether there is a /proc and it is that of our PID namespace: another's numbers mean other processes.
+// hasProc reports whether there is a /proc of the init's PID namespace: in another's, numbers mean other processes.
 func (c *container) hasProc() bool {
-	if c.proc == unknown {
-		c.proc = no
-		var memory, link [40]byte
-		n, _ := kernel.Readlink(kernel.Path(memory[:], "/proc/self"), link[:])
-		if self, ok := number(kernel.AsString(link[:n])); ok && self == c.pid {
-			c.proc = yes
+	if c.processes.usable == unknown {
+		c.processes.usable = no
+		var link [40]byte
+		n, _ := kernel.Readlink(kernel.Bytes("/proc/self\x00"), link[:])
+		if self, ok := decimal.Parse(kernel.AsString(link[:n])); ok && self == c.pid {
+			c.processes.usable = yes
 		} else {
-			sayNoProc()
+			logNoProc()
 		}
 	}
-	return c.proc == yes
+	return c.processes.usable == yes
 }
 
 // scan takes a new snapshot of the processes, if it can.
 func (c *container) scan() bool {
-	c.reapedSince = false
+	c.processes.reaped = c.reaped
 	if !c.hasProc() || !c.processes.scan() {
 		return false
 	}
 	c.processes.link(int32(c.pid))
 	// Every signal is blocked here. gVisor has zeros where stat has signals.
 	self := c.processes.root(c.pid)
-	c.statHasSignals = self != nil && self.Blocked != 0
+	c.processes.hasSignals = self != nil && self.Blocked != 0
 	return true
 }
 
 // scan takes a new snapshot. It is false if there is no /proc, or no memory for it.
 func (p *processes) scan() bool {
 	p.list.Clear()
-	path := [...]byte{'/', 'p', 'r', 'o', 'c', 0}
-	directory, errno := kernel.Open(path[:], syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
+	directory, errno := kernel.Open(kernel.Bytes("/proc\x00"), syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if errno != 0 {
 		return false
 	}
@@ -65,7 +70,7 @@ func (p *processes) scan() bool {
 			break
 		}
 		for name, rest := kernel.EntryName(entries[:n]); name != ""; name, rest = kernel.EntryName(rest) {
-			pid, isProcess := number(name)
+			pid, isProcess := decimal.Parse(name)
 			if !isProcess {
 				continue
 			}
@@ -128,8 +133,8 @@ func (p *processes) link(self int32) {
 	if root == 0 {
 		return
 	}
-	// Numbers that are used again while we look may link processes in a circle, but not below root: every process has one
-	// parent.
+	// Numbers that are used again during the scan may link processes in a circle, but not below root: every process has
+	// one parent.
 	for at := all[root-1].Child; at != 0; {
 		all[at-1].Ours = true
 		next := all[at-1].Child
@@ -144,13 +149,11 @@ func (p *processes) link(self int32) {
 // readStat reads /proc/PID/stat.
 func readStat(pid int) (process proc.Process, ok bool) {
 	var memory [40]byte
-	fd, errno := kernel.Open(processFile(&memory, pid, "/stat"), syscall.O_RDONLY, 0)
+	var text [1024]byte
+	n, errno := kernel.ReadFile(processFile(&memory, pid, "/stat"), text[:])
 	if errno != 0 {
 		return process, false
 	}
-	var text [1024]byte
-	n, _ := kernel.Read(fd, text[:])
-	kernel.Close(fd)
 	return proc.ParseStat(text[:n])
 }
 
@@ -167,19 +170,19 @@ func readStatus(pid int) (status proc.Status) {
 	return status
 }
 
-// mainStatus reads the main process's. Its file stays open, since that takes half of the time; it never is another
-// process's, even when the number is. ok is false if the file cannot be read.
+// mainStatus reads the status of the main process. The file stays open, since opening it takes half of the time; it never
+// shows another process, even if that gets the number. ok is false if the file cannot be read.
 func (c *container) mainStatus() (status proc.Status, ok bool) {
-	if c.statusFile == 0 {
-		fd, errno := openStatus(c.main)
+	if c.programs.mainStatus == 0 {
+		fd, errno := openStatus(c.programs.main().pid)
 		if errno != 0 {
 			return status, false
 		}
-		c.statusFile = fd
-	} else if kernel.Rewind(c.statusFile) != 0 {
+		c.programs.mainStatus = fd
+	} else if kernel.Rewind(c.programs.mainStatus) != 0 {
 		return status, false
 	}
-	return readStatusFrom(c.statusFile), true
+	return readStatusFrom(c.programs.mainStatus), true
 }
 
 func openStatus(pid int) (fd int, errno kernel.Errno) {
@@ -203,37 +206,7 @@ func readStatusFrom(fd int) (status proc.Status) {
 //
 //go:noinline
 func processFile(memory *[40]byte, pid int, file string) []byte {
-	var digits [20]byte
-	n := putNumber(digits[:], pid)
+	var digits [decimal.Size]byte
+	n := decimal.Put(digits[:], uint64(pid))
 	return kernel.Path(memory[:], "/proc/", kernel.AsString(digits[:n]), file)
-}
-
-// number reads a decimal number.
-//
-//go:noinline
-func number(s string) (n int, ok bool) {
-	if s == "" || len(s) > 9 {
-		return 0, false
-	}
-	for i := range len(s) {
-		if s[i] < '0' || s[i] > '9' {
-			return 0, false
-		}
-		n = n*10 + int(s[i]-'0')
-	}
-	return n, true
-}
-
-// putNumber writes a decimal number and says how long it is.
-//
-//go:noinline
-func putNumber(into []byte, n int) int {
-	var digits [20]byte
-	i := len(digits)
-	for ok := true; ok && i > 0; ok = n > 0 {
-		i--
-		digits[i] = byte('0' + n%10)
-		n /= 10
-	}
-	return copy(into, digits[i:])
 }

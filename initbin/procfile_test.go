@@ -21,7 +21,7 @@ func writeProcfile(t *testing.T, text string) (flag string) {
 }
 
 func TestProcfile(t *testing.T) {
-	const told = "trap 'echo told; exit' TERM; "
+	const notified = "trap 'echo notified; exit' TERM; "
 	for name, tt := range map[string]struct {
 		procfile string
 		main     []string
@@ -32,27 +32,27 @@ func TestProcfile(t *testing.T) {
 		"all end well": {"a: echo one; touch $D/a; sh $D/await b main\n# comment\n\nb: echo two >&2; touch $D/b; sh $D/await a main\n",
 			[]string{"sh", "-c", "echo main; touch $D/main; sh $D/await a b"}, false, 0,
 			"a | one\nb | two\nmain\n"},
-		"the first to end stops all": {"a: sh $D/await b\nb: " + told + "touch $D/b; " + forever, nil, false, 0,
-			"b | told\npodinit: \"a\" has ended with 0: stopping the others\n"},
+		"the first to end stops all": {"a: sh $D/await b\nb: " + notified + "touch $D/b; " + forever, nil, false, 0,
+			"b | notified\npodinit: \"a\" exited with code 0: stopping the others\n"},
 		"the first failure is the code": {"a: sh $D/await b main; exit 3\nb: trap 'exit 4' TERM; touch $D/b; " + forever,
 			[]string{"sh", "-c", "trap 'exit 5' TERM; touch $D/main; " + forever}, false, 3,
-			"podinit: \"a\" has ended with 3: stopping the others\npodinit: \"b\" has ended with 4\n"},
+			"podinit: \"a\" exited with code 3: stopping the others\npodinit: \"b\" exited with code 4\n"},
 		"the failure of another, later": {"a: sh $D/await b\nb: trap 'exit 4' TERM; touch $D/b; " + forever, nil, false, 4,
-			"podinit: \"a\" has ended with 0: stopping the others\npodinit: \"b\" has ended with 4\n"},
-		"main ends": {"b: " + told + "touch $D/b; " + forever, []string{"sh", "-c", "sh $D/await b; exit 6"}, false, 6,
-			"b | told\n"},
-		"the platform stops all": {"a: " + told + "touch $D/a; " + forever + "\nb: " + told + "touch $D/b; " + forever,
-			[]string{"sh", "-c", told + "sh $D/await a b; echo up; " + forever}, true, 0,
-			"a | told\nb | told\ntold\nup\n"},
+			"podinit: \"a\" exited with code 0: stopping the others\npodinit: \"b\" exited with code 4\n"},
+		"main ends": {"b: " + notified + "touch $D/b; " + forever, []string{"sh", "-c", "sh $D/await b; exit 6"}, false, 6,
+			"b | notified\n"},
+		"the platform stops all": {"a: " + notified + "touch $D/a; " + forever + "\nb: " + notified + "touch $D/b; " + forever,
+			[]string{"sh", "-c", notified + "sh $D/await a b; echo up; " + forever}, true, 0,
+			"a | notified\nb | notified\nnotified\nup\n"},
 		"one is killed": {"a: kill -KILL $$\nb: " + forever, nil, false, 137,
 			"podinit: \"a\" was killed by SIGKILL: stopping the others\n"},
 		"groups, input and environment": {"a: read x; echo \"$? $(ps -o pgid= $$ | tr -d ' ')\" | sed \"s/ $$\\$/ own/\"; echo port $PORT\n", []string{"sleep", "300"}, false, 0,
-			"a | 1 own\na | port 8080\npodinit: \"a\" has ended with 0: stopping the others\n"},
+			"a | 1 own\na | port 8080\npodinit: \"a\" exited with code 0: stopping the others\n"},
 		"lines are not mixed": {"a: for i in 1 2 3; do printf 'begin '; sleep 0.05; echo end; done; touch $D/a; sh $D/await b\n" +
 			"b: for i in 1 2 3; do printf 'begin '; sleep 0.05; echo end; done; printf rest; touch $D/b; sh $D/await a\n", nil, false, 0,
 			"a | begin end\na | begin end\na | begin end\nb | begin end\nb | begin end\nb | begin end\nb | rest\n"},
 		"one does not end": {"a: trap '' TERM; touch $D/a; exec sleep 300\n", []string{"sh", "-c", "sh $D/await a"}, false, 0,
-			"podinit: killed, still running Ns after \"sh\" had ended: sleep (pid N)\n"},
+			"podinit: killed processes still running Ns after \"sh\" exited: sleep (pid N)\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -92,7 +92,7 @@ func TestProcfileStopSignal(t *testing.T) {
 			c := newContainer(t, flag, "--linger=30s", writeProcfile(t, "a: sh $D/await up\n"), "--", "bash", "-c",
 				`for s in TERM QUIT RTMIN+3; do trap "echo $s; exit" $s; done; touch $D/up; `+forever)
 			c.run()
-			if diff := cmp.Diff(want+"\npodinit: \"a\" has ended with 0: stopping the others\n", sortedLines(c.output.String(), "Quit")); diff != "" {
+			if diff := cmp.Diff(want+"\npodinit: \"a\" exited with code 0: stopping the others\n", sortedLines(c.output.String(), "Quit")); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -102,17 +102,17 @@ func TestProcfileStopSignal(t *testing.T) {
 // -v says of each program how it has ended itself.
 func TestProcfileTalk(t *testing.T) {
 	c := newContainer(t, "-v", "--linger=30s", writeProcfile(t, "a: sh $D/await up; exit 5\n"), "--", "sh", "-c", "trap 'exit 3' TERM; touch $D/up; "+forever)
-	if code := c.run(); code != 5 || !strings.Contains(c.output.String(), "podinit: \"sh\" has ended with 3\n") {
+	if code := c.run(); code != 5 || !strings.Contains(c.output.String(), "podinit: \"sh\" exited with code 3\n") {
 		t.Errorf("code %d, want 5, and 3 of sh:\n%s", code, c.output)
 	}
 }
 
 func TestProcfileProblems(t *testing.T) {
 	for text, want := range map[string]string{
-		"a: touch started\nnonsense\n": "FILE, line 2: it is not of the form \"name: command\", with a name of letters, digits, - and _\n",
-		"a: x\n\na: y\n":               "FILE, line 3: there is already a program named \"a\"\n",
-		"# nothing\n":                  "FILE: there is no program in it; it needs lines of the form \"name: command\"\n",
-		strings.Repeat("x", 1<<20+1):   "FILE: it is longer than 1 MiB\n",
+		"a: touch started\nnonsense\n": "FILE, line 2: the line must have the form \"name: command\", with a name of letters, digits, - and _\n",
+		"a: x\n\na: y\n":               "FILE, line 3: there is already a process named \"a\"\n",
+		"# nothing\n":                  "FILE: the file has no process; it needs lines of the form \"name: command\"\n",
+		strings.Repeat("x", 1<<20+1):   "FILE: the file is longer than 1 MiB\n",
 	} {
 		flag := writeProcfile(t, text)
 		c := newContainer(t, flag, "--", "touch", "started")
@@ -129,7 +129,7 @@ func TestProcfileProblems(t *testing.T) {
 		}
 	}
 	c := newContainer(t, "--procfile=/no/such", "--", "true")
-	if code := c.run(); code != 1 || c.output.String() != "podinit: --procfile: /no/such: there is no such file\n" {
+	if code := c.run(); code != 1 || c.output.String() != "podinit: --procfile: /no/such: no such file\n" {
 		t.Errorf("code %d, %q", code, c.output)
 	}
 }
@@ -146,7 +146,7 @@ func TestLingerZeroKeepsOutput(t *testing.T) {
 
 // When the limit of processes is reached in between, those that run already are ended, also where we are not PID 1.
 func TestCannotStartAll(t *testing.T) {
-	program := func(name string) string { return name + ": trap 'echo told; exit' TERM; " + forever + "\n" }
+	program := func(name string) string { return name + ": trap 'echo notified; exit' TERM; " + forever + "\n" }
 	flag := writeProcfile(t, program("a")+program("b")+program("c")+program("d"))
 	directory := filepath.Dir(strings.TrimPrefix(flag, "--procfile="))
 	os.Chmod(directory, 0o755)
@@ -157,11 +157,11 @@ func TestCannotStartAll(t *testing.T) {
 	c.run()
 	got := c.output.String()
 	if !strings.Contains(got, `: fork: resource temporarily unavailable`) || !strings.HasSuffix(got, "code 126\n") {
-		t.Errorf("it is to say what could not be started, leave nobody, and end with 126:\n%s", got)
+		t.Errorf("it must name what could not be started, leave no process, and exit with 126:\n%s", got)
 	}
 }
 
-// Nobody reads our output: the programs wait, but signals are passed on and the container ends.
+// The output is not read: the programs wait, but signals are forwarded and the container ends.
 func TestStuckOutput(t *testing.T) {
 	c := newContainer(t, writeProcfile(t, "a: trap 'exit 5' TERM; yes & echo up >$D/a; wait\n"), "--grace=3s")
 	r, w, err := os.Pipe()

@@ -6,76 +6,106 @@ import (
 	"github.com/podinit/podinit/initbin/kernel"
 )
 
+// children is what the init knows about its children after it has reaped those that exited.
+type children uint8
+
+const (
+	someChildren children = iota // all that are left live
+	moreChildren                 // more may have ended
+	noChildren
+)
+
 // reap collects every child that has ended. SIGCHLD is one bit, however many children it stands for (signal(7)), so it
-// sweeps until there are no more, and only then is the end of a program acted upon.
+// sweeps until there are no more, and only then does the init act on the end of a program.
 func (c *container) reap() {
-	// So many in a row, that a signal comes through between the children of a fork bomb. It is the usual pid_max
-	// (proc(5)): a look at /proc for that signal costs more than reaping what would clutter it.
-	const atMost = 1 << 15
-	c.childless, c.moreToReap = false, false
+	// A bound, so that signals are handled between the children of a fork bomb. It is the usual pid_max (proc(5)): for a
+	// signal, reading /proc costs more than reaping these processes before.
+	const most = 1 << 15
+	c.children = someChildren
 	options := 0
 	if c.terminal && c.pid != 1 {
-		options = syscall.WUNTRACED // a shell above us waits for us to stop
+		options = syscall.WUNTRACED // the shell that has started the init waits for it to stop
 	}
-	for range atMost {
+	for range most {
 		pid, status, errno := kernel.Wait(options)
 		switch {
 		case errno == syscall.ECHILD:
-			c.childless = true
+			c.children = noChildren
 			return
 		case errno != 0:
-			sayCannot("wait for processes (wait4)", errno)
+			logCannot("wait for processes (wait4)", errno)
 			kernel.Exit(exitCannotRun)
 		case pid == 0:
 			return
 		case status.Stopped():
-			if pid == c.main {
+			if pid == c.programs.main().pid {
 				c.stopToo()
 			}
 			continue
 		}
-		c.reaped, c.reapedSince, c.lookDeferred = true, true, true
+		c.reaped++
+		at, isProgram := c.programs.started(pid)
 		switch {
-		case pid == c.main:
-			c.main = 0 // the number may be given to another process from here on
-			c.mainHasEnded(status)
-		case c.besideHasEnded(pid, status):
+		case isProgram:
+			c.programHasEnded(at, status)
+		case pid == c.programs.relay:
+			c.programs.relay = 0
 		case c.options.WarnOnReap || c.options.Verbosity > 1:
-			sayReaped(pid, status)
+			logReaped(pid, status)
 		}
 	}
-	c.moreToReap = true
+	c.children = moreChildren
 }
 
-func (c *container) mainHasEnded(status syscall.WaitStatus) {
-	if c.statusFile != 0 {
-		kernel.Close(c.statusFile)
+func (c *container) programHasEnded(at int, status syscall.WaitStatus) {
+	failed := c.isFailure(status)
+	byItself := c.phase == running
+	c.programs.all()[at].pid = 0 // the number may be given to another process from here on
+	c.programs.alive--
+	c.programs.ended++
+	if byItself && c.programs.ended == 1 {
+		c.programs.endedFirst = at
 	}
-	c.alive--
-	c.oneEnded = true
-	if c.forwardsGuessed && status.Signaled() && c.sent.Has(uint8(status.Signal())) {
-		c.forwards = forwardsNothing // it had no handler
+	if failed || !c.programs.several() {
+		c.decide(at, status)
 	}
-	if alone := len(c.beside.All()) == 0; alone || c.isFailure(status) {
-		c.decide(0, status)
-	}
-	if c.options.Verbosity > 0 {
-		c.sayEnded(exitStatus(status))
+	switch {
+	case at == 0:
+		if c.programs.mainStatus != 0 {
+			kernel.Close(c.programs.mainStatus)
+		}
+		if c.forwards.guessed && status.Signaled() && c.sent.Has(uint8(status.Signal())) {
+			c.forwards.expected = forwardsNothing // it had no handler
+		}
+		if c.options.Verbosity > 0 {
+			c.logEnded(exitStatus(status))
+		}
+	case byItself || failed:
+		logProcfileEnded(c.programs.name(at), status, byItself && c.programs.alive > 0)
 	}
 }
 
-// decide makes the end of a program that of the container, unless another's has been before.
-func (c *container) decide(program int, status syscall.WaitStatus) {
-	if c.failed {
+// outcome is how the container ends.
+type outcome struct {
+	decided bool  // by a program that has failed, or by the main process where there is no other
+	program int   // its position
+	status  int   // how it has ended, as a shell reports it
+	signal  uint8 // the signal that killed it, 0 if it exited
+	dumped  bool  // it left a core dump
+}
+
+// decide makes the end of a program the outcome of the container, unless another has decided it before.
+func (c *container) decide(at int, status syscall.WaitStatus) {
+	if c.outcome.decided {
 		return
 	}
-	c.failed, c.culprit, c.status = true, program, exitStatus(status)
+	c.outcome = outcome{decided: true, program: at, status: exitStatus(status)}
 	if status.Signaled() {
-		c.diedOf, c.dumped = uint8(status.Signal()), status.CoreDump()
+		c.outcome.signal, c.outcome.dumped = uint8(status.Signal()), status.CoreDump()
 	}
 }
 
-// exitStatus is how a shell reports the end of a process.
+// exitStatus is the end of a process as a shell reports it.
 func exitStatus(status syscall.WaitStatus) int {
 	if status.Signaled() {
 		return 128 + int(status.Signal())
@@ -83,7 +113,7 @@ func exitStatus(status syscall.WaitStatus) int {
 	return status.ExitStatus()
 }
 
-// isFailure says whether a program has failed, and not only ended by a signal that it was sent.
+// isFailure reports whether a program has failed: not with 0, nor by a signal that the init has sent.
 func (c *container) isFailure(status syscall.WaitStatus) bool {
 	if status.Signaled() {
 		return !c.sent.Has(uint8(status.Signal()))
@@ -91,10 +121,10 @@ func (c *container) isFailure(status syscall.WaitStatus) bool {
 	return status.ExitStatus() != 0
 }
 
-// exitCode is what the container ends with: the main process's code, as a shell reports it, after remapping.
+// exitCode is the exit code of the init: that of the program that decided the outcome, after remapping.
 func (c *container) exitCode() int {
-	if c.options.RemapExitCodes.Has(uint8(c.status)) {
+	if c.options.RemapExitCodes.Has(uint8(c.outcome.status)) {
 		return 0
 	}
-	return c.status
+	return c.outcome.status
 }

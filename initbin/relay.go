@@ -10,32 +10,32 @@ import (
 type pipeEnd struct {
 	program int32
 	to      int32 // standard output or error
-	length  int32 // what has been read and not yet passed on
+	length  int32 // how much has been read and not yet written
 }
 
-// lineAtMost is the longest line that stays whole; room is for that and the newline of a line that lacks one.
+// maxLine is the longest line that stays whole, in bytes; room is for that and the newline of a line that lacks one.
 const (
-	lineAtMost = 1 << 16
-	room       = lineAtMost + 1
+	maxLine = 1 << 16
+	room    = maxLine + 1
 )
 
-// relayOutput is a process of its own, forked from the init: it reads what the programs beside main write, and writes
-// it out line by line behind their names. It may block for as long as nobody reads our output, and the init does not.
-// It ends when the last who could write has ended; every signal is blocked here, so nothing ends it before.
+// relayOutput is a process of its own, forked from the init: it reads the output of Procfile processes, and writes it
+// line by line behind their names. It may block while the container's output is not read, which the init may not. It
+// exits when every process that could write has ended; all signals are blocked here, so none ends it before.
 func (c *container) relayOutput() {
 	var ends kernel.List[pipeEnd]
 	var polls kernel.List[kernel.PollFd]
-	programs := c.beside.All()
-	for i := range programs {
-		p := &programs[i]
+	all := c.programs.all()
+	for i := 1; i < len(all); i++ {
+		p := &all[i]
 		for stream := range p.output {
-			kernel.Close(int(p.input[stream]))
+			kernel.Close(p.input[stream])
 			end, poll := ends.Add(), polls.Add()
 			if end == nil || poll == nil {
 				kernel.Exit(exitCannotRun)
 			}
 			*end = pipeEnd{program: int32(i), to: int32(1 + stream)}
-			*poll = kernel.PollFd{FD: p.output[stream], Events: kernel.PollIn}
+			*poll = kernel.PollFd{FD: int32(p.output[stream]), Events: kernel.PollIn}
 		}
 	}
 	closeOthers(polls.All())
@@ -51,13 +51,13 @@ func (c *container) relayOutput() {
 				continue
 			}
 			buffer := kernel.View[byte](memory)[i*room : (i+1)*room]
-			n, errno := kernel.Read(int(poll.FD), buffer[end.length:lineAtMost])
+			n, errno := kernel.Read(int(poll.FD), buffer[end.length:maxLine])
 			if errno == syscall.EINTR {
 				continue
 			}
 			end.length += int32(n)
 			finished := errno != 0 || n == 0
-			c.passLines(end, buffer, finished)
+			c.writeLines(end, buffer, finished)
 			if finished {
 				kernel.Close(int(poll.FD))
 				poll.FD = -1
@@ -68,10 +68,9 @@ func (c *container) relayOutput() {
 	kernel.Exit(0)
 }
 
-// closeOthers closes what the container has given us besides, so that nobody waits for us to do so.
+// closeOthers closes the descriptors that the relay does not need, since a pipe or file in use stays open until then.
 func closeOthers(polls []kernel.PollFd) {
-	root := [...]byte{'/', 0}
-	kernel.Chdir(root[:])
+	kernel.Chdir(kernel.Bytes(root))
 	kernel.Close(0)
 	next := 3
 	for _, p := range polls { // in order, as pipes get the lowest numbers that are free
@@ -83,30 +82,29 @@ func closeOthers(polls []kernel.PollFd) {
 	closeFrom(next)
 }
 
-// passLines writes the lines out that are complete; at the end of the stream, or when there is no room for more, also
-// what is not, with a newline in the same write, so that nobody else's line comes between.
-func (c *container) passLines(end *pipeEnd, buffer []byte, finished bool) {
+// writeLines writes the complete lines; at the end of the stream, or when there is no room for more, also an incomplete
+// one, with a newline in the same write, so that no other line comes between.
+func (c *container) writeLines(end *pipeEnd, buffer []byte, finished bool) {
 	text := buffer[:end.length]
 	begin := 0
 	for i := range text {
 		if text[i] == '\n' {
-			c.passLine(end, text[begin:i+1])
+			c.writeLine(end, text[begin:i+1])
 			begin = i + 1
 		}
 	}
 	rest := text[begin:]
-	if len(rest) == lineAtMost || finished && len(rest) > 0 {
+	if len(rest) == maxLine || finished && len(rest) > 0 {
 		buffer[end.length] = '\n'
-		c.passLine(end, buffer[begin:end.length+1])
+		c.writeLine(end, buffer[begin:end.length+1])
 		rest = rest[:0]
 	}
 	end.length = int32(copy(buffer, rest))
 }
 
-func (c *container) passLine(end *pipeEnd, text []byte) {
+func (c *container) writeLine(end *pipeEnd, text []byte) {
 	var prefix [128]byte
-	name := c.besideName(&c.beside.All()[end.program])
-	n := copy(prefix[:len(prefix)-3], name)
+	n := copy(prefix[:len(prefix)-3], c.programs.name(int(end.program)))
 	n += copy(prefix[n:], " | ")
 	for {
 		written, errno := kernel.WriteBoth(int(end.to), prefix[:n], text)
@@ -117,7 +115,7 @@ func (c *container) passLine(end *pipeEnd, text []byte) {
 		case errno == syscall.EINTR:
 			continue
 		case errno != 0:
-			return // nobody will ever read it; the programs go on
+			return // the output is lost; the programs go on
 		case written < n:
 			writeAll(int(end.to), prefix[written:n])
 			written = n

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// FuzzRelay has the relay pass on what comes in pieces: each line once, whole and behind the program's name, but those
-// above lineAtMost, which it cuts, and the last, which it ends.
+// FuzzRelay has the relay write what comes in pieces: each line once, whole and behind the program's name, but those
+// above maxLine, which it cuts, and the last, which it ends.
 func FuzzRelay(f *testing.F) {
 	f.Add([]byte("one\ntwo\nthree"), uint16(5), uint16(0))
 	f.Add([]byte("\n\n"), uint16(1), uint16(0))
@@ -22,18 +22,17 @@ func FuzzRelay(f *testing.F) {
 		}
 		defer file.Close()
 		var c container
-		c.beside.Add()
 		end := pipeEnd{to: int32(file.Fd())}
 		buffer := make([]byte, room)
 		var want strings.Builder
 		line := 0
 		for rest := text; ; {
-			n := copy(buffer[end.length:lineAtMost], rest[:min(len(rest), size)])
+			n := copy(buffer[end.length:maxLine], rest[:min(len(rest), size)])
 			rest = rest[n:]
 			end.length += int32(n)
-			c.passLines(&end, buffer, n == 0)
-			if end.length < 0 || end.length >= lineAtMost {
-				t.Fatalf("%d bytes are kept, and there is room for %d", end.length, lineAtMost)
+			c.writeLines(&end, buffer, n == 0)
+			if end.length < 0 || end.length >= maxLine {
+				t.Fatalf("%d bytes are kept, and there is room for %d", end.length, maxLine)
 			}
 			if n == 0 {
 				break
@@ -46,7 +45,7 @@ func FuzzRelay(f *testing.F) {
 			want.WriteByte(b)
 			if line++; b == '\n' {
 				line = 0
-			} else if line == lineAtMost {
+			} else if line == maxLine {
 				want.WriteByte('\n')
 				line = 0
 			}

@@ -3,24 +3,32 @@ package main
 import (
 	"syscall"
 
+	"github.com/podinit/podinit/initbin/decimal"
 	"github.com/podinit/podinit/initbin/kernel"
 )
 
 // defaultPath is where programs are looked for when the container has no PATH.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// holdStreams keeps the numbers 0, 1 and 2 from being given to other files of ours where they are closed. The main
-// process finds them closed as we did.
+// Paths as the kernel wants them, with a NUL at the end.
+const (
+	devNull       = "/dev/null\x00"
+	binSh         = "/bin/sh\x00"
+	root          = "/\x00"
+	ownExecutable = "/proc/self/exe\x00"
+)
+
+// holdStreams opens those of the descriptors 0, 1 and 2 that are closed, so that no other file of the init gets their
+// numbers. The main process finds them closed, as the init did.
 func holdStreams() {
-	null := [...]byte{'/', 'd', 'e', 'v', '/', 'n', 'u', 'l', 'l', 0}
 	for fd := range 3 {
 		if !kernel.IsOpen(fd) {
-			kernel.Open(null[:], syscall.O_RDWR, 0) // the lowest that is free: this one
+			kernel.Open(kernel.Bytes(devNull), syscall.O_RDWR, 0) // the lowest that is free: this one
 		}
 	}
 }
 
-// adopt makes orphans come to us. PID 1 gets them anyway.
+// adopt makes orphans children of the init. PID 1 gets them anyway.
 func (c *container) adopt() {
 	if c.pid != 1 {
 		kernel.BecomeSubreaper()
@@ -28,17 +36,17 @@ func (c *container) adopt() {
 	if c.options.ParentDeathSignal != 0 {
 		kernel.SetParentDeathSignal(uint8(c.options.ParentDeathSignal))
 	}
-	// With SIGCHLD ignored the kernel reaps by itself and the exit code is lost (wait(2), "NOTES").
-	c.childIgnored = kernel.Ignored(uint8(syscall.SIGCHLD))
+	// While SIGCHLD is ignored the kernel reaps by itself, and the exit code is lost (wait(2), "NOTES").
+	c.childIgnored = kernel.Ignored(sigCHLD)
 	if c.childIgnored {
-		kernel.SetIgnored(uint8(syscall.SIGCHLD), false)
+		kernel.SetIgnored(sigCHLD, false)
 	}
-	if errno := kernel.SetMask(everySignal); errno != 0 { // the entry could not say so
-		sayCannot("block signals (rt_sigprocmask)", errno)
+	if errno := kernel.SetMask(everySignal); errno != 0 { // entry could not report it
+		logCannot("block signals (rt_sigprocmask)", errno)
 		kernel.Exit(exitCannotRun)
 	}
-	if _, _, errno := kernel.Wait(0); errno != 0 && errno != syscall.ECHILD { // better now than when the program has begun
-		sayCannot("wait for processes (wait4)", errno)
+	if _, _, errno := kernel.Wait(0); errno != 0 && errno != syscall.ECHILD { // rather now than when the program runs
+		logCannot("wait for processes (wait4)", errno)
 		kernel.Exit(exitCannotRun)
 	}
 	c.findTerminal()
@@ -49,16 +57,17 @@ func (c *container) adopt() {
 func (c *container) spawn(block *kernel.Block, program int) {
 	pid, errno := kernel.Fork()
 	if errno != 0 {
-		c.cannotFork(c.mainName, errno)
+		c.cannotFork(c.programs.mainName, errno)
 		return
 	}
 	if pid == 0 {
 		c.become(block, program)
 	}
-	c.main, c.group = pid, pid
-	c.alive++
+	main := c.programs.main()
+	main.pid, main.group = pid, pid
+	c.programs.alive++
 	if c.options.Verbosity > 0 {
-		c.sayStarted()
+		c.logStarted()
 	}
 	if !c.options.OwnSession {
 		kernel.Setpgid(pid, pid) // here too: a signal for the group may have to be sent before the child has run
@@ -75,12 +84,12 @@ func (c *container) become(block *kernel.Block, program int) {
 	} else {
 		kernel.Setpgid(0, 0)
 		if c.terminal {
-			// SIGTTOU is blocked, so this works from the background group that we now are (tcsetpgrp(3)).
+			// SIGTTOU is blocked, so this works from the background group that this child now is (tcsetpgrp(3)).
 			kernel.SetForeground(0, kernel.Getpid())
 		}
 	}
-	var pidEntry [len("LISTEN_PID=") + 20]byte
-	passListenPID(block, &pidEntry, c.pid)
+	var pidEntry [len("LISTEN_PID=") + decimal.Size + 1]byte
+	setListenPID(block, &pidEntry, c.pid)
 	c.restore()
 
 	errno := c.exec(block, program)
@@ -88,21 +97,21 @@ func (c *container) become(block *kernel.Block, program int) {
 	if errno == syscall.ENOENT || errno == errnoNoInterpreter {
 		code = exitNotFound
 	}
-	c.reportCannotRun(c.mainName, errno)
+	c.reportCannotRun(c.programs.mainName, errno, c.options.LookupDigest)
 	kernel.Exit(code)
 }
 
-// restore gives a child what we were given and have changed for ourselves.
+// restore gives a child the signal settings that the init was started with.
 func (c *container) restore() {
 	if c.childIgnored {
-		kernel.SetIgnored(uint8(syscall.SIGCHLD), true)
+		kernel.SetIgnored(sigCHLD, true)
 	}
 	kernel.SetMask(inheritedMask)
 }
 
-// passListenPID moves systemd's socket activation on: descriptors are meant for the process whose number LISTEN_PID is
-// (sd_listen_fds(3)), and that was us.
-func passListenPID(block *kernel.Block, entry *[len("LISTEN_PID=") + 20]byte, ours int) {
+// setListenPID makes systemd's socket activation work for the main process: descriptors are meant for the process whose
+// number LISTEN_PID is (sd_listen_fds(3)), and that was the init.
+func setListenPID(block *kernel.Block, entry *[len("LISTEN_PID=") + decimal.Size + 1]byte, initPID int) {
 	for i := 0; ; i++ {
 		e, ok := block.Env(i)
 		if !ok {
@@ -111,20 +120,20 @@ func passListenPID(block *kernel.Block, entry *[len("LISTEN_PID=") + 20]byte, ou
 		if len(e) <= len("LISTEN_PID=") || e[:len("LISTEN_PID=")] != "LISTEN_PID=" {
 			continue
 		}
-		if pid, ok := number(e[len("LISTEN_PID="):]); !ok || pid != ours {
+		if pid, ok := decimal.Parse(e[len("LISTEN_PID="):]); !ok || pid != initPID {
 			return
 		}
 		n := copy(entry[:], "LISTEN_PID=")
-		putNumber(entry[n:], kernel.Getpid())
+		decimal.Put(entry[n:], uint64(kernel.Getpid()))
 		block.SetEnv(i, entry[:])
 		return
 	}
 }
 
-// errnoNoInterpreter stands for a script that is there, of which the kernel says ENOENT as its interpreter is not.
+// errnoNoInterpreter is for a script that exists, for which the kernel returns ENOENT because its interpreter does not.
 const errnoNoInterpreter = ^kernel.Errno(0)
 
-// exec finds the program as execvp(3) does and becomes it. Back here, it has failed.
+// exec finds the program as execvp(3) does and executes it. It returns only if that fails.
 func (c *container) exec(block *kernel.Block, program int) kernel.Errno {
 	name := block.Arg(program)
 	var path [4096]byte
@@ -154,7 +163,7 @@ func (c *container) exec(block *kernel.Block, program int) kernel.Errno {
 			}
 		case syscall.ENOTDIR, syscall.ENAMETOOLONG:
 		case syscall.EACCES:
-			result = errno // there may still be one further on that may be run
+			result = errno // a later directory may have one that can be executed
 		default:
 			return errno
 		}
@@ -173,19 +182,18 @@ func (c *container) execPath(block *kernel.Block, program int, memory []byte, di
 	}
 	errno := kernel.Exec(path, block.Argv(program), block.Envp())
 	if errno == syscall.ENOEXEC && c.options.ShellFallback {
-		// execvp(3): a file that is no program is taken for a shell script. Our own name stands before the program's
-		// in the block, so there is room for the shell's.
-		shell := [...]byte{'/', 'b', 'i', 'n', '/', 's', 'h', 0}
-		block.SetArg(program-1, shell[:])
+		// execvp(3): a file that is not a program is run as a shell script. The init's own name stands before the
+		// program's in the block, so there is room for the shell's.
+		block.SetArg(program-1, kernel.Bytes(binSh))
 		block.SetArg(program, path)
-		errno = kernel.Exec(shell[:], block.Argv(program-1), block.Envp())
+		errno = kernel.Exec(kernel.Bytes(binSh), block.Argv(program-1), block.Envp())
 	}
 	return errno
 }
 
-// settle gives up what only the main process needs: other descriptors, so that a closed pipe looks closed, and the
-// working directory, so that it can be unmounted. 0, 1 and 2 stay, since images write to /proc/1/fd/1, and as 3 the file
-// of the termination message.
+// settle gives up what only the main process needs: other descriptors, so that a pipe ends when its users close it, and
+// the working directory, so that it can be unmounted. 0, 1 and 2 stay open, since images write to /proc/1/fd/1, and so
+// does the file of the termination message, as 3.
 func (c *container) settle() {
 	const message = 3
 	switch {
@@ -196,17 +204,15 @@ func (c *container) settle() {
 		c.message = noMessage
 		closeFrom(message)
 	}
-	root := [...]byte{'/', 0}
-	kernel.Chdir(root[:])
+	kernel.Chdir(kernel.Bytes(root))
 }
 
-// closeFrom closes every descriptor from first on: at once, or one by one those that /proc lists, or as many as are usual.
+// closeFrom closes every descriptor from first on: by one call, or those that /proc lists, or as many as are usual.
 func closeFrom(first int) {
 	if kernel.CloseRange(first) == 0 {
 		return
 	}
-	var memory [16]byte
-	directory, errno := kernel.Open(kernel.Path(memory[:], "/proc/self/fd"), syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
+	directory, errno := kernel.Open(kernel.Bytes("/proc/self/fd\x00"), syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if errno != 0 {
 		for fd := first; fd < 1024; fd++ {
 			kernel.Close(fd)
@@ -220,7 +226,7 @@ func closeFrom(first int) {
 			break
 		}
 		for name, rest := kernel.EntryName(entries[:n]); name != ""; name, rest = kernel.EntryName(rest) {
-			if fd, ok := number(name); ok && fd >= first && fd != directory {
+			if fd, ok := decimal.Parse(name); ok && fd >= first && fd != directory {
 				kernel.Close(fd)
 			}
 		}

@@ -57,13 +57,13 @@ func (c *testContainer) types(keyboard *os.File, text string) {
 func (c *testContainer) waitForPrompt(n int) {
 	c.t.Helper()
 	for begin := time.Now(); strings.Count(c.output.String(), "42> ") < n; time.Sleep(5 * time.Millisecond) {
-		if time.Since(begin) > 20*time.Second {
+		if time.Since(begin) > patience {
 			c.t.Fatalf("no prompt %d:\n%s", n, c.output)
 		}
 	}
 }
 
-// A terminal that nobody reads does not keep the init, which still passes signals on and ends.
+// A terminal that is not read does not block the init, which still forwards signals and exits.
 func TestTerminalThatNobodyReads(t *testing.T) {
 	keyboard, terminal := openTerminal(t)
 	defer keyboard.Close()
@@ -198,7 +198,7 @@ func (c *testContainer) waitForForeground(keyboard *os.File, name string) {
 		if strings.Contains(string(stat), "("+name+") S ") {
 			return
 		}
-		if time.Since(begin) > 20*time.Second {
+		if time.Since(begin) > patience {
 			c.t.Fatalf("no %s in the foreground, but %s:\n%s", name, stat, c.output)
 		}
 	}

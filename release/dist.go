@@ -78,7 +78,7 @@ func (o options) write(file string, content []byte) error {
 
 // manifests is config/default with the images by digest, for kubectl apply. The label says the version, which a digest hides.
 func manifests(root string, names map[string]string, version string) ([]byte, error) {
-	// Kustomize reads from memory: nothing is written beside the sources.
+	// Kustomize reads from memory: nothing is written next to the sources.
 	files := filesys.MakeFsInMemory()
 	sources, err := archive.FromDirectory(filepath.Join(root, "config"))
 	if err != nil {
@@ -105,7 +105,7 @@ func manifests(root string, names map[string]string, version string) ([]byte, er
 	return resources.AsYaml()
 }
 
-// configuration packs the kustomizations in directory, with both images by digest.
+// configuration packs the kustomizations in directory, with all images by digest.
 func (o options) configuration(directory string, names map[string]string) error {
 	files, err := archive.FromDirectory(directory)
 	if err != nil {

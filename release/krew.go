@@ -37,7 +37,7 @@ func plugin(version string) pluginManifest {
 			Version:          version,
 			Homepage:         "https://github.com/podinit/podinit",
 			ShortDescription: "Give pods a real PID 1",
-			Description: "Wraps manifests as podinit's admission webhook does, explains who is PID 1 in a pod and whether\n" +
+			Description: "Wraps manifests as podinit's admission webhook does, shows which process is PID 1 in a pod and whether\n" +
 				"SIGTERM reaches its program, and looks after an installation of podinit.\n",
 		},
 	}

@@ -1,11 +1,12 @@
 // Command release makes what podinit is shipped as, from the programs that the Makefile has built:
 //
 //	release licences        may all that is linked be shipped?
+//	release archives        archives of the container images, each for one architecture, for engines to load
 //	release images          archives of the container images, each for all architectures
 //	release push            the same images to a registry
 //	release dist            everything: images, chart, manifests, the CLI, licences, bill of materials, checksums
 //
-// Equal sources make equal files, byte for byte, whoever makes them where, with the same version of Go. What needs a time
+// Equal sources make equal files, byte for byte, on every machine, with the same version of Go. What needs a time
 // has that of the commit, which SOURCE_DATE_EPOCH names (https://reproducible-builds.org/specs/source-date-epoch/).
 package main
 
@@ -42,6 +43,8 @@ type options struct {
 	binaries, output string
 	repository       string
 	plainHTTP        bool
+	// local is set for archives of nodes that get them without a registry.
+	local bool
 	// created is the time that everything has.
 	created time.Time
 }
@@ -61,7 +64,7 @@ func main() {
 
 func run(ctx context.Context, arguments []string, epoch string, out io.Writer) error {
 	var o options
-	flags := flag.NewFlagSet("release licences|images|push|dist", flag.ContinueOnError)
+	flags := flag.NewFlagSet("release licences|archives|images|push|dist", flag.ContinueOnError)
 	flags.StringVar(&o.version, "version", "", "`version`, as vX.Y.Z")
 	flags.StringVar(&o.tag, "tag", "", "the images' `tag` (default: the version)")
 	architectures := flags.String("architectures", "", "`architectures` of the images, separated by spaces")
@@ -69,6 +72,7 @@ func run(ctx context.Context, arguments []string, epoch string, out io.Writer) e
 	flags.StringVar(&o.binaries, "binaries", "bin", "`directory` of the programs, at OS/ARCHITECTURE/PROGRAM")
 	flags.StringVar(&o.repository, "repository", "", "`HOST/PATH` of the images")
 	flags.BoolVar(&o.plainHTTP, "plain-http", false, "the registry is reached by plain HTTP")
+	flags.BoolVar(&o.local, "local", false, "archives for nodes that no registry serves: each image has its name as a label, and an ID that no other image has")
 	flags.StringVar(&o.output, "output", "", "`directory` to write to")
 	if len(arguments) == 0 {
 		flags.Usage()
@@ -93,7 +97,7 @@ func run(ctx context.Context, arguments []string, epoch string, out io.Writer) e
 	case "licences":
 		_, err := licences(o)
 		return err
-	case "images", "push", "dist":
+	case "archives", "images", "push", "dist":
 	default:
 		flags.Usage()
 		return fmt.Errorf("there is no %q", arguments[0])
@@ -104,6 +108,8 @@ func run(ctx context.Context, arguments []string, epoch string, out io.Writer) e
 	}
 	o.created = time.Unix(seconds, 0).UTC()
 	switch arguments[0] {
+	case "archives":
+		err = archives(o, out)
 	case "images":
 		_, err = images(o, "", out)
 	case "push":
@@ -121,7 +127,7 @@ var semantic = regexp.MustCompile(`^v(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(-[
 
 func checkVersion(version string) error {
 	if !semantic.MatchString(version) {
-		return fmt.Errorf("version %q is none of a release: give one as v1.2.3 or v1.2.3-rc.1 (make release VERSION=v1.2.3)", version)
+		return fmt.Errorf("version %q is not a release's: use a version such as v1.2.3 or v1.2.3-rc.1 (make release VERSION=v1.2.3)", version)
 	}
 	if strings.HasSuffix(version, "-dirty") {
 		return fmt.Errorf("version %q: the work tree has changes; commit them, so that others can build the same", version)
@@ -145,7 +151,7 @@ func (p platform) suffix() string {
 // program is one of those that are shipped, by its package and its name.
 type program struct{ packagePath, name string }
 
-var programs = []program{{"./initbin", image.Init.Program}, {"./cmd/podinit-webhook", image.Webhook.Program}, {"./cmd/podinit", "podinit"}}
+var programs = []program{{"./initbin", image.Init.Program}, {"./cmd/podinit-webhook", image.Webhook.Program}, {"./cmd/podinit-node", image.Node.Program}, {"./cmd/podinit", "podinit"}}
 
 // builtFor lists the platforms that a program is built for.
 func (o options) builtFor(p program) []platform {
@@ -197,6 +203,36 @@ func images(o options, prefix string, out io.Writer) (names map[string]string, e
 		fmt.Fprintf(out, "%s (%s)\n", names[spec.Name], file)
 	}
 	return names, nil
+}
+
+// archives writes an archive of each image for each architecture, at ARCHITECTURE/IMAGE.tar, and prints their names by tag
+// and digest, and the files.
+func archives(o options, out io.Writer) error {
+	for _, spec := range image.All {
+		reference, err := spec.Reference(o.repository, o.tag, o.plainHTTP)
+		if err != nil {
+			return err
+		}
+		for _, architecture := range o.architectures {
+			img, err := spec.BuildOne(filepath.Join(o.binaries, "linux"), architecture, o.version, o.created)
+			if err == nil && o.local {
+				img, err = image.Named(img, reference)
+			}
+			if err != nil {
+				return err
+			}
+			file := filepath.Join(o.output, architecture, spec.Name+".tar")
+			if err := image.WriteImage(file, img, reference, o.created); err != nil {
+				return err
+			}
+			pinned, err := image.Pinned(img, reference)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(out, "%s (%s)\n", pinned, file)
+		}
+	}
+	return nil
 }
 
 // push puts the images into a registry, and prints their names by tag and digest, one a line.

@@ -70,9 +70,11 @@ func TestVersioned(t *testing.T) {
 	}
 }
 
-// The kustomizations of a release name both images by digest wherever they name them, and their repository.
+// The kustomizations of a release name all images by digest wherever they name them, and their repository.
 func TestConfiguration(t *testing.T) {
-	names := map[string]string{"init": "r.example/p/init:v1.2.3@sha256:1", "webhook": "r.example/p/webhook:v1.2.3@sha256:2"}
+	names := map[string]string{
+		"init": "r.example/p/init:v1.2.3@sha256:1", "webhook": "r.example/p/webhook:v1.2.3@sha256:2", "node": "r.example/p/node:v1.2.3@sha256:3",
+	}
 	o := options{version: "v1.2.3", repository: "r.example/p", output: t.TempDir(), created: time.Unix(0, 0)}
 	if err := o.configuration("../config", names); err != nil {
 		t.Fatal(err)
@@ -82,6 +84,7 @@ func TestConfiguration(t *testing.T) {
 		"config/manager/deployment.yaml":                 "value: " + names["init"],
 		"config/certificates/deployment.yaml":            "image: " + names["webhook"],
 		"config/prepull/daemonset.yaml":                  "image: " + names["init"],
+		"config/node/daemonset.yaml":                     "image: " + names["node"],
 		"config/policy/validating_admission_policy.yaml": "'r.example/p/init'",
 		"config/samples/own-registry/kustomization.yaml": "- name: r.example/p/webhook\n",
 		"config/default/kustomization.yaml":              "../manager",

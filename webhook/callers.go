@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +16,8 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+
+	"github.com/podinit/podinit/internal/pemtext"
 )
 
 const (
@@ -74,7 +75,7 @@ func (c *Callers) Start(ctx context.Context) error {
 			case err == nil && changed:
 				c.log.Info("the client authority has changed", "file", c.file)
 			case err != nil && err.Error() != failed: // once for each
-				c.log.Error(err, "the client authority cannot be read; the one before holds")
+				c.log.Error(err, "the client authority cannot be read; the previous one applies")
 			}
 			failed = ""
 			if err != nil {
@@ -93,7 +94,7 @@ func (c *Callers) read(now time.Time) (changed bool, err error) {
 	if before := c.authority.Load(); before != nil && bytes.Equal(before.text, text) {
 		return false, nil
 	}
-	roots, err := certificatesIn(text)
+	roots, err := authorities(text)
 	if err != nil {
 		return false, fmt.Errorf("reading the client authority from %s: %w", c.file, err)
 	}
@@ -114,27 +115,15 @@ func readAuthority(file string) ([]byte, error) {
 	return text, err
 }
 
-// certificatesIn are the certificates in a PEM text. One that cannot be read is an error: an authority that is left out
-// would lock apiservers out.
-func certificatesIn(text []byte) (*x509.CertPool, error) {
-	pool, found := x509.NewCertPool(), false
-	for {
-		var block *pem.Block
-		if block, text = pem.Decode(text); block == nil {
-			break
-		}
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		certificate, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, err
-		}
-		pool.AddCert(certificate)
-		found = true
+// authorities are the certificates in a PEM text.
+func authorities(text []byte) (*x509.CertPool, error) {
+	all, err := pemtext.Certificates(text)
+	if err != nil {
+		return nil, err
 	}
-	if !found {
-		return nil, errors.New("it has no certificate in PEM")
+	pool := x509.NewCertPool()
+	for _, c := range all {
+		pool.AddCert(c)
 	}
 	return pool, nil
 }
@@ -143,7 +132,7 @@ func certificatesIn(text []byte) (*x509.CertPool, error) {
 func (c *Callers) Configure(config *tls.Config) {
 	config.ClientAuth = tls.RequireAnyClientCert // it is verified by verify, by the authority as it is then
 	config.VerifyConnection = c.verify
-	config.SessionTicketsDisabled = true // an earlier handshake is no proof under another authority
+	config.SessionTicketsDisabled = true // an earlier handshake proves nothing under another authority
 }
 
 // Allowed says whether a request comes from a client that may call. TLS has looked at its certificate when the connection

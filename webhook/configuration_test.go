@@ -121,10 +121,10 @@ func reasonOf(t *testing.T, namespace, namespaceLabel string, object map[string]
 		t.Fatal(err)
 	}
 	status := strings.ReplaceAll(v1alpha1.StatusAnnotation, "/", "~1")
-	if plan.Reason == "" && !bytes.Contains(patch, []byte(status)) && !bytes.Contains(patch, []byte(`"`+v1alpha1.StatusAnnotation+`":`)) {
+	if plan.Skip.Reason == "" && !bytes.Contains(patch, []byte(status)) && !bytes.Contains(patch, []byte(`"`+v1alpha1.StatusAnnotation+`":`)) {
 		t.Errorf("the answer for %s writes no status: %s", raw, patch)
 	}
-	return plan.Reason
+	return plan.Skip.Reason
 }
 
 // entry is one webhook of the configuration, evaluated as the apiserver does.

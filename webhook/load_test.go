@@ -17,7 +17,9 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/podinit/podinit/internal/admission"
 	"github.com/podinit/podinit/internal/imageconfig"
+	"github.com/podinit/podinit/internal/imageconfig/imageconfigtest"
 	"github.com/podinit/podinit/webhook"
 )
 
@@ -106,11 +108,11 @@ func admitOne(ctx context.Context, t *testing.T, handler http.Handler, body stri
 }
 
 // lookups that take so long, or until nobody waits any more.
-func lookups(take time.Duration) images {
-	return images{lookup: func(ctx context.Context, _ imageconfig.Query) (imageconfig.Found, error) {
+func lookups(take time.Duration) imageconfig.Source {
+	return imageconfigtest.Source{OnLookup: func(ctx context.Context, _ imageconfig.Query) (imageconfig.Found, error) {
 		select {
 		case <-time.After(take):
-			return runs("", "/app"), nil
+			return imageconfigtest.Runs("", "/app"), nil
 		case <-ctx.Done():
 			return imageconfig.Found{}, ctx.Err()
 		}
@@ -119,7 +121,7 @@ func lookups(take time.Duration) images {
 
 func loaded(take time.Duration) *webhook.Handler {
 	i := injector
-	i.LookupTime, i.Images = 3*time.Second, lookups(take)
+	i.LookupTimeout, i.Images = time.Minute, lookups(take)
 	return &webhook.Handler{Mutator: i, Metrics: webhook.NewMetrics(prometheus.NewRegistry()), Log: logr.Discard()}
 }
 
@@ -145,10 +147,10 @@ func TestManyLargePods(t *testing.T) {
 
 // While the registries of one namespace's large Pods hang, the usual Pods of another are decided about.
 func TestLargePodsKeepNobody(t *testing.T) {
-	good, evil := loaded(time.Millisecond).Mutator, loaded(time.Hour).Mutator.(webhook.Injector)
-	evil.LookupTime = time.Hour
+	good, evil := loaded(time.Millisecond).Mutator, loaded(time.Hour).Mutator.(admission.Planner)
+	evil.LookupTimeout = time.Hour
 	handler := loaded(0)
-	handler.Mutator = mutatorFunc(func(ctx context.Context, r webhook.Request) (webhook.Answer, error) {
+	handler.Mutator = mutatorFunc(func(ctx context.Context, r admission.Request) (admission.Answer, error) {
 		if r.Namespace == "good" {
 			return good.Mutate(ctx, r)
 		}

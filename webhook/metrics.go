@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/admission"
 	"github.com/podinit/podinit/internal/canary"
 	"github.com/podinit/podinit/internal/imageconfig"
 	"github.com/podinit/podinit/internal/reason"
@@ -32,6 +33,7 @@ type Metrics struct {
 	requests   *prometheus.CounterVec
 	containers *prometheus.CounterVec
 	ignored    *prometheus.CounterVec
+	drift      *prometheus.CounterVec
 	duration   prometheus.Histogram
 	lookups    *prometheus.HistogramVec
 	unusable   prometheus.Counter
@@ -45,15 +47,19 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "podinit_admission_requests_total",
-			Help: "AdmissionReviews answered, by what came of them. All but patched, unchanged and refused deserve a look at the log.",
+			Help: "AdmissionReviews answered, by outcome. For all outcomes but patched, unchanged and refused, see the log.",
 		}, []string{"outcome"}),
 		containers: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "podinit_containers_total",
-			Help: "Containers decided about, by action, by the reason if skipped, and by the source of the command if wrapped.",
+			Help: "Containers by action, by the reason if skipped, and by the source of the command if wrapped.",
 		}, []string{"action", "reason", "source"}),
 		ignored: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "podinit_ignored_total",
-			Help: "Wishes of pods and namespaces that were ignored, by reason.",
+			Help: "Labels and annotations of pods and namespaces that were ignored, by reason.",
+		}, []string{"reason"}),
+		drift: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "podinit_drift_total",
+			Help: "Wrapped containers that may run another image than the one that their command was looked up from, by reason.",
 		}, []string{"reason"}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "podinit_admission_duration_seconds",
@@ -62,12 +68,12 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		}),
 		lookups: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "podinit_lookup_duration_seconds",
-			Help:    "Time that a pod has waited to know what an image runs, in seconds, by where that was found or the reason why it was not.",
+			Help:    "Time that a pod waited for the lookup of an image, in seconds, by the source of the answer or the reason of the failure.",
 			Buckets: []float64{.0001, .001, .01, .05, .1, .25, .5, 1, 2.5, 5},
 		}, []string{"outcome"}),
 		unusable: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "podinit_unusable_credentials_total",
-			Help: "Credentials that lookups met and could not use: imagePullSecrets that are missing or broken, credential programs that failed.",
+			Help: "Credentials that lookups could not use: imagePullSecrets that are missing or broken, credential plugins that failed.",
 		}),
 	}
 	for _, outcome := range []string{outcomePatched, outcomeUnchanged, outcomeRefused, outcomeUnreadable, outcomeBusy, outcomeNotOurs, outcomeFailed, outcomeTimeout, outcomePanic} {
@@ -83,21 +89,26 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		switch reason.Of(r).Kind {
 		case reason.Pod, reason.Container:
 			m.containers.WithLabelValues(string(v1alpha1.ActionSkipped), string(r), "")
-		case reason.Wish:
+		case reason.Setting:
 			m.ignored.WithLabelValues(string(r))
+		case reason.Drift:
+			m.drift.WithLabelValues(string(r))
 		}
 	}
-	registry.MustRegister(m.requests, m.containers, m.ignored, m.duration, m.lookups, m.unusable)
+	registry.MustRegister(m.requests, m.containers, m.ignored, m.drift, m.duration, m.lookups, m.unusable)
 	return m
 }
 
-func (m *Metrics) observe(outcome string, answer Answer, took time.Duration) {
+func (m *Metrics) observe(outcome string, answer admission.Answer, took time.Duration) {
 	m.requests.WithLabelValues(outcome).Inc()
 	for _, c := range answer.Containers {
-		m.containers.WithLabelValues(c.Action, c.Reason, c.Source).Inc()
+		m.containers.WithLabelValues(string(c.Action()), string(c.Reason), string(c.Source)).Inc()
+		for _, r := range c.Drift {
+			m.drift.WithLabelValues(string(r)).Inc()
+		}
 	}
-	for _, r := range answer.Ignored {
-		m.ignored.WithLabelValues(r).Inc()
+	for _, i := range answer.Ignored {
+		m.ignored.WithLabelValues(string(i.Reason)).Inc()
 	}
 	for _, l := range answer.Lookups {
 		m.lookups.WithLabelValues(l.Outcome).Observe(l.Took.Seconds())
@@ -111,16 +122,21 @@ func (m *Metrics) observe(outcome string, answer Answer, took time.Duration) {
 func NewCertificateExpiry(expiry func() float64) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "podinit_certificate_expiry_seconds",
-		Help: "When the certificate that is served ends, in seconds since 1970; 0 while there is none.",
+		Help: "Expiry of the certificate that the webhook serves, in seconds since 1970; 0 if it has no certificate.",
 	}, expiry)
 }
 
 // NewSuspended is a metric of whether podinit is suspended, 1 or 0.
-func NewSuspended(suspended func() float64) prometheus.Collector {
+func NewSuspended(suspended func() bool) prometheus.Collector {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "podinit_suspended",
-		Help: "1 while podinit is suspended and every pod is admitted as it came, else 0.",
-	}, suspended)
+		Help: "1 while podinit is suspended and every pod is admitted unchanged, else 0.",
+	}, func() float64 {
+		if suspended() {
+			return 1
+		}
+		return 0
+	})
 }
 
 // NewInitImageUnavailable is a metric of the architectures whose nodes cannot pull the init image, for which new Pods are

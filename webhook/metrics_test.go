@@ -27,7 +27,7 @@ func TestMetrics(t *testing.T) {
 	metrics.MustRegister(
 		imageconfig.NewCache(registries, imageconfig.DefaultLimits(), time.Now),
 		webhook.NewCertificateExpiry(func() float64 { return 1 }),
-		webhook.NewSuspended(func() float64 { return 0 }),
+		webhook.NewSuspended(func() bool { return false }),
 		webhook.NewBuildInfo("v1.2.3"),
 	)
 	problems, err := testutil.GatherAndLint(metrics)
@@ -75,8 +75,10 @@ func TestMetricsAreKnownBeforehand(t *testing.T) {
 	for _, r := range reason.All() {
 		counted := "podinit_containers_total reason " + string(r)
 		switch reason.Of(r).Kind {
-		case reason.Wish:
+		case reason.Setting:
 			counted = "podinit_ignored_total reason " + string(r)
+		case reason.Drift:
+			counted = "podinit_drift_total reason " + string(r)
 		case reason.Delivery:
 			continue // is in the status alone
 		}

@@ -4,12 +4,15 @@ import (
 	"context"
 	"runtime"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
 // Large reviews of one namespace have half of the processors, others find some, small ones never wait, and who waits for
 // something else has none.
-func TestProcessors(t *testing.T) {
+func TestProcessors(t *testing.T) { synctest.Test(t, testProcessors) }
+
+func testProcessors(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(4))
 	var p processors
 	soon := func() context.Context {

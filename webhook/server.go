@@ -19,7 +19,7 @@ const (
 	// headerTime is how long a TLS handshake, and a request's header, may take. The apiserver sends both at once.
 	headerTime = 5 * time.Second
 	// maxHeader bounds a request's header, in bytes. The apiserver's has a few hundred; net/http would read 1 MiB for each
-	// connection of whoever can reach us.
+	// connection of a client that can reach us.
 	maxHeader = 16 << 10
 	// idleTime is how long a connection may go unused. It is longer than the 90 s after which the apiserver closes one
 	// (net/http, DefaultTransport.IdleConnTimeout): were it we who close it, a review might be on its way.
@@ -27,10 +27,10 @@ const (
 )
 
 // Server serves a handler by HTTPS, and ends without losing a request. It is a Runnable of controller-runtime's manager,
-// whose own webhook server closes its listener and cancels what is under way as soon as it is told to end, while
+// whose own webhook server closes its listener and cancels what is in flight as soon as it is to end, while
 // endpoints that name it are still in use.
 //
-// The apiserver keeps connections alive, and repeats no review that it has begun to send. So once told to end, the
+// The apiserver keeps connections alive, and repeats no review that it has begun to send. So once it is to end, the
 // server is not ready any more, but serves on for the time Drain, and each answer asks the client to close its
 // connection. What is then still open is idle; it is closed, and what is under way is finished.
 type Server struct {
@@ -38,7 +38,7 @@ type Server struct {
 	Address string
 	// TLS has the certificate.
 	TLS *tls.Config
-	// Callers are who may send requests; nil for anybody who can reach the port.
+	// Callers are the clients that may send requests; nil for every client that can reach the port.
 	Callers *Callers
 	// Handler answers. After an answer with an HTTP error the connection is closed.
 	Handler http.Handler
@@ -60,15 +60,15 @@ const (
 // NeedLeaderElection says that every replica serves.
 func (*Server) NeedLeaderElection() bool { return false }
 
-// Ready is a health check: it fails before the server listens and from the moment that it was told to end.
+// Ready is a health check: it fails before the server listens and from the moment that it is to end.
 func (s *Server) Ready(*http.Request) error {
 	switch s.state.Load() {
 	case serving:
 		return nil
 	case draining:
-		return errors.New("the webhook is ending; it serves until its connections have moved")
+		return errors.New("the webhook is shutting down; it serves until its connections have moved")
 	}
-	return fmt.Errorf("nothing listens at %s yet", s.Address)
+	return fmt.Errorf("the webhook does not listen at %s yet", s.Address)
 }
 
 // Start serves until ctx is done, and then for the time Drain and until what is under way is done. A request's context
@@ -108,7 +108,7 @@ func (s *Server) Start(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	s.state.Store(draining)
-	s.Log.Info("ending: not ready any more, and serving on for a while", "drain", s.Drain.String())
+	s.Log.Info("shutting down: no longer ready, but still serving", "drain", s.Drain.String())
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serving the apiserver: %w", err)
@@ -130,7 +130,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	if s.Callers != nil {
 		if err := s.Callers.Allowed(r); err != nil {
 			s.logBad("refused a client", err.Error(), r.RemoteAddr)
-			http.Error(w, "podinit: only apiservers that prove who they are may call", http.StatusUnauthorized)
+			http.Error(w, "podinit: only apiservers with a valid client certificate may call", http.StatusUnauthorized)
 			return
 		}
 	}

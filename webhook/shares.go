@@ -27,10 +27,10 @@ const (
 )
 
 var (
-	errBusy = fmt.Errorf("more than %d MiB of AdmissionReviews at once: with failurePolicy Ignore the pod is admitted as it came", MaxBodies>>20)
+	errBusy = fmt.Errorf("more than %d MiB of AdmissionReviews at once: with failurePolicy Ignore the pod is admitted unchanged", MaxBodies>>20)
 	// errNamespaceBusy and errNoTurn are for the Pods of a namespace that creates too many large ones at once.
-	errNamespaceBusy = errors.New("this namespace has too many large pods under way at once; create it again")
-	errNoTurn        = errors.New("this namespace has too many large pods under way at once, and the apiserver would not have waited longer; create it again")
+	errNamespaceBusy = errors.New("too many large pods of this namespace are in flight; create the pod again")
+	errNoTurn        = errors.New("too many large pods of this namespace are in flight, and the apiserver would not have waited longer; create the pod again")
 )
 
 // arrival is a body that arrives. What it takes is counted as it grows: a header that promises much, or a client that

@@ -5,6 +5,8 @@
 // +groupName=podinit.dev
 package v1alpha1
 
+import "strings"
+
 // Group is the API group, and the prefix of every label and annotation of podinit.
 const Group = "podinit.dev"
 
@@ -33,15 +35,25 @@ const (
 	CABundleAnnotation = Group + "/ca-bundle"
 )
 
+const (
+	// RequiredPluginsAnnotation is NRI's: a Pod's annotation with a YAML list of the plugins without which its containers are
+	// not created, for all containers (also with "/pod" behind it) or, with "/container." and a name behind it, for one. The
+	// runtime's default validator reads it, if it is enabled (github.com/containerd/nri, pkg/plugin).
+	RequiredPluginsAnnotation = "required-plugins.noderesource.dev"
+	// NodePlugin is the name of podinit-node in it.
+	NodePlugin = "podinit"
+)
+
 // CABundleExternal is the value of CABundleAnnotation: cert-manager or the user writes the caBundle.
 const CABundleExternal = "external"
 
 const (
-	// SuspendConfigMap is the ConfigMap in the webhook's namespace that suspends podinit for as long as it exists.
+	// SuspendConfigMap is the ConfigMap that suspends podinit for as long as it exists: the webhook where it is in the webhook's
+	// namespace, the nodes where it is in podinit-node's.
 	SuspendConfigMap = "podinit-suspend"
-	// SuspendReasonKey is its key that may say why, for people.
+	// SuspendReasonKey is its key for the reason, which people read.
 	SuspendReasonKey = "reason"
-	// SuspendFlag is the webhook's flag that suspends podinit, without its dash.
+	// SuspendFlag is the flag of the webhook and of podinit-node that suspends them, without its dash.
 	SuspendFlag = "suspend"
 )
 
@@ -50,3 +62,15 @@ const (
 	InjectEnabled  = "enabled"
 	InjectDisabled = "disabled"
 )
+
+// Disables says whether a value of Inject opts out: InjectDisabled, or a word that other injectors take for it ("false",
+// "no", "off"), in capitals or not. To wrap a Pod against its author's evident will is worse than to read a value
+// generously; to opt in takes the exact word.
+func Disables(value string) bool {
+	for _, word := range []string{InjectDisabled, "false", "no", "off"} {
+		if strings.EqualFold(value, word) {
+			return true
+		}
+	}
+	return false
+}

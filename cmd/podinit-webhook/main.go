@@ -10,16 +10,16 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
-	"log/slog"
 	"os"
 
-	"github.com/go-logr/logr"
 	_ "golang.org/x/crypto/x509roots/fallback" // the image has no CA roots of its own
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"github.com/podinit/podinit/internal/initimage"
+	"github.com/podinit/podinit/internal/logs"
 	"github.com/podinit/podinit/internal/version"
+	"github.com/podinit/podinit/internal/webhookoptions"
 )
 
 func main() {
@@ -31,7 +31,7 @@ func main() {
 
 // run serves until ctx is done.
 func run(ctx context.Context, args []string) error {
-	o, err := parse(args, os.Getenv)
+	o, err := webhookoptions.Parse(args, os.Getenv)
 	if err != nil {
 		return err
 	}
@@ -39,7 +39,7 @@ func run(ctx context.Context, args []string) error {
 		_, err := fmt.Println(version.Version)
 		return err
 	}
-	log := newLogger(os.Stderr, o.Verbosity)
+	log := logs.New(os.Stderr, o.Verbosity)
 	ctrl.SetLogger(log)
 	klog.SetLogger(log)
 
@@ -52,10 +52,11 @@ func run(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		log.Info("starting", "version", version.Version, "keeps", o.secret().String())
+		log.Info("starting", "version", version.Version, "keeps", o.Authority().Secret.String())
 		return manager.Start(ctx)
 	}
-	if err := checkInit(ctx, o, kubeconfig, log); err != nil {
+	check := initimage.Check{Config: o.Injection(), Program: o.InitProgram, Namespace: o.Namespace, Pod: o.Pod}
+	if err := check.Run(ctx, kubeconfig, log); err != nil {
 		return err
 	}
 	manager, err := newManager(ctx, o, kubeconfig, log)
@@ -64,9 +65,4 @@ func run(ctx context.Context, args []string) error {
 	}
 	log.Info("starting", "version", version.Version, "initImage", o.InitImage, "port", o.Port)
 	return manager.Start(ctx)
-}
-
-// newLogger writes JSON, an object on each line.
-func newLogger(to io.Writer, verbosity int) logr.Logger {
-	return logr.FromSlogHandler(slog.NewJSONHandler(to, &slog.HandlerOptions{Level: slog.Level(-verbosity)}))
 }

@@ -3,12 +3,13 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"time"
 
 	"github.com/go-logr/logr"
-	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/discovery"
@@ -21,12 +22,13 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/admission"
 	"github.com/podinit/podinit/internal/canary"
-	"github.com/podinit/podinit/internal/delivery"
-	"github.com/podinit/podinit/internal/inject"
-	"github.com/podinit/podinit/internal/profile"
-	"github.com/podinit/podinit/internal/suspend"
+	"github.com/podinit/podinit/internal/certificate"
+	"github.com/podinit/podinit/internal/clusterstate"
+	"github.com/podinit/podinit/internal/events"
 	"github.com/podinit/podinit/internal/version"
+	"github.com/podinit/podinit/internal/webhookoptions"
 	"github.com/podinit/podinit/webhook"
 )
 
@@ -34,7 +36,7 @@ import (
 const mutatePath = "/mutate"
 
 const (
-	// drainTime is how long the webhook serves on when it is told to end: until every node has heard that the endpoint
+	// drainTime is how long the webhook serves on when it is to end: until every node has heard that the endpoint
 	// is gone, and the apiserver has asked something on each of its connections.
 	drainTime = 10 * time.Second
 	// finishTime is how long requests under way may then still take: longer than the apiserver waits. Both together are
@@ -44,19 +46,13 @@ const (
 
 // newManager puts the parts together: the admission server, its certificate, health and metrics. There is no leader:
 // every replica serves.
-func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log logr.Logger) (ctrl.Manager, error) {
+func newManager(ctx context.Context, o webhookoptions.Options, kubeconfig *rest.Config, log logr.Logger) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v1alpha1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			return nil, err
-		}
+	if err := errors.Join(corev1.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
+		return nil, err
 	}
-	certificate := &servingCertificate{log: log.WithName("certificate")}
-	byObject := certificateObjects(o)
-	byObject[&corev1.Namespace{}] = cache.ByObject{Transform: profile.Trim}
-	byObject[&corev1.ConfigMap{}] = suspend.ByObject(o.Namespace)
-	byObject[&corev1.Node{}] = cache.ByObject{Transform: delivery.Trim}
-	byObject[&corev1.Pod{}] = cache.ByObject{Namespaces: map[string]cache.Config{o.Namespace: {}}, Transform: canary.Trim}
+	byObject := clusterstate.ByObject(o.Namespace)
+	maps.Copy(byObject, o.Authority().ByObject())
 	wait := drainTime + finishTime
 	manager, err := ctrl.NewManager(kubeconfig, ctrl.Options{
 		Scheme:                  scheme,
@@ -68,62 +64,34 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 			// A read of what is not watched fails at once instead of waiting for a list that may never come.
 			ReaderFailOnMissingInformer: true,
 			DefaultTransform:            cache.TransformStripManagedFields(),
-			// InitProfiles must not be named here: the cache would want to know them before it starts.
-			ByObject: byObject,
+			ByObject:                    byObject,
 		},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("setting up the manager: %w", err)
 	}
-	suspension := &suspend.Watcher{Cache: manager.GetCache(), Namespace: o.Namespace, Always: o.Suspend, Log: log.WithName("suspend")}
-	if err := manager.Add(suspension); err != nil {
-		return nil, fmt.Errorf("setting up the manager: %w", err)
-	}
-	for _, metric := range []prometheus.Collector{
-		webhook.NewCertificateExpiry(certificate.expiry), webhook.NewSuspended(suspension.Gauge), webhook.NewBuildInfo(version.Version),
-	} {
-		if err := metrics.Registry.Register(metric); err != nil {
-			return nil, fmt.Errorf("setting up metrics: %w", err)
-		}
-	}
-	checks, err := addCertificate(ctx, manager, o, certificate)
+	serving := certificate.NewServing(log.WithName("certificate"))
+	checks, err := addCertificate(ctx, manager, o, serving, log)
 	if err != nil {
 		return nil, err
 	}
-
-	profiles, nodes, err := addWatchers(manager, log)
+	state, err := addState(manager, o, log)
 	if err != nil {
 		return nil, err
 	}
-
-	canaries, err := addCanaries(manager, o, nodes, log.WithName("canary"))
-	if err != nil {
-		return nil, err
-	}
-	if err := metrics.Registry.Register(webhook.NewInitImageUnavailable(canaries.Unavailable)); err != nil {
-		return nil, fmt.Errorf("setting up metrics: %w", err)
-	}
-
 	images, err := newImages(o, manager.GetAPIReader(), metrics.Registry)
 	if err != nil {
 		return nil, err
 	}
-
+	recorder, err := addEvents(manager, o, log)
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
 	mux.Handle(mutatePath, &webhook.Handler{
-		Mutator: webhook.Injector{
-			Config: inject.Config{Image: o.InitImage, Version: version.Version, ExcludedNamespaces: o.ExcludedNamespaces},
-			Setting: func(ctx context.Context, namespace string, pod *inject.Pod) inject.Setting {
-				if suspension.Suspended() {
-					return inject.Setting{Namespace: namespace, Selected: true, Suspended: true}
-				}
-				setting := profiles.Setting(ctx, namespace, pod)
-				setting.ImageVolumes = nodes.ImageVolumes()
-				setting.Architectures = nodes.Architectures()
-				setting.Unavailable = canaries.Unavailable()
-				return setting
-			},
-			Images: images, LookupTime: o.LookupTime,
+		Events: recorder,
+		Mutator: admission.Planner{
+			Config: o.Injection(), Setting: state.Setting, Images: images, NodesDiffer: state.NodesDiffer, LookupTimeout: o.LookupTime,
 		},
 		Metrics: webhook.NewMetrics(metrics.Registry),
 		Log:     log.WithName("admission"),
@@ -134,10 +102,7 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 	}
 	server := &webhook.Server{
 		Address: fmt.Sprintf(":%d", o.Port),
-		TLS: &tls.Config{
-			GetCertificate: certificate.get,
-			MinVersion:     tls.VersionTLS12,
-		},
+		TLS:     &tls.Config{GetCertificate: serving.Get, MinVersion: tls.VersionTLS12},
 		Callers: callers,
 		Handler: mux,
 		Drain:   drainTime, Finish: finishTime,
@@ -146,23 +111,64 @@ func newManager(ctx context.Context, o options, kubeconfig *rest.Config, log log
 	if err := manager.Add(server); err != nil {
 		return nil, fmt.Errorf("setting up the server: %w", err)
 	}
+	err = errors.Join(metrics.Registry.Register(webhook.NewCertificateExpiry(serving.Expiry)), metrics.Registry.Register(webhook.NewSuspended(state.Suspended)),
+		metrics.Registry.Register(webhook.NewInitImageUnavailable(state.Unavailable)), metrics.Registry.Register(webhook.NewBuildInfo(version.Version)))
+	if err != nil {
+		return nil, fmt.Errorf("setting up metrics: %w", err)
+	}
+	checks["listener"], checks["profiles"], checks["suspend"] = server.Ready, state.Ready, state.SuspensionReady
+	return manager, addChecks(manager, checks)
+}
 
-	checks["listener"] = server.Ready
-	checks["profiles"] = profiles.Ready
-	checks["suspend"] = suspension.Ready
-	for name, check := range checks {
+// addChecks has the manager serve readyz, and healthz for as long as it runs.
+func addChecks(manager ctrl.Manager, ready map[string]healthz.Checker) error {
+	for name, check := range ready {
 		if err := manager.AddReadyzCheck(name, check); err != nil {
-			return nil, fmt.Errorf("setting up readyz: %w", err)
+			return fmt.Errorf("setting up readyz: %w", err)
 		}
 	}
 	if err := manager.AddHealthzCheck("ping", healthz.Ping); err != nil {
-		return nil, fmt.Errorf("setting up healthz: %w", err)
+		return fmt.Errorf("setting up healthz: %w", err)
 	}
-	return manager, nil
+	return nil
 }
 
-// addCallers has the manager follow the authority of the clients that may call; nil where anybody may.
-func addCallers(manager ctrl.Manager, o options, log logr.Logger) (*webhook.Callers, error) {
+// addState has the manager watch what admission goes by. It begins after its cache has started, so that a list that fails
+// keeps nothing else from starting.
+func addState(manager ctrl.Manager, o webhookoptions.Options, log logr.Logger) (*clusterstate.Watcher, error) {
+	discovered, err := discovery.NewDiscoveryClientForConfigAndClient(manager.GetConfig(), manager.GetHTTPClient())
+	if err != nil {
+		return nil, fmt.Errorf("setting up a client: %w", err)
+	}
+	events := &canary.Events{
+		Reader: manager.GetAPIReader(), Writer: manager.GetClient(), Namespace: o.Namespace, Pod: o.Pod, Image: o.InitImage, Log: log.WithName("canary"),
+	}
+	state := clusterstate.New(clusterstate.Options{
+		Cache: manager.GetCache(), Live: manager.GetAPIReader(), Discovery: discovered, Namespace: o.Namespace,
+		InitImage: o.InitImage, InitImageChanged: events.Changed, Suspended: o.Suspend, Log: log,
+	})
+	for _, part := range []ctrlmanager.Runnable{events, state} {
+		if err := manager.Add(part); err != nil {
+			return nil, fmt.Errorf("setting up the manager: %w", err)
+		}
+	}
+	return state, nil
+}
+
+// addEvents has the manager write Events; nil where it is to write none.
+func addEvents(manager ctrl.Manager, o webhookoptions.Options, log logr.Logger) (webhook.Recorder, error) {
+	if !o.Events {
+		return nil, nil
+	}
+	recorder := events.NewRecorder(manager.GetClient(), o.Pod, metrics.Registry, log.WithName("events"))
+	if err := manager.Add(recorder); err != nil {
+		return nil, fmt.Errorf("setting up the manager: %w", err)
+	}
+	return recorder, nil
+}
+
+// addCallers has the manager follow the authority of the clients that may call; nil where every client may.
+func addCallers(manager ctrl.Manager, o webhookoptions.Options, log logr.Logger) (*webhook.Callers, error) {
 	if o.ClientCAFile == "" {
 		return nil, nil
 	}
@@ -176,35 +182,18 @@ func addCallers(manager ctrl.Manager, o options, log logr.Logger) (*webhook.Call
 	return callers, nil
 }
 
-// addWatchers has the manager watch what admission goes by. They begin after its cache has started, so that a list that
-// fails keeps nothing else from starting.
-func addWatchers(manager ctrl.Manager, log logr.Logger) (*profile.Watcher, *delivery.Watcher, error) {
-	discovered, err := discovery.NewDiscoveryClientForConfigAndClient(manager.GetConfig(), manager.GetHTTPClient())
-	if err != nil {
-		return nil, nil, fmt.Errorf("setting up a client: %w", err)
-	}
-	profiles := profile.NewWatcher(manager.GetCache(), manager.GetAPIReader(), log.WithName("profile"))
-	nodes := &delivery.Watcher{Cache: manager.GetCache(), Discovery: discovered, Log: log.WithName("delivery")}
-	for _, watcher := range []ctrlmanager.Runnable{profiles, nodes} {
-		if err := manager.Add(watcher); err != nil {
-			return nil, nil, fmt.Errorf("setting up the manager: %w", err)
-		}
-	}
-	return profiles, nodes, nil
-}
-
 // addCertificate has the manager follow the certificate that is served. It returns what tells whether it can be served
 // and trusted.
-func addCertificate(ctx context.Context, manager ctrl.Manager, o options, certificate *servingCertificate) (map[string]healthz.Checker, error) {
-	checks := map[string]healthz.Checker{"certificate": certificate.loaded}
+func addCertificate(ctx context.Context, manager ctrl.Manager, o webhookoptions.Options, serving *certificate.Serving, log logr.Logger) (map[string]healthz.Checker, error) {
+	checks := map[string]healthz.Checker{"certificate": serving.Loaded}
 	if o.CertificateDirectory != "" {
-		files, err := certificate.watchFiles(o.CertificateDirectory)
+		files, err := serving.WatchFiles(o.CertificateDirectory)
 		if err != nil {
 			return nil, err
 		}
 		return checks, manager.Add(files)
 	}
-	authority := newAuthority(certificate, o.secret(), o.WebhookConfiguration, certificate.log)
-	checks["ca-bundle"] = authority.injected
-	return checks, addAuthority(ctx, manager, authority)
+	authority := certificate.NewAuthority(serving, o.Authority(), log.WithName("certificate"))
+	checks["ca-bundle"] = authority.Trusted
+	return checks, authority.AddTo(ctx, manager)
 }

@@ -36,7 +36,10 @@ import (
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/podinit/podinit/internal/admission"
 	"github.com/podinit/podinit/internal/inject"
+	"github.com/podinit/podinit/internal/logs"
+	"github.com/podinit/podinit/internal/webhookoptions"
 	"github.com/podinit/podinit/webhook"
 )
 
@@ -46,7 +49,7 @@ var passwords = []string{"correct-horse", "battery-staple", "torn-paper", "spill
 // TestNoSecretIsTold looks a private image up with every kind of imagePullSecret, right, wrong and broken, and searches
 // the log at its highest level, the answers and the metrics for their passwords.
 func TestNoSecretIsTold(t *testing.T) {
-	said := lookUpPrivately(t, maxVerbosity)
+	said := lookUpPrivately(t, logs.MaxVerbosity)
 	for what, text := range said {
 		for _, password := range passwords {
 			for _, form := range forms(password) {
@@ -64,7 +67,7 @@ func TestNoSecretIsTold(t *testing.T) {
 	}
 	// And what is searched is not empty of what should be there.
 	for what, words := range map[string][]string{
-		"log":     {`"outcome":"patched"`, `"outcome":"registry"`, "secret torn", "is no docker config in JSON", "secret missing: there is no such secret", `"outcome":"lookup-unauthorized"`},
+		"log":     {`"outcome":"patched"`, `"outcome":"registry"`, "secret torn", "is not a docker config in JSON", "secret missing: there is no such secret", `"outcome":"lookup-unauthorized"`},
 		"answers": {"podinit.dev/entrypoint."},
 		"metrics": {`podinit_lookup_duration_seconds_count{outcome="registry"} 1`, `podinit_lookup_duration_seconds_count{outcome="lookup-unauthorized"} 1`, "podinit_unusable_credentials_total 8"},
 	} {
@@ -78,7 +81,7 @@ func TestNoSecretIsTold(t *testing.T) {
 
 // TestVerbosityIsBounded shows why: two levels more, and the client library logs the Secrets that it reads.
 func TestVerbosityIsBounded(t *testing.T) {
-	text := lookUpPrivately(t, maxVerbosity+2)["log"]
+	text := lookUpPrivately(t, logs.MaxVerbosity+2)["log"]
 	for _, form := range forms(passwords[0]) {
 		if strings.Contains(text, form) {
 			return
@@ -108,7 +111,7 @@ func lookUpPrivately(t *testing.T, verbosity int) map[string]string {
 	t.Helper()
 	host := privateRegistry(t)
 	out := &buffer{}
-	logger := newLogger(out, verbosity)
+	logger := logs.New(out, verbosity)
 	klog.SetLogger(logger)
 	t.Cleanup(klog.ClearLogger)
 
@@ -117,13 +120,13 @@ func lookUpPrivately(t *testing.T, verbosity int) map[string]string {
 		t.Fatal(err)
 	}
 	metrics := prometheus.NewRegistry()
-	o := options{Lookups: true, PullSecrets: true, RegistryConfig: config}
+	o := webhookoptions.Options{Lookups: true, PullSecrets: true, RegistryConfig: config}
 	images, err := newImages(o, secretsOf(t, host), metrics)
 	if err != nil {
 		t.Fatal(err)
 	}
 	handler := &webhook.Handler{
-		Mutator: webhook.Injector{Config: inject.Config{Image: "registry.example/init:1", Version: "v1"}, Images: images, LookupTime: 20 * time.Second},
+		Mutator: admission.Planner{Config: inject.Config{Image: "registry.example/init:1", Version: "v1"}, Images: images, LookupTimeout: 20 * time.Second},
 		Metrics: webhook.NewMetrics(metrics), Log: logger.WithName("admission"),
 	}
 	var answers strings.Builder

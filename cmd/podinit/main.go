@@ -1,5 +1,5 @@
 // Command podinit shows and does outside of a cluster what podinit's webhook does inside: it wraps manifests, explains
-// who is PID 1, and looks after an installation. As kubectl-podinit in PATH it is kubectl's plugin "podinit".
+// which process is PID 1, and looks after an installation. As kubectl-podinit in PATH it is kubectl's plugin "podinit".
 package main
 
 import (

@@ -23,7 +23,7 @@ func (b *Block) Envp() **byte { return b.Argv(b.Count() + 1) }
 // Arg is the i-th argument.
 func (b *Block) Arg(i int) string { return Text(*b.Argv(i)) }
 
-// Env is the i-th entry of the environment, NAME=value, or anything else, even nothing; ok is false behind the last one.
+// Env is the i-th entry of the environment, NAME=value, or anything else, even nothing; ok is false after the last one.
 func (b *Block) Env(i int) (entry string, ok bool) {
 	if p := *b.env(i); p != nil {
 		return Text(p), true
@@ -33,24 +33,24 @@ func (b *Block) Env(i int) (entry string, ok bool) {
 
 func (b *Block) env(i int) **byte { return b.Argv(b.Count() + 1 + i) }
 
-// SetArg puts a string in place of an argument. It writes an address as a number: text must live outside the heap.
+// SetArg replaces an argument. It writes an address as a number: text must live outside the heap.
 func (b *Block) SetArg(i int, text []byte) { set(b.Argv(i), text) }
 
 // SetEnv does the same in the environment.
 func (b *Block) SetEnv(i int, text []byte) { set(b.env(i), text) }
 
-func set(place **byte, text []byte) {
-	*(*uintptr)(unsafe.Pointer(place)) = uintptr(unsafe.Pointer(unsafe.SliceData(text)))
+func set(pointer **byte, text []byte) {
+	*(*uintptr)(unsafe.Pointer(pointer)) = uintptr(unsafe.Pointer(unsafe.SliceData(text)))
 }
 
-// MoveArgs moves n arguments from one place to another further on; what was there is gone.
+// MoveArgs moves n arguments to a later position, over those that are there.
 func (b *Block) MoveArgs(from, to, n int) {
 	for i := n - 1; i >= 0; i-- {
 		*(*uintptr)(unsafe.Pointer(b.Argv(to + i))) = *(*uintptr)(unsafe.Pointer(b.Argv(from + i)))
 	}
 }
 
-// Args is the arguments from the first-th on. The slice itself is mapped: unmap it when they have been read.
+// Args are the arguments from the first-th on. The slice itself is mapped: unmap it when they have been read.
 func (b *Block) Args(first int) ([]string, Mapping, Errno) {
 	n := b.Count() - first
 	if n <= 0 {
@@ -83,10 +83,13 @@ func Text(p *byte) string {
 // Bytes is a string's own memory, to be read only.
 func Bytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
-// AsString is the same memory as a string: nobody may write to it while the string is used.
+// Pointer is the address of a string's own memory, as execve wants an argument: it must end in a NUL byte.
+func Pointer(s string) *byte { return unsafe.StringData(s) }
+
+// AsString is the same memory as a string, which must not be written to while the string is used.
 func AsString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
-// Terminate puts a NUL byte behind a text. There must be memory of ours.
+// Terminate puts a NUL byte after a text, whose memory must be longer.
 func Terminate(text []byte) {
 	*(*byte)(unsafe.Add(unsafe.Pointer(unsafe.SliceData(text)), len(text))) = 0
 }

@@ -1,7 +1,7 @@
-// Package kernel is the init's only way to Linux: one function for each system call it makes, and nothing more.
+// Package kernel has the system calls that the init makes: one function for each, and nothing more.
 //
 // The calls are raw (syscall.RawSyscall), because the resident init runs without the Go runtime and so without a
-// scheduler to tell about them. Nothing here allocates, and no pointer is stored anywhere: a stored pointer would need
+// scheduler to inform. Nothing here allocates, and no pointer is stored anywhere: a stored pointer would need
 // the garbage collector's write barrier. A path is a slice that ends in a NUL byte, as the kernel wants it.
 package kernel
 
@@ -10,29 +10,29 @@ import (
 	"unsafe"
 )
 
-// Errno is the kernel's answer when a call fails, 0 when it does not.
+// Errno is the error of a system call, 0 if it has not failed.
 type Errno = syscall.Errno
 
 // Exit ends the process.
 func Exit(code int) {
-	for { // exit_group(2) does not return; the loop tells the compiler
+	for { // exit_group(2) does not return; the loop is for the compiler
 		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, uintptr(code), 0, 0)
 	}
 }
 
-// Getpid is our own process ID in our own PID namespace.
+// Getpid is the init's own process ID in its PID namespace.
 func Getpid() int {
 	pid, _, _ := syscall.RawSyscall(syscall.SYS_GETPID, 0, 0, 0)
 	return int(pid)
 }
 
-// Getpgrp is our own process group.
+// Getpgrp is the init's own process group.
 func Getpgrp() int {
 	pgid, _, _ := syscall.RawSyscall(syscall.SYS_GETPGID, 0, 0, 0)
 	return int(pgid)
 }
 
-// Fork is fork(2): 0 in the child, which goes on with a copy of this very stack.
+// Fork is fork(2): 0 in the child, which continues on a copy of the stack.
 func Fork() (pid int, errno Errno) {
 	flags, stack := uintptr(syscall.SIGCHLD), uintptr(0)
 	if cloneTakesStackFirst {
@@ -80,7 +80,7 @@ type Info struct {
 	Signal uint8
 	// Code is positive when the kernel sent the signal itself, and 0 or negative when a process did (sigaction(2)).
 	Code int32
-	// PID is the process that sent it, 0 if that is outside our PID namespace.
+	// PID is the process that sent it, 0 if that is outside the init's PID namespace.
 	PID int
 }
 
@@ -96,7 +96,7 @@ type siginfo struct {
 }
 
 // NextSignal takes one of the blocked signals off the queue, and waits for one at most timeout nanoseconds, for ever if
-// that is negative. errno is EAGAIN when the time is over, and EINTR when we have been stopped and continued.
+// that is negative. errno is EAGAIN when the time is over, and EINTR when the init has been stopped and continued.
 //
 //go:noinline
 func NextSignal(timeout int64) (Info, Errno) {
@@ -122,13 +122,13 @@ func Sleep(ns int64) {
 // Call is the number of a system call that /proc/PID/syscall shows.
 type Call int
 
-// WaitsForSignal says whether a process that is in the call waits for signals (sigtimedwait(2)).
+// WaitsForSignal reports whether a process that is in the call waits for signals (sigtimedwait(2)).
 func (c Call) WaitsForSignal() bool {
 	const time64 = 421 // rt_sigtimedwait_time64, on 32-bit architectures
 	return c == syscall.SYS_RT_SIGTIMEDWAIT || c == time64
 }
 
-// WaitsForChild says whether a process that is in the call waits for a child (wait(2)).
+// WaitsForChild reports whether a process that is in the call waits for a child (wait(2)).
 func (c Call) WaitsForChild() bool { return c == syscall.SYS_WAIT4 || c == syscall.SYS_WAITID }
 
 // SignalSet reads a set of signals in the memory of another process (process_vm_readv(2)).
@@ -140,7 +140,7 @@ func SignalSet(pid int, address uint64) (mask uint64, errno Errno) {
 	return set, e
 }
 
-// Discard takes a blocked signal off the queue, if it is there.
+// Discard takes a blocked signal off the queue, if one is pending.
 func Discard(signal uint8) {
 	set := kernelSet(1 << (signal - 1))
 	var now syscall.Timespec
@@ -148,7 +148,7 @@ func Discard(signal uint8) {
 		unsafe.Sizeof(set), 0, 0)
 }
 
-// Now is the monotonic clock in nanoseconds. It stands still while the machine is suspended, so no deadline passes then.
+// Now is the monotonic clock in nanoseconds. It stops while the machine is suspended, so no deadline passes then.
 //
 //go:noinline
 func Now() int64 {
@@ -158,14 +158,14 @@ func Now() int64 {
 }
 
 // BootTicks is the clock that /proc/PID/stat gives a process's start in: a hundred ticks a second since boot, on all
-// architectures we are built for.
+// architectures that the init is built for.
 func BootTicks() uint32 {
 	var t syscall.Timespec
 	syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, clockBoottime, uintptr(unsafe.Pointer(&t)), 0)
 	return uint32(int64(t.Sec)*100 + int64(t.Nsec)/1e7)
 }
 
-// Ignored says whether a signal is ignored (SIG_IGN).
+// Ignored reports whether a signal is ignored (SIG_IGN).
 func Ignored(signal uint8) bool {
 	var old sigaction
 	syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, uintptr(signal), 0, uintptr(unsafe.Pointer(&old)), 8, 0, 0)
@@ -182,37 +182,37 @@ func SetIgnored(signal uint8, ignored bool) {
 }
 
 // sigaction is the kernel's struct: its order differs between architectures, but the handler is first in all of them,
-// and the rest stays zero here.
+// and the others stay zero here.
 type sigaction struct {
 	handler uintptr
 	_       [7]uintptr
 }
 
-// BecomeSubreaper makes orphans among our descendants our children, as they are PID 1's (PR_SET_CHILD_SUBREAPER).
+// BecomeSubreaper makes orphaned descendants children of the init, as they are PID 1's (PR_SET_CHILD_SUBREAPER).
 func BecomeSubreaper() Errno {
 	_, _, e := syscall.RawSyscall(syscall.SYS_PRCTL, prSetChildSubreaper, 1, 0)
 	return e
 }
 
-// SetParentDeathSignal asks for a signal when our parent dies.
+// SetParentDeathSignal has the kernel send the init a signal when its parent dies.
 func SetParentDeathSignal(signal uint8) Errno {
 	_, _, e := syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, uintptr(signal), 0)
 	return e
 }
 
-// Setpgid puts a process (0: ourselves) into a process group (0: its own).
+// Setpgid puts a process (0: the caller) into a process group (0: its own).
 func Setpgid(pid, pgid int) Errno {
 	_, _, e := syscall.RawSyscall(syscall.SYS_SETPGID, uintptr(pid), uintptr(pgid), 0)
 	return e
 }
 
-// Setsid starts a session of our own.
+// Setsid starts a new session.
 func Setsid() Errno {
 	_, _, e := syscall.RawSyscall(syscall.SYS_SETSID, 0, 0, 0)
 	return e
 }
 
-// Foreground is the process group in the foreground of a terminal; errno is ENOTTY if fd is no terminal, or not ours.
+// Foreground is the process group in the foreground of a terminal; errno is ENOTTY if fd is not a terminal, or not that of the session.
 //
 //go:noinline
 func Foreground(fd int) (pgid int, errno Errno) {
@@ -221,27 +221,27 @@ func Foreground(fd int) (pgid int, errno Errno) {
 	return int(p), e
 }
 
-// SetForeground brings a process group of our session to the foreground of our terminal.
+// SetForeground brings a process group of the session to the foreground of its terminal.
 func SetForeground(fd, pgid int) Errno {
 	p := int32(pgid)
 	_, _, e := syscall.RawSyscall(syscall.SYS_IOCTL, uintptr(fd), syscall.TIOCSPGRP, uintptr(unsafe.Pointer(&p)))
 	return e
 }
 
-// IsTerminal says whether a descriptor is a terminal, whosever: every terminal has a size, and nothing else has.
+// IsTerminal reports whether a descriptor is a terminal, of any session: every terminal has a size, and nothing else has.
 func IsTerminal(fd int) bool {
 	var size [4]uint16
 	_, _, e := syscall.RawSyscall(syscall.SYS_IOCTL, uintptr(fd), syscall.TIOCGWINSZ, uintptr(unsafe.Pointer(&size)))
 	return e == 0
 }
 
-// LeaveTerminal gives up the terminal of our session.
+// LeaveTerminal gives up the terminal of the session.
 func LeaveTerminal(fd int) Errno {
 	_, _, e := syscall.RawSyscall(syscall.SYS_IOCTL, uintptr(fd), syscall.TIOCNOTTY, 0)
 	return e
 }
 
-// TakeTerminal makes a terminal that of our new session.
+// TakeTerminal makes a terminal that of the new session.
 func TakeTerminal(fd int) Errno {
 	_, _, e := syscall.RawSyscall(syscall.SYS_IOCTL, uintptr(fd), syscall.TIOCSCTTY, 0)
 	return e
@@ -254,7 +254,7 @@ func Chdir(path []byte) Errno {
 }
 
 // CloseRange closes every descriptor from first on. errno is ENOSYS before Linux 5.9, or what a seccomp profile from
-// before it says. The last descriptor is the highest that an int holds: gVisor takes no higher one.
+// before it returns. The last descriptor is the highest that an int holds: gVisor takes no higher one.
 func CloseRange(first int) Errno {
 	_, _, e := syscall.RawSyscall(sysCloseRange, uintptr(first), 1<<31-1, 0)
 	return e
@@ -270,7 +270,7 @@ func Open(path []byte, flags int, mode uint32) (fd int, errno Errno) {
 	return int(r), e
 }
 
-// Readlink says what a symbolic link holds.
+// Readlink reads a symbolic link.
 //
 //go:noinline
 func Readlink(path, into []byte) (n int, errno Errno) {
@@ -283,7 +283,7 @@ func Readlink(path, into []byte) (n int, errno Errno) {
 	return int(r), 0
 }
 
-// IsOpen says whether a descriptor is open.
+// IsOpen reports whether a descriptor is open.
 func IsOpen(fd int) bool {
 	_, _, e := syscall.RawSyscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_GETFD, 0)
 	return e == 0
@@ -307,6 +307,19 @@ func Read(fd int, into []byte) (n int, errno Errno) {
 	return int(r), 0
 }
 
+// ReadFile reads what one read(2) gives of the beginning of a file.
+//
+//go:noinline
+func ReadFile(path, into []byte) (n int, errno Errno) {
+	fd, errno := Open(path, syscall.O_RDONLY, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	n, errno = Read(fd, into)
+	Close(fd)
+	return n, errno
+}
+
 // Write is write(2).
 //
 //go:noinline
@@ -318,14 +331,14 @@ func Write(fd int, text []byte) (n int, errno Errno) {
 	return int(r), 0
 }
 
-// IsRegular says whether a descriptor is of a regular file: no device, pipe or socket (inode(7)).
+// IsRegular reports whether a descriptor is of a regular file: no device, pipe or socket (inode(7)).
 func IsRegular(fd int) bool {
 	var stat syscall.Stat_t
 	_, _, e := syscall.RawSyscall(sysFstat, uintptr(fd), uintptr(unsafe.Pointer(&stat)), 0)
 	return e == 0 && stat.Mode&syscall.S_IFMT == syscall.S_IFREG
 }
 
-// SeekEnd moves to the end of a file and says how long it is.
+// SeekEnd moves to the end of a file and returns its size.
 func SeekEnd(fd int) (size int, errno Errno) {
 	r, _, e := syscall.RawSyscall(syscall.SYS_LSEEK, uintptr(fd), 0, seekEnd)
 	return int(r), e
@@ -346,7 +359,7 @@ func Dirents(fd int, into []byte) (n int, errno Errno) {
 	return int(r), 0
 }
 
-// EntryName is the name of the first of the entries that Dirents has read, and the others. It is empty behind the last.
+// EntryName is the name of the first of the entries that Dirents has read, and the others. It is empty after the last.
 //
 //go:noinline
 func EntryName(entries []byte) (name string, rest []byte) {
@@ -362,8 +375,8 @@ func EntryName(entries []byte) (name string, rest []byte) {
 	return Text(&entries[nameAt]), entries[length:]
 }
 
-// Writable says whether a write to fd takes at least a line now, instead of blocking or raising SIGPIPE. Of a terminal it
-// says only that there is some room: see IsTerminal.
+// Writable reports whether a write to fd takes at least a line now, instead of blocking or raising SIGPIPE. Of a terminal it
+// reports only that there is some room: see IsTerminal.
 func Writable(fd int) (bool, Errno) {
 	p := PollFd{FD: int32(fd), Events: PollOut}
 	t := syscall.Timespec{}
@@ -398,7 +411,7 @@ func Unlink(path []byte) Errno {
 	return e
 }
 
-// Statfs says how the file system of a path is mounted: its flags, such as NoExec.
+// Statfs returns the flags with which the file system of a path is mounted, such as NoExec.
 func Statfs(path []byte) (flags int64, errno Errno) {
 	var fs syscall.Statfs_t
 	name, size := uintptr(unsafe.Pointer(unsafe.SliceData(path))), unsafe.Sizeof(fs)
@@ -418,8 +431,7 @@ func WaitFor(pid int) (status syscall.WaitStatus, errno Errno) {
 	return syscall.WaitStatus(s), e
 }
 
-// Path puts a path together from its parts, in the memory given, and ends it with the NUL that the kernel wants. It is
-// nil if it does not fit.
+// Path joins the parts of a path in into, with a NUL at the end for the kernel. It is nil if it does not fit.
 //
 //go:noinline
 func Path(into []byte, parts ...string) []byte {
@@ -434,20 +446,20 @@ func Path(into []byte, parts ...string) []byte {
 	return into[:n+1]
 }
 
-// Pipe is pipe2(2) with O_CLOEXEC: what is written to the second comes out of the first.
+// Pipe is pipe2(2) with O_CLOEXEC.
 func Pipe() (read, write int, errno Errno) {
 	var fds [2]int32
 	_, _, e := syscall.RawSyscall(syscall.SYS_PIPE2, uintptr(unsafe.Pointer(&fds)), syscall.O_CLOEXEC, 0)
 	return int(fds[0]), int(fds[1]), e
 }
 
-// Dup makes a descriptor known under another number too, where a program that is executed finds it.
+// Dup duplicates a descriptor to another number, which stays open in a program that is executed.
 func Dup(from, to int) Errno {
 	_, _, e := syscall.RawSyscall(syscall.SYS_DUP3, uintptr(from), uintptr(to), 0)
 	return e
 }
 
-// WriteBoth writes two pieces at once, which lines of other writers cannot come between (pipe(7), PIPE_BUF).
+// WriteBoth writes two pieces in one call, so that no line of another writer comes between (pipe(7), PIPE_BUF).
 func WriteBoth(fd int, first, second []byte) (n int, errno Errno) {
 	vector := [2]syscall.Iovec{}
 	*(*uintptr)(unsafe.Pointer(&vector[0].Base)) = uintptr(unsafe.Pointer(unsafe.SliceData(first)))
@@ -473,7 +485,7 @@ const (
 	PollOut = pollOut
 )
 
-// Poll waits until something happens on one of the descriptors; negative ones are left out.
+// Poll waits until one of the descriptors is ready; negative ones are skipped.
 func Poll(fds []PollFd) Errno {
 	_, _, e := syscall.RawSyscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(unsafe.SliceData(fds))), uintptr(len(fds)), 0, 0, 0, 0)
 	return e

@@ -5,13 +5,13 @@ import (
 	"unsafe"
 )
 
-// Mapping is memory of our own that is no Go heap: anonymous pages (mmap(2)). The zero value is empty.
+// Mapping is memory outside the Go heap: anonymous pages (mmap(2)). The zero value is empty.
 type Mapping struct {
 	address uintptr
 	size    int
 }
 
-// Map takes at least size bytes, all zero.
+// Map allocates at least size bytes, all zero.
 func Map(size int) (Mapping, Errno) {
 	size = (size + 0xffff) &^ 0xffff // whole pages, whatever their size here
 	var address uintptr
@@ -29,7 +29,7 @@ func Map(size int) (Mapping, Errno) {
 	return Mapping{address, size}, 0
 }
 
-// Unmap gives it back.
+// Unmap frees it.
 func (m Mapping) Unmap() {
 	if m.size > 0 {
 		syscall.RawSyscall(syscall.SYS_MUNMAP, m.address, uintptr(m.size), 0)
@@ -66,8 +66,8 @@ func (m *Mapping) Reserve(size int) bool {
 
 // List is a list that grows in mapped memory. Its elements hold no pointers. The zero value is empty.
 //
-// Its methods are small enough to be inlined: a generic function that is called takes descriptions of its types along,
-// which weigh more than the init can bear.
+// Its methods are small enough to be inlined: a generic function that is called needs descriptions of its types, which
+// make the init larger than it may be.
 type List[T any] struct{ list }
 
 type list struct {
@@ -75,7 +75,7 @@ type list struct {
 	n      int
 }
 
-// All is the list. It is good until the next Add.
+// All is the list. It is valid until the next Add.
 func (l *List[T]) All() []T { return View[T](l.memory)[:l.n] }
 
 // Add appends an element, for the caller to fill. It is nil if there is no memory for it.
@@ -97,7 +97,7 @@ func (l *list) add(size int) unsafe.Pointer {
 // Clear empties the list and keeps its memory.
 func (l *list) Clear() { l.n = 0 }
 
-// Remove takes the i-th element out and puts the last in its place.
+// Remove removes the i-th element and moves the last to its position.
 func (l *List[T]) Remove(i int) {
 	l.n--
 	elements := View[T](l.memory)

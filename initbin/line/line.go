@@ -1,17 +1,19 @@
 // Package line builds one line of text in a fixed piece of memory, for an init that cannot allocate.
 package line
 
+import "github.com/podinit/podinit/initbin/decimal"
+
 // Size is how much a line holds: what Kubernetes keeps of a termination message, and what one write to a pipe keeps
 // together (PIPE_BUF).
 const Size = 4096
 
-// Line is a line in the making. What does not fit is cut off.
+// Line is a line of text. What does not fit is cut off.
 type Line struct {
 	n    int
 	text [Size]byte
 }
 
-// Text appends s. Control characters become a question mark, so that a strange name cannot break the line.
+// Text appends s. Control characters become a question mark, so that no name can break the line.
 func (l *Line) Text(s string) *Line {
 	for i := range len(s) {
 		c := s[i]
@@ -32,15 +34,9 @@ func (l *Line) Number(n int64) *Line {
 		l.byte('-')
 		n = -n
 	}
-	var digits [20]byte
-	i := len(digits)
-	for ok := true; ok && i > 0; ok = n > 0 {
-		i--
-		digits[i] = byte('0' + n%10)
-		n /= 10
-	}
-	for ; i < len(digits); i++ {
-		l.byte(digits[i])
+	var digits [decimal.Size]byte
+	for _, digit := range digits[:decimal.Put(digits[:], uint64(n))] {
+		l.byte(digit)
 	}
 	return l
 }
@@ -70,7 +66,7 @@ func (l *Line) End() *Line {
 // Bytes is the line so far.
 func (l *Line) Bytes() []byte { return l.text[:l.n] }
 
-// Empty says whether nothing has been appended.
+// Empty reports whether nothing has been appended.
 func (l *Line) Empty() bool { return l.n == 0 }
 
 //go:noinline

@@ -1,4 +1,4 @@
-// Package options is the init's command line: what its flags mean, how they are read, and how they are printed.
+// Package options is the init's command line: its flags, how they are read, and how they are printed.
 //
 // The init parses with it and the webhook prints with it, so that both sides agree by construction:
 // for every valid o, Parse(Default(), o.Args()) gives o back.
@@ -7,21 +7,21 @@
 // Everything else in the package may allocate.
 package options
 
-// Target says which processes get a signal that the init receives.
+// Target is which processes get a signal that the init receives.
 type Target uint8
 
 const (
-	// Auto gives a signal to the topmost processes that can handle it, each once: see docs/init.md.
+	// Auto sends it to the topmost processes that handle it, each once: see docs/init.md.
 	Auto Target = iota
-	// Main gives it to the main process alone, as tini does.
+	// Main sends it to the main process alone, as tini does.
 	Main
-	// Group gives it to the main process's group, as dumb-init does.
+	// Group sends it to the main process's group, as dumb-init does.
 	Group
-	// All gives it to every process of the container.
+	// All sends it to every process of the container.
 	All
 )
 
-// Options is everything the command line can say. The zero value is not useful; start from Default or Named.
+// Options are what the command line sets. The zero value is not useful; start from Default or Named.
 type Options struct {
 	// Grace is the time that the platform gives between its stop signal and its SIGKILL: Kubernetes'
 	// terminationGracePeriodSeconds, Docker's --stop-timeout. The init itself is done a little earlier: see Deadline.
@@ -33,7 +33,7 @@ type Options struct {
 	// Linger is how long the remaining processes may take when the main process ends by itself.
 	Linger Duration
 
-	// SignalTarget says who gets the signals.
+	// SignalTarget is which processes get the signals.
 	SignalTarget Target
 
 	// WaitAll keeps the init alive as long as any process lives, for programs that daemonize.
@@ -45,10 +45,14 @@ type Options struct {
 	// TerminationMessage is the file that gets one line when something went wrong. Empty: standard error.
 	TerminationMessage string
 
-	// Procfile names a Procfile whose programs run beside the main process.
+	// LookupDigest is the digest of the image that the program was looked up from, where the pod does not name the program. A
+	// program that cannot be started is reported with it, since the tag may stand for another image by then. Empty: not known.
+	LookupDigest string
+
+	// Procfile is the file whose processes run besides the main process. Empty: none.
 	Procfile string
 
-	// Rewrites says what a signal becomes on its way.
+	// Rewrites are the signals that are sent as others, or dropped.
 	Rewrites Rewrites
 
 	// RemapExitCodes are the codes of the main process that become 0.
@@ -57,42 +61,43 @@ type Options struct {
 	// ParentDeathSignal is sent to the init when its parent dies, as tini's -p. 0: none.
 	ParentDeathSignal Signal
 
-	// Subreaper is tini's -s. The init is a subreaper by itself whenever it is not PID 1, so this asks for nothing more.
+	// Subreaper is tini's -s. The init is a subreaper wherever it is not PID 1, so this changes nothing.
 	Subreaper bool
 
-	// WarnOnReap writes a line for every orphan that is reaped, as tini's -w.
+	// WarnOnReap logs every orphan that is reaped, as tini's -w.
 	WarnOnReap bool
 
-	// Verbosity is how much the init says: 0 nothing but problems, 1 what it does, 2 each signal and process.
+	// Verbosity is how much the init logs: 0 only problems, 1 what it does and each signal, 2 each orphan too.
 	Verbosity uint8
 
 	// OwnSession gives the main process a session of its own, as dumb-init does. Otherwise it has a process group of its own.
 	OwnSession bool
 
 	// ShellFallback runs a script that has no #! line with /bin/sh, as tini and dumb-init do (execvp(3)).
-	// Container runtimes do not, so it is off under our own name.
+	// Container runtimes do not, so it is off under the init's own name.
 	ShellFallback bool
 
-	// AtEnd says who is told when the main process has ended and nobody is waited for: with a Linger of 0, or a Grace.
+	// AtEnd is which processes get SIGTERM when the main process has ended and the init waits for none: with a Linger or a
+	// Grace of 0.
 	AtEnd AtEnd
 
-	// Show asks for a text instead of a program.
+	// Show is a text to print instead of running a program.
 	Show Show
 }
 
-// AtEnd says who gets SIGTERM when the main process has ended and nobody is waited for.
+// AtEnd is which processes get SIGTERM when the main process has ended and the init waits for none.
 type AtEnd uint8
 
 const (
-	// TellRest tells all that are left.
-	TellRest AtEnd = iota
-	// TellGroup tells the main process's group, as dumb-init does.
-	TellGroup
-	// TellNobody is tini's way.
-	TellNobody
+	// NotifyRemaining notifies every remaining process.
+	NotifyRemaining AtEnd = iota
+	// NotifyGroup notifies the main process's group, as dumb-init does.
+	NotifyGroup
+	// NotifyNone notifies none, as tini does.
+	NotifyNone
 )
 
-// Show is a text the command line may ask for.
+// Show is a text that a flag prints.
 type Show uint8
 
 const (
@@ -102,48 +107,47 @@ const (
 	ShowLicense
 )
 
-// Default is what holds under our own name when no flag is given.
+// Default are the options without flags, under the init's own name.
 //
-// Grace is then what "docker stop" allows, since Kubernetes' own value always comes as a flag.
+// Grace is what "docker stop" allows; podinit always sets the flag to Kubernetes' value.
 func Default() Options {
 	return Options{Grace: 10 * Second, Linger: 5 * Second}
 }
 
-// Named is what holds when the init is called by name, the last element of argv[0]. As "tini", "docker-init" and
-// "dumb-init" it keeps to what those do: nobody is waited for once the main process has ended.
+// Named are the options without flags when the init is called by name, the last element of argv[0]. As "tini",
+// "docker-init" and "dumb-init" it behaves as those do, and waits for no process once the main process has ended.
 func Named(name string) Options {
 	switch name {
 	case "tini", "tini-static", "docker-init":
-		return Options{SignalTarget: Main, ShellFallback: true, AtEnd: TellNobody}
+		return Options{SignalTarget: Main, ShellFallback: true, AtEnd: NotifyNone}
 	case "dumb-init":
-		return Options{SignalTarget: Group, OwnSession: true, ShellFallback: true, AtEnd: TellGroup}
+		return Options{SignalTarget: Group, OwnSession: true, ShellFallback: true, AtEnd: NotifyGroup}
 	}
 	return Default()
 }
 
-// Deadline is how long after the stop signal the init ends what is left: the grace period less a tenth, at most a
-// second less, so that the exit code and the termination message are out before the platform's SIGKILL.
+// Deadline is how long after the stop signal the init kills the remaining processes: the grace period less a tenth, at
+// most a second less, so that the termination message is written and the init has exited before the platform's SIGKILL.
 func (o Options) Deadline() Duration {
 	return o.Grace - min(o.Grace/10, Second)
 }
 
-// Late is how long after the stop signal a grace period is nearly over: then those processes are notified that would
-// otherwise only get SIGKILL. docs/init.md has the table that this is from.
+// Late is how long after the stop signal a grace period is nearly over: then processes are notified that would otherwise
+// only get SIGKILL. docs/init.md has the measurements for this choice.
 func (d Duration) Late() Duration { return d - min(d/5, 3*Second) }
 
-// Outgoing is what a signal becomes on its way, 0 if it is dropped. A session of its own has no shell that could
-// continue it, so there the stop signals of a terminal would be lost: as dumb-init does, they become SIGSTOP.
+// Outgoing is the signal that is sent for s, 0 if it is dropped. In a session of its own no shell could continue the main
+// process, so the kernel would drop the stop signals of a terminal: they become SIGSTOP, as with dumb-init.
 func (o *Options) Outgoing(s Signal) Signal {
-	const sigstop, sigtstp, sigttou = 19, 20, 22
 	to := o.Rewrites.Of(s)
-	if o.OwnSession && to == s && sigtstp <= s && s <= sigttou {
-		return sigstop
+	if o.OwnSession && to == s && sigTSTP <= s && s <= sigTTOU {
+		return sigSTOP
 	}
 	return to
 }
 
-// Environ is o after one NAME=value entry of the environment. Only tini's and dumb-init's variables count, and only
-// under their names: in a wrapped pod they belong to the image.
+// Environ is o after one NAME=value entry of the environment. Only tini's and dumb-init's variables are read, and only
+// under their names: in a wrapped pod they are meant for the image's own init.
 func (o Options) Environ(name, entry string) Options {
 	switch name {
 	case "tini", "tini-static", "docker-init":
@@ -162,13 +166,13 @@ func (o Options) Environ(name, entry string) Options {
 		case entry == "DUMB_INIT_DEBUG=1":
 			o.Verbosity = 2
 		case entry == "DUMB_INIT_SETSID=0":
-			o.OwnSession, o.SignalTarget, o.AtEnd = false, Main, TellNobody
+			o.OwnSession, o.SignalTarget, o.AtEnd = false, Main, NotifyNone
 		}
 	}
 	return o
 }
 
-// Rewrites maps signals to what they become. The zero value changes nothing.
+// Rewrites maps signals to those that are sent for them. The zero value changes nothing.
 type Rewrites [MaxSignal + 1]rewrite
 
 // rewrite is 0 for no change, else the new signal plus one: a signal that is dropped becomes 0.
@@ -182,7 +186,7 @@ func (r Rewrites) With(from, to Signal) Rewrites {
 	return r
 }
 
-// Of is what s becomes, 0 if it is to be dropped.
+// Of is the signal that is sent for s, 0 if it is dropped.
 func (r *Rewrites) Of(s Signal) Signal {
 	if s <= MaxSignal && r[s] != 0 {
 		return Signal(r[s] - 1)
@@ -199,7 +203,7 @@ func (c Codes) With(code uint8) Codes {
 	return c
 }
 
-// Has says whether code is in the set.
+// Has reports whether code is in the set.
 func (c *Codes) Has(code uint8) bool { return c[code/64]&(1<<(code%64)) != 0 }
 
 func hasPrefix(s, prefix string) bool { return len(s) >= len(prefix) && s[:len(prefix)] == prefix }

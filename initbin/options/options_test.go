@@ -6,6 +6,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+const digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
 func TestParse(t *testing.T) {
 	with := func(o Options, edit func(*Options)) Options { edit(&o); return o }
 	d := Default()
@@ -27,12 +29,14 @@ func TestParse(t *testing.T) {
 		"wait and escalate":             {"init", []string{"--wait=all", "--escalate", "all"}, with(d, func(o *Options) { o.WaitAll, o.EscalateAll = true, true }), 0},
 		"wait and escalate, back again": {"init", []string{"--wait=all", "--wait=main", "--escalate=all", "--escalate=shells"}, d, 0},
 		"paths":                         {"init", []string{"--termination-message=/dev/log", "--procfile", "P"}, with(d, func(o *Options) { o.TerminationMessage, o.Procfile = "/dev/log", "P" }), 0},
+		"lookup digest":                 {"init", []string{"--lookup-digest=" + digest, "x"}, with(d, func(o *Options) { o.LookupDigest = digest }), 1},
+		"no lookup digest":              {"init", []string{"--lookup-digest=" + digest, "--lookup-digest="}, d, 0},
 		"tini's letters in one word": {"tini", []string{"-sgwvv", "-e143", "-e", "0", "-pSIGTERM", "--", "x"}, with(Named("tini"), func(o *Options) {
 			o.Subreaper, o.SignalTarget, o.WarnOnReap, o.Verbosity = true, Group, true, 2
 			o.RemapExitCodes, o.ParentDeathSignal = Codes{}.With(143).With(0), 15
 		}), 1},
 		"dumb-init's": {"dumb-init", []string{"-c", "-r", "15:3", "--rewrite=1:0", "--rewrite", "QUIT:SIGTERM", "-v", "x"}, with(Named("dumb-init"), func(o *Options) {
-			o.AtEnd = TellNobody
+			o.AtEnd = NotifyNone
 			o.SignalTarget, o.OwnSession, o.Verbosity = Main, false, 1
 			o.Rewrites = Rewrites{}.With(15, 3).With(1, 0).With(3, 15)
 		}), 1},
@@ -61,8 +65,8 @@ func TestParseProblems(t *testing.T) {
 		words []string
 		want  string
 	}{
-		{[]string{"--nonsense"}, `--nonsense: no such flag; --help lists them, and a program of this name goes after --`},
-		{[]string{"-x"}, `-x: no such flag; --help lists them, and a program of this name goes after --`},
+		{[]string{"--nonsense"}, `--nonsense: no such flag; --help lists the flags; write a program with this name after --`},
+		{[]string{"-x"}, `-x: no such flag; --help lists the flags; write a program with this name after --`},
 		{[]string{"--grace"}, `--grace: a value is missing`},
 		{[]string{"-vp"}, `-vp: a value is missing`},
 		{[]string{"--procfile", "--", "x"}, `--procfile: a value is missing`},
@@ -75,6 +79,8 @@ func TestParseProblems(t *testing.T) {
 		{[]string{"-r", "TERM"}, `-r: "TERM" is not a rewrite such as TERM:QUIT, or TERM:0 to drop the signal`},
 		{[]string{"-e256"}, `-e: "256" is not an exit code from 0 to 255`},
 		{[]string{"--signal-target=tree"}, `--signal-target: "tree" is not auto, main, group or all`},
+		{[]string{"--lookup-digest=sha256:1"}, `--lookup-digest: "sha256:1" is not a digest such as sha256: and 64 hexadecimal digits`},
+		{[]string{"--lookup-digest=" + digest + "X"}, `--lookup-digest: "` + digest + `X" is not a digest such as sha256: and 64 hexadecimal digits`},
 		{[]string{"--wait=none"}, `--wait: "none" is not main or all`},
 		{[]string{"--escalate=none"}, `--escalate: "none" is not shells or all`},
 	} {
@@ -90,7 +96,7 @@ func TestParseProblems(t *testing.T) {
 
 // The container runtime starts the init before anything that could collect garbage exists.
 func TestParseDoesNotAllocate(t *testing.T) {
-	words := []string{"-sgvv", "-e", "143", "--grace=1m30s", "--rewrite=TERM:SIGRTMIN+3", "--termination-message=/x", "--", "x"}
+	words := []string{"-sgvv", "-e", "143", "--grace=1m30s", "--rewrite=TERM:SIGRTMIN+3", "--termination-message=/x", "--lookup-digest=" + digest, "--", "x"}
 	if n := testing.AllocsPerRun(100, func() { _, _, _ = Parse(Default(), words) }); n != 0 {
 		t.Errorf("Parse allocates %v times", n)
 	}
@@ -101,12 +107,12 @@ func TestEnviron(t *testing.T) {
 		name, entry string
 		want        Options
 	}{
-		{"tini", "TINI_SUBREAPER=", Options{SignalTarget: Main, ShellFallback: true, AtEnd: TellNobody, Subreaper: true}},
-		{"docker-init", "TINI_KILL_PROCESS_GROUP=1", Options{SignalTarget: Group, ShellFallback: true, AtEnd: TellNobody}},
-		{"tini", "TINI_VERBOSITY=3", Options{SignalTarget: Main, ShellFallback: true, AtEnd: TellNobody, Verbosity: 2}},
-		{"tini", "DUMB_INIT_SETSID=0", Options{SignalTarget: Main, ShellFallback: true, AtEnd: TellNobody}},
-		{"dumb-init", "DUMB_INIT_SETSID=0", Options{SignalTarget: Main, ShellFallback: true, AtEnd: TellNobody}},
-		{"dumb-init", "DUMB_INIT_DEBUG=1", Options{SignalTarget: Group, OwnSession: true, ShellFallback: true, Verbosity: 2, AtEnd: TellGroup}},
+		{"tini", "TINI_SUBREAPER=", Options{SignalTarget: Main, ShellFallback: true, AtEnd: NotifyNone, Subreaper: true}},
+		{"docker-init", "TINI_KILL_PROCESS_GROUP=1", Options{SignalTarget: Group, ShellFallback: true, AtEnd: NotifyNone}},
+		{"tini", "TINI_VERBOSITY=3", Options{SignalTarget: Main, ShellFallback: true, AtEnd: NotifyNone, Verbosity: 2}},
+		{"tini", "DUMB_INIT_SETSID=0", Options{SignalTarget: Main, ShellFallback: true, AtEnd: NotifyNone}},
+		{"dumb-init", "DUMB_INIT_SETSID=0", Options{SignalTarget: Main, ShellFallback: true, AtEnd: NotifyNone}},
+		{"dumb-init", "DUMB_INIT_DEBUG=1", Options{SignalTarget: Group, OwnSession: true, ShellFallback: true, Verbosity: 2, AtEnd: NotifyGroup}},
 		{"init", "TINI_SUBREAPER=1", Default()},
 		{"init", "DUMB_INIT_DEBUG=1", Default()},
 	} {
@@ -121,11 +127,12 @@ func TestArgs(t *testing.T) {
 	o.Grace, o.StopSignal, o.Linger = 45*Second, 3, 90*Second
 	o.SignalTarget, o.WaitAll, o.EscalateAll = Group, true, true
 	o.TerminationMessage, o.Procfile = "/dev/termination-log", "Procfile"
+	o.LookupDigest = digest
 	o.Rewrites = o.Rewrites.With(15, 3).With(1, 0)
 	o.RemapExitCodes = o.RemapExitCodes.With(143).With(0)
 	o.ParentDeathSignal, o.Subreaper, o.WarnOnReap, o.Verbosity = 15, true, true, 2
 	want := []string{"--grace=45s", "--stop-signal=SIGQUIT", "--linger=1m30s", "--signal-target=group", "--wait=all",
-		"--escalate=all", "--termination-message=/dev/termination-log", "--procfile=Procfile",
+		"--escalate=all", "--termination-message=/dev/termination-log", "--lookup-digest=" + digest, "--procfile=Procfile",
 		"--rewrite=SIGHUP:0", "--rewrite=SIGTERM:SIGQUIT", "-e", "0", "-e", "143", "-p", "SIGTERM", "-s", "-w", "-v", "-v"}
 	if diff := cmp.Diff(want, o.Args()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -187,7 +194,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		o.OwnSession, o.ShellFallback, o.AtEnd = false, false, TellRest // only a name sets these
+		o.OwnSession, o.ShellFallback, o.AtEnd = false, false, NotifyRemaining // only a name sets these
 		back, n, problem := Parse(Default(), o.Args())
 		if problem.Err() != nil || n != len(o.Args()) {
 			t.Fatalf("%q is printed as %q, which is refused: %v", words, o.Args(), problem)

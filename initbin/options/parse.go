@@ -1,13 +1,15 @@
 package options
 
-// Problem is what is wrong with a command line. The zero value is no problem.
+import "github.com/podinit/podinit/initbin/decimal"
+
+// Problem is a mistake in a command line. The zero value says that there is none.
 type Problem struct {
 	Flag string // the flag as written
 	Word string // its value as written
-	Want string // what would be right
+	Want string // what is right
 }
 
-// Any says whether there is one.
+// Any reports whether there is one.
 func (p Problem) Any() bool { return p.Want != "" }
 
 // Err is p as an error, nil if there is none.
@@ -18,7 +20,7 @@ func (p Problem) Err() error {
 	return p
 }
 
-// Error says what was read and what would be right.
+// Error names the flag, its value, and what is right.
 func (p Problem) Error() string {
 	if p.Word == "" {
 		return p.Flag + ": " + p.Want
@@ -26,42 +28,15 @@ func (p Problem) Error() string {
 	return p.Flag + ": \"" + p.Word + "\" is not " + p.Want
 }
 
-// What the flags want, for Problem.Want.
 const (
-	wantFlag     = "no such flag; --help lists them, and a program of this name goes after --"
-	wantValue    = "a value is missing"
-	wantNoValue  = "this flag takes no value"
-	wantDuration = "a duration such as 45s, 1m30s or a number of seconds"
-	wantSignal   = "a signal such as SIGQUIT, QUIT, SIGRTMIN+3 or 3"
-	wantRewrite  = "a rewrite such as TERM:QUIT, or TERM:0 to drop the signal"
-	wantTarget   = "auto, main, group or all"
-	wantWait     = "main or all"
-	wantEscalate = "shells or all"
-	wantAbsolute = "an absolute path"
-	wantCode     = "an exit code from 0 to 255"
+	wantFlag    = "no such flag; --help lists the flags; write a program with this name after --"
+	wantValue   = "a value is missing"
+	wantNoValue = "this flag takes no value"
 )
 
-// letters lists the one-letter flags and the word each stands for. They are tini's and dumb-init's.
-var letters = [...]struct {
-	letter byte
-	word   string
-}{
-	{'s', "subreaper"},
-	{'p', "parent-death-signal"},
-	{'v', "verbose"},
-	{'w', "warn-on-reap"},
-	{'g', "group"},
-	{'e', "remap-exit-code"},
-	{'l', "license"},
-	{'h', "help"},
-	{'V', "version"},
-	{'c', "single-child"},
-	{'r', "rewrite"},
-}
-
-// Parse reads flags from the front of words, on top of o. It stops behind "--", or before the first word that is no
-// flag, and gives back how many words it has read: the program is words[n:], unless platforms come there (Choose). Nothing
-// is permuted, and "--" is never the value of a flag.
+// Parse reads flags from the front of words, on top of o. It stops after "--", or before the first word that is not
+// a flag, and returns how many words it has read: the program is words[n:], unless platforms follow (Choose). Words are
+// not reordered, and "--" is never the value of a flag.
 func Parse(o Options, words []string) (result Options, n int, problem Problem) {
 	for n < len(words) {
 		word := words[n]
@@ -73,148 +48,63 @@ func Parse(o Options, words []string) (result Options, n int, problem Problem) {
 			return o, n, Problem{}
 		}
 
-		if word[1] == '-' {
-			flag, value, given := cut(word[2:], '=')
-			if !takesValue(flag) {
-				if given {
-					return o, n, Problem{Flag: word, Want: wantNoValue}
+		// One long flag, or a cluster of letters: the first of them that takes a value ends it, and the rest of the word is
+		// the value. Where the word has none, the next word is.
+		for i := 1; i < len(word); {
+			var f *flag
+			var written, value string
+			given := false
+			if word[1] == '-' {
+				written, value, given = cut(word, '=')
+				f, i = named(written[len("--"):]), len(word)
+			} else {
+				f = lettered(word[i : i+1])
+				i++
+				written = word[:i]
+				if f != nil && f.value != "" && i < len(word) {
+					value, given, i = word[i:], true, len(word)
 				}
-			} else if !given {
+			}
+			switch {
+			case f == nil:
+				return o, n, Problem{Flag: written, Want: wantFlag}
+			case f.value == "" && given:
+				return o, n, Problem{Flag: word, Want: wantNoValue}
+			case f.value != "" && !given:
 				if n == len(words) || words[n] == "--" {
 					return o, n, Problem{Flag: word, Want: wantValue}
 				}
 				value = words[n]
 				n++
 			}
-			var want string
-			if o, want = o.with(flag, value); want != "" {
-				return o, n, Problem{Flag: word[:2+len(flag)], Word: value, Want: want}
-			}
-			continue
-		}
-
-		// A cluster of letters; the rest of the word, or the next word, is the value of the first that takes one.
-		for i := 1; i < len(word); i++ {
-			flag, value := wordOf(word[i]), ""
-			if takesValue(flag) {
-				if value = word[i+1:]; value == "" {
-					if n == len(words) || words[n] == "--" {
-						return o, n, Problem{Flag: word, Want: wantValue}
-					}
-					value = words[n]
-					n++
-				}
-			}
-			var want string
-			if o, want = o.with(flag, value); want != "" {
-				return o, n, Problem{Flag: word[:i+1], Word: value, Want: want}
-			}
-			if value != "" {
-				break
+			if o, problem = f.set(o, written, value); problem.Any() {
+				return o, n, problem
 			}
 		}
 	}
 	return o, n, Problem{}
 }
 
-func wordOf(letter byte) string {
-	for _, l := range letters {
-		if l.letter == letter {
-			return l.word
-		}
-	}
-	return ""
-}
+// maxDigest is the length of the longest digest that registries have, a sha512, in bytes.
+const maxDigest = len("sha512:") + 128
 
-func takesValue(flag string) bool {
-	switch flag {
-	case "grace", "linger", "stop-signal", "signal-target", "wait", "escalate", "termination-message", "procfile",
-		"rewrite", "remap-exit-code", "parent-death-signal":
-		return true
+// isDigest reports whether a word is a digest as registries write it (OCI image spec, descriptor.md, "Digests").
+func isDigest(word string) bool {
+	algorithm, digits, found := cut(word, ':')
+	if !found || algorithm == "" || len(digits) < 32 || len(word) > maxDigest {
+		return false
 	}
-	return false
-}
-
-// with is o with one flag set; want is not empty if value is not what the flag takes.
-func (o Options) with(flag, value string) (result Options, want string) {
-	ok := true
-	switch flag {
-	case "grace":
-		o.Grace, ok = ParseDuration(value)
-		want = wantDuration
-	case "linger":
-		o.Linger, ok = ParseDuration(value)
-		want = wantDuration
-	case "stop-signal":
-		o.StopSignal, ok = ParseSignal(value)
-		want = wantSignal
-	case "parent-death-signal":
-		o.ParentDeathSignal, ok = ParseSignal(value)
-		want = wantSignal
-	case "rewrite":
-		o.Rewrites, ok = o.Rewrites.parse(value)
-		want = wantRewrite
-	case "signal-target":
-		o.SignalTarget, ok = parseTarget(value)
-		want = wantTarget
-	case "group":
-		o.SignalTarget = Group
-	case "single-child":
-		o.SignalTarget, o.OwnSession = Main, false
-		if o.AtEnd == TellGroup {
-			o.AtEnd = TellNobody // dumb-init tells the main process, which is the one that has ended
-		}
-	case "wait":
-		o.WaitAll, ok = value == "all", value == "all" || value == "main"
-		want = wantWait
-	case "escalate":
-		o.EscalateAll, ok = value == "all", value == "all" || value == "shells"
-		want = wantEscalate
-	case "remap-exit-code":
-		var code int
-		if code, ok = parseNumber(value, 255); ok {
-			o.RemapExitCodes = o.RemapExitCodes.With(uint8(code))
-		}
-		want = wantCode
-	case "termination-message":
-		// The init's own directory is not the program's.
-		if ok = value == "" || value[0] == '/'; ok {
-			o.TerminationMessage = value
-		}
-		want = wantAbsolute
-	case "procfile":
-		o.Procfile = value
-	case "subreaper":
-		o.Subreaper = true
-	case "warn-on-reap":
-		o.WarnOnReap = true
-	case "verbose":
-		o.Verbosity = min(o.Verbosity, 254) + 1
-	case "help":
-		o.Show = ShowHelp
-	case "version":
-		o.Show = ShowVersion
-	case "license":
-		o.Show = ShowLicense
-	default:
-		return o, wantFlag
-	}
-	if ok {
-		want = ""
-	}
-	return o, want
-}
-
-// targets are the words of --signal-target, by Target.
-var targets = [...]string{Auto: "auto", Main: "main", Group: "group", All: "all"}
-
-func parseTarget(word string) (Target, bool) {
-	for t, name := range targets {
-		if word == name {
-			return Target(t), true
+	for i := range len(algorithm) {
+		if c := algorithm[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') {
+			return false
 		}
 	}
-	return Auto, false
+	for i := range len(digits) {
+		if c := digits[i]; (c < 'a' || c > 'f') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return true
 }
 
 // parse reads "s:r" on top of r.
@@ -310,17 +200,8 @@ func ParseDuration(word string) (Duration, bool) {
 
 // parseNumber reads a decimal number from 0 to limit.
 func parseNumber(word string, limit int) (int, bool) {
-	if word == "" || len(word) > 9 {
-		return 0, false
-	}
-	n := 0
-	for i := range len(word) {
-		if word[i] < '0' || word[i] > '9' {
-			return 0, false
-		}
-		n = n*10 + int(word[i]-'0')
-	}
-	return n, n <= limit
+	n, ok := decimal.Parse(word)
+	return n, ok && n <= limit
 }
 
 func cut(s string, at byte) (before, after string, found bool) {

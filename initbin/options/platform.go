@@ -1,17 +1,17 @@
 package options
 
-// Platform is what the command line says of one platform, where an image runs something else on each:
+// Platform is what runs on one platform, where an image runs something else on each:
 //
 //	--platform=OS/ARCHITECTURE[/VARIANT]:COUNT[:SIGNAL] word...
 //
-// Platforms come behind the flags and end with "--". COUNT words belong to each; they are counted, so they may be
-// anything. What runs on a platform are its words and then those behind "--".
+// Platforms follow the flags and end with "--". COUNT words belong to each; they are counted, so they may be anything.
+// What runs on a platform are its words and then those after "--".
 type Platform struct {
-	// Name as indexes of images have it, such as linux/arm/v7.
+	// Name as in image indexes, such as linux/arm/v7.
 	Name string
-	// Words is how many of those behind the flag belong to it.
+	// Words is how many of the words after the flag belong to it.
 	Words int
-	// StopSignal takes the place of Options.StopSignal; 0 leaves that.
+	// StopSignal overrides Options.StopSignal, unless it is 0.
 	StopSignal Signal
 }
 
@@ -19,26 +19,26 @@ const platformFlag = "--platform"
 
 const (
 	wantPlatform = "a platform, the number of its words and perhaps its stop signal, such as linux/arm64:2 or linux/arm/v7:2:SIGQUIT"
-	wantWords    = "its words are missing: fewer follow than it says"
+	wantWords    = "fewer words follow than its count says"
 	wantEnd      = "another --platform, or the -- that ends them"
 )
 
-// IsPlatform says whether a word begins a platform.
+// IsPlatform reports whether a word begins a platform.
 func IsPlatform(word string) bool {
 	return hasPrefix(word, platformFlag) && (len(word) == len(platformFlag) || word[len(platformFlag)] == '=')
 }
 
-// HasPlatforms says whether platforms follow the n words that Parse has read. Behind "--" there is only the program.
+// HasPlatforms reports whether platforms follow the n words that Parse has read. After "--" there is only the program.
 func HasPlatforms(words []string, n int) bool {
 	return n < len(words) && IsPlatform(words[n]) && (n == 0 || words[n-1] != "--")
 }
 
-// NextPlatform reads the platform at words[at]; its words are words[at+1:next]. Behind the last one its Name is empty, and
-// the rest of the program is words[next:].
+// NextPlatform reads the platform at words[at]; its words are words[at+1:next]. After the last one its Name is empty, and
+// the common words are words[next:].
 func NextPlatform(words []string, at int) (p Platform, next int, problem Problem) {
 	switch {
 	case at >= len(words):
-		return Platform{}, at, Problem{Flag: platformFlag, Want: "the -- that ends them is missing"}
+		return Platform{}, at, Problem{Flag: platformFlag, Want: "the -- that ends the platforms is missing"}
 	case words[at] == "--":
 		return Platform{}, at + 1, Problem{}
 	case !IsPlatform(words[at]):
@@ -64,7 +64,7 @@ func NextPlatform(words []string, at int) (p Platform, next int, problem Problem
 	return p, next, Problem{}
 }
 
-// Machine is what an init runs on.
+// Machine is the machine that an init runs on.
 type Machine struct {
 	// Architecture that the init was built for, in Go's names.
 	Architecture string
@@ -75,9 +75,9 @@ type Machine struct {
 // Choice is the platform that a machine runs.
 type Choice struct {
 	Platform
-	// First is where its words are, and Rest where the rest of the program begins, or all of it if no platform is named.
+	// First is the position of its words, and Rest that of the common words.
 	First, Rest int
-	// Lost is set where none fits, though some have words.
+	// Lost: no platform matches, though some have words.
 	Lost bool
 }
 
@@ -107,17 +107,17 @@ func Choose(words []string, n int, m Machine) (c Choice, problem Problem) {
 	}
 }
 
-// unfit is the distance of what cannot be run, and otherVariant that of a variant that this machine may not run.
+// unfit is the distance of a platform that cannot run, and otherVariant that of a variant that may not.
 const (
 	unfit        = 100
 	otherVariant = 50
-	otherWidth   = 20 // what a 64-bit machine runs besides
+	otherWidth   = 20 // a 32-bit platform on a 64-bit machine
 )
 
-// distance is how far a platform is from the one that is made for this machine. Container runtimes choose so
+// distance is how far a platform is from this machine's own. Container runtimes choose so
 // (github.com/containerd/platforms, platformVector): the newest variant that the machine can run, and without any for this
-// architecture its 32-bit one. A variant above that is better than nothing: the image was pulled, so somebody thinks that
-// it can be run.
+// architecture its 32-bit one. A newer variant is better than none: the image was pulled, so
+// the node's runtime expects that it can run.
 func (m Machine) distance(name string) int {
 	os, name, _ := cut(name, '/')
 	architecture, variant, _ := cut(name, '/')

@@ -73,8 +73,8 @@ func TestPlatformProblems(t *testing.T) {
 		{[]string{"--platform=linux/amd64:-1", "x", "--"}, `--platform: "linux/amd64:-1"` + platform},
 		{[]string{"--platform=linux/amd64:1:NOPE", "x", "--"}, `--platform: "linux/amd64:1:NOPE"` + platform},
 		{[]string{"--platform=linux/amd64:1:", "x", "--"}, `--platform: "linux/amd64:1:"` + platform},
-		{[]string{"--platform=linux/amd64:3", "x", "--"}, `--platform=linux/amd64:3: its words are missing: fewer follow than it says`},
-		{[]string{"--platform=linux/amd64:1", "x"}, `--platform: the -- that ends them is missing`},
+		{[]string{"--platform=linux/amd64:3", "x", "--"}, `--platform=linux/amd64:3: fewer words follow than its count says`},
+		{[]string{"--platform=linux/amd64:1", "x"}, `--platform: the -- that ends the platforms is missing`},
 		{[]string{"--platform=linux/amd64:1", "x", "-v", "--"}, `--platform: "-v" is not another --platform, or the -- that ends them`},
 	} {
 		_, n, problem := Parse(Default(), tt.words)

@@ -2,22 +2,33 @@ package options
 
 import "strconv"
 
-// Signal is a signal's number, the same on every architecture the init is built for. 0 is no signal.
+// Signal is a signal's number, the same on every architecture the init is built for. 0 stands for no signal.
 type Signal uint8
 
 // MaxSignal is the highest real-time signal, SIGRTMAX.
 const MaxSignal = 64
 
-// rtmin is SIGRTMIN as glibc and musl programs see it; libc keeps 32 and 33 to itself (signal(7)).
+// rtmin is SIGRTMIN as glibc and musl programs see it; libc uses 32 and 33 itself (signal(7)).
 const rtmin = 34
+
+// Signals that are named here: Linux' numbers, on whatever system this runs.
+const (
+	sigABRT = 6
+	sigCHLD = 17
+	sigSTOP = 19
+	sigTSTP = 20
+	sigTTOU = 22
+	sigIO   = 29
+	sigSYS  = 31
+)
 
 // aliases are second names.
 var aliases = [...]struct {
 	name string
 	s    Signal
-}{{"IOT", 6}, {"CLD", 17}, {"POLL", 29}, {"UNUSED", 31}, {"RTMIN", rtmin}, {"RTMAX", MaxSignal}}
+}{{"IOT", sigABRT}, {"CLD", sigCHLD}, {"POLL", sigIO}, {"UNUSED", sigSYS}, {"RTMIN", rtmin}, {"RTMAX", MaxSignal}}
 
-// ParseSignal reads a signal as people write it: TERM, SIGTERM, sigterm, 15, RTMIN+3, RTMAX-1.
+// ParseSignal reads a signal in any usual form: TERM, SIGTERM, sigterm, 15, RTMIN+3, RTMAX-1.
 func ParseSignal(word string) (Signal, bool) {
 	if n, ok := parseNumber(word, MaxSignal); ok {
 		return Signal(n), n > 0
@@ -67,7 +78,7 @@ func (s Signal) String() string {
 	return strconv.Itoa(int(s))
 }
 
-// names are written out, since joining strings allocates.
+// names are written in full, since joining strings allocates.
 var names = [...]string{
 	1: "SIGHUP", 2: "SIGINT", 3: "SIGQUIT", 4: "SIGILL", 5: "SIGTRAP", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE",
 	9: "SIGKILL", 10: "SIGUSR1", 11: "SIGSEGV", 12: "SIGUSR2", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM",

@@ -1,9 +1,9 @@
-// Package policy decides which processes get a signal, from what /proc says about them. It is pure: facts in, answer out.
+// Package policy decides which processes get a signal, from facts that /proc shows about them. It does no I/O.
 //
 // The law is docs/init.md's: the outcome is never worse than the better of two, the program as PID 1 without an init,
 // and tini. So a process that handles a signal gets it alone, since it may have reasons not to notify its children
-// (PostgreSQL), or notifies them itself (a supervisor). A signal that does not ask to end goes to those that handle it
-// and to nobody else, as the kernel drops what PID 1 does not handle (signal(7)).
+// (PostgreSQL), or notifies them itself (a supervisor). A signal that does not ask to end goes only to processes that
+// handle it, as the kernel drops signals that PID 1 does not handle (signal(7)).
 package policy
 
 import (
@@ -16,11 +16,11 @@ import (
 type Facts struct {
 	// Disposition is what the process does about the signal.
 	proc.Disposition
-	// Waits is that the process waits for the signal with sigwait(3), which unblocks it meanwhile.
+	// Waits: the process waits for the signal with sigwait(3), which unblocks it meanwhile.
 	Waits bool
-	// Reaps is that the process has one thread and waits for a child: it takes no signal that it blocks.
+	// Reaps: the process has one thread and waits for a child, so it takes no signal that it blocks.
 	Reaps bool
-	// Sandbox is that the only child of the process is PID 1 of a PID namespace of its own (bwrap, unshare --fork).
+	// Sandbox: the only child of the process is PID 1 of a PID namespace of its own (bwrap, unshare --fork).
 	Sandbox bool
 	// Shell is filled in when Before answers Ask.
 	Shell Shell
@@ -31,39 +31,39 @@ type Shell struct {
 	Asked bool // the other fields are filled in
 	Is    bool // the process is a shell
 	Bash  bool // and bash
-	// Interactive is that the shell ignores SIGTERM because a user sits before it (bash -i), and not by a trap.
+	// Interactive: the shell ignores SIGTERM because a user types its commands (bash -i), and not because of a trap.
 	Interactive bool
 	Script
 }
 
-// Answer says what to do with one process.
+// Answer is what to do with one process.
 type Answer uint8
 
 const (
 	// Alone: send the signal to the process, and to none of its children.
 	Alone Answer = iota
-	// Both: send it, and ask about each of the children.
+	// Both: send it, and decide about each of the children.
 	Both
-	// Look: send it, then look again and ask After.
+	// Look: send it, then read /proc again and call After.
 	Look
-	// Below: do not send it, but ask about the children.
+	// Below: do not send it, but decide about each of the children.
 	Below
-	// Hold: send it, which changes nothing as the process ignores it, and leave the children alone as long as possible.
+	// Hold: send it, which changes nothing as the process ignores it, and not to its children as long as possible.
 	Hold
-	// Later: it is too early to tell; ask After again.
+	// Later: that cannot be known yet; call After again.
 	Later
 	// Within: the process is PID 1 of a PID namespace of its own and drops the signal; only its children can be reached.
 	Within
-	// Ask: fill in Facts.Shell and ask again.
+	// Ask: fill in Facts.Shell and call Before again.
 	Ask
 )
 
-// Before decides about a process that has not got the signal yet. ends says that the signal asks to end.
+// Before decides about a process that has not got the signal yet. ends: the signal asks to end.
 func Before(f *Facts, signal uint8, ends bool) Answer {
 	interrupt := ends && signal == uint8(syscall.SIGINT)
 	switch {
 	case signal == uint8(syscall.SIGKILL) || signal == uint8(syscall.SIGSTOP):
-		return Alone // only a rewrite gives these, and they mean the main process
+		return Alone // only a rewrite results in these, and it is meant for the main process
 	case f.Caught && !interrupt:
 		return Alone
 	case f.Blocked && f.Reaps && !f.Caught:
@@ -109,7 +109,7 @@ func ignored(shell *Shell, signal uint8) Answer {
 	return Hold
 }
 
-// unknown decides where the kernel does not say what a process does about signals.
+// unknown decides where the kernel does not show what a process does about signals.
 func unknown(f *Facts, signal uint8, ends bool) Answer {
 	shell := &f.Shell
 	switch {
@@ -128,7 +128,7 @@ func unknown(f *Facts, signal uint8, ends bool) Answer {
 }
 
 // After decides about a process that has got the signal, though it does not catch it: p and does are read afterwards.
-// nested says that it is PID 1 of a PID namespace of its own, and does not wait for the signal.
+// nested: it is PID 1 of a PID namespace of its own, and does not wait for the signal.
 func After(p *proc.Process, does proc.Disposition, nested bool, signal uint8) Answer {
 	switch {
 	case p.Gone() || proc.Set(p.Pending).Has(uint8(syscall.SIGKILL)):
@@ -137,22 +137,22 @@ func After(p *proc.Process, does proc.Disposition, nested bool, signal uint8) An
 	case nested:
 		return Within
 	case dumps(signal), !does.Known:
-		return Later // to write a core dump, it does not: the process has to run first, and ends by itself
+		return Later // before a core dump it does not: the process has to run first, and ends by itself
 	}
 	// The default action would have ended it, and did not: it takes the signal with sigwait or signalfd.
 	return Alone
 }
 
-// ShellKind says whether a program is a shell, and of which kind.
+// ShellKind is the kind of shell that a program is.
 type ShellKind uint8
 
-// The kinds of ShellKind. The zero value is no shell.
+// The kinds of ShellKind. The zero value stands for other programs.
 const (
 	OtherShell ShellKind = iota + 1
-	Bash                 // it ignores SIGQUIT in whatever mode (bash(1), "SIGNALS")
+	Bash                 // it always ignores SIGQUIT (bash(1), "SIGNALS")
 )
 
-// ShellOf is the kind of shell that a program's name is the name of.
+// ShellOf is the kind of shell with that name.
 func ShellOf(name string) ShellKind {
 	switch name {
 	case "bash":
@@ -163,11 +163,11 @@ func ShellOf(name string) ShellKind {
 	return 0
 }
 
-// Applets says whether a program's name is that of one that is many, a shell among them: then its first argument, or
-// the name that it is called by, says which.
+// Applets reports whether a program of that name has many programs in it, a shell among them: its first argument, or the
+// name that it is called by, selects one.
 func Applets(name string) bool { return name == "busybox" || name == "toybox" }
 
-// IsInit says whether a program's name is that of an init that takes every signal with sigwait or signalfd.
+// IsInit reports whether a program's name is that of an init that takes every signal with sigwait or signalfd.
 func IsInit(name string) bool {
 	switch name {
 	case "tini", "tini-static", "docker-init", "dumb-init", "catatonit":
@@ -176,7 +176,7 @@ func IsInit(name string) bool {
 	return false
 }
 
-// IgnoredByDefault says whether a signal does nothing to a process without a handler. This and dumps are the table
+// IgnoredByDefault reports whether a signal does nothing to a process without a handler. This and dumps are the table
 // "Standard signals" in signal(7).
 func IgnoredByDefault(signal uint8) bool {
 	switch syscall.Signal(signal) {

@@ -1,20 +1,20 @@
 package policy
 
-// Script is what the words of a shell's script say about its traps. A shell keeps its traps to itself: bash catches
-// SIGINT with a trap and without one, and runs a trap for SIGTERM only when its foreground child has ended. So the words
-// are all there is, and where they mislead, the shell gets the signal alone, as with tini.
+// Script is what can be concluded about a shell's traps from the words of its script. The kernel does not show traps: bash
+// catches SIGINT with a trap and without one, and runs a trap for SIGTERM only when its foreground child has ended. Where
+// the words mislead, the shell gets the signal alone, as with tini.
 type Script struct {
 	Traps    bool // the script sets traps
 	Kills    bool // it sends signals itself (kill, pkill, killall)
-	Names    bool // it names the signal at hand
-	Watchdog bool // it is MariaDB's, which ignores every signal so that nobody ends it, and waits for the server to end
+	Names    bool // it names the signal of the delivery
+	Watchdog bool // it is MariaDB's, which ignores all signals so that they do not end it, and waits for the server to end
 
 	n    int
 	word [16]byte
 }
 
-// Read takes the next piece of a script or of a command line. signal is the name of the signal at hand, SIGHUP say. A
-// last word must be ended by a piece of its own, such as a NUL.
+// Read takes the next piece of a script or of a command line. signal is the name of the delivery's signal, such as
+// SIGHUP. The last word must be ended by a piece of its own, such as a NUL.
 func (s *Script) Read(piece []byte, signal string) {
 	for _, c := range piece {
 		switch {

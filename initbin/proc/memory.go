@@ -1,7 +1,9 @@
 package proc
 
-// OOMKills says how many processes the memory limit of a cgroup has killed: memory.events or memory.oom_control.
-func OOMKills(text []byte) (n uint64) {
+import "github.com/podinit/podinit/initbin/decimal"
+
+// OOMKills is how many processes the memory limit of a cgroup has killed, from memory.events or memory.oom_control.
+func OOMKills(text []byte) uint64 {
 	const heading = "oom_kill "
 	for len(text) > 0 {
 		end := 0
@@ -9,9 +11,7 @@ func OOMKills(text []byte) (n uint64) {
 			end++
 		}
 		if begins(text[:end], heading) {
-			for _, digit := range text[len(heading):end] {
-				n = n*10 + uint64(digit-'0')
-			}
+			n, _ := decimal.Prefix(text[len(heading):end])
 			return n
 		}
 		text = text[min(end+1, len(text)):]

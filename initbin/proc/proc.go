@@ -1,9 +1,13 @@
-// Package proc reads what /proc says about processes. It parses text and does no I/O.
+// Package proc parses the files of processes in /proc. It does no I/O.
 package proc
 
-import "unsafe"
+import (
+	"unsafe"
 
-// Process is what the init needs of /proc/PID/stat (proc_pid_stat(5)). It holds no pointers, so that a table of it can
+	"github.com/podinit/podinit/initbin/decimal"
+)
+
+// Process is what the init needs from /proc/PID/stat (proc_pid_stat(5)). It holds no pointers, so that a table of it can
 // live in mapped memory.
 type Process struct {
 	PID     int32
@@ -18,17 +22,17 @@ type Process struct {
 	// it has SIGKILL as soon as the process is being ended, and not what is sent to the process.
 	Pending, Blocked, Ignored, Caught uint32
 
-	// What the table that the process stands in says of it.
+	// What the snapshot adds.
 	Relatives
 	Ours    bool // it is below the init
-	Handles bool // it, or a process below it, handles the signal at hand
+	Handles bool // it, or a process below it, handles the signal of the delivery
 
 	State  byte
 	length uint8
 	name   [15]byte // TASK_COMM_LEN without the NUL
 }
 
-// Relatives are positions in a table of processes, plus one, so that 0 is none.
+// Relatives are positions in a table of processes, plus one, so that 0 stands for none.
 type Relatives struct {
 	Up, Child, Sibling int32
 }
@@ -46,8 +50,8 @@ const (
 // Name is the command name, which the process itself can change to anything. The string is p's own memory.
 func (p *Process) Name() string { return unsafe.String(&p.name[0], p.length) }
 
-// Gone says whether the process has ended or is about to: it can neither get a signal nor be waited for. The first
-// thread may also end before the others (pthread_exit(3)): then the process looks like a zombie and is none.
+// Gone reports whether the process has ended or is about to: a signal has no effect on it. The first thread may also end
+// before the others (pthread_exit(3)): then the process looks like a zombie but is not one.
 func (p *Process) Gone() bool {
 	if p.Flags&flagSignaled != 0 {
 		return true
@@ -55,16 +59,16 @@ func (p *Process) Gone() bool {
 	return (p.State == 'Z' || p.State == 'X' || p.Flags&flagExiting != 0) && p.Threads <= 1
 }
 
-// Does says what the first thread does about a signal up to InStat.
+// Does is what the first thread does about a signal up to InStat.
 func (p *Process) Does(signal uint8) Disposition {
 	return Disposition{Known: true, Caught: Set(p.Caught).Has(signal), Ignored: Set(p.Ignored).Has(signal),
 		Blocked: Set(p.Blocked).Has(signal)}
 }
 
-// Stopped says whether the process is stopped by a signal.
+// Stopped reports whether the process is stopped by a signal.
 func (p *Process) Stopped() bool { return p.State == 'T' }
 
-// ParseStat reads /proc/PID/stat. The name in it stands in parentheses and may itself hold parentheses, spaces and
+// ParseStat reads /proc/PID/stat. The name in it is in parentheses and may itself contain parentheses, spaces and
 // newlines, so it ends at the last parenthesis.
 func ParseStat(text []byte) (p Process, ok bool) {
 	open, end := -1, -1
@@ -107,7 +111,7 @@ func ParseStat(text []byte) (p Process, ok bool) {
 	return p, !f.bad
 }
 
-// fields takes a text apart at its spaces.
+// fields reads a text field by field.
 type fields struct {
 	at, end int // what is left of it
 	bad     bool
@@ -121,13 +125,9 @@ func (f *fields) number(text []byte) uint64 {
 	if i < f.end && text[i] == '-' {
 		i++ // tpgid is -1 without a terminal; no number that is used is negative
 	}
-	begin := i
-	var n uint64
-	for i < f.end && '0' <= text[i] && text[i] <= '9' {
-		n = n*10 + uint64(text[i]-'0')
-		i++
-	}
-	f.bad = f.bad || i == begin || i < f.end && text[i] != ' ' && text[i] != '\n'
+	n, digits := decimal.Prefix(text[i:f.end])
+	i += digits
+	f.bad = f.bad || digits == 0 || i < f.end && text[i] != ' ' && text[i] != '\n'
 	f.at = i
 	return n
 }
@@ -144,11 +144,8 @@ func (f *fields) letter(text []byte) byte {
 // ParseCall reads /proc/PID/syscall (proc_pid_syscall(5)): the number of the system call that a process is in, -1 if it
 // is in none or runs, and the first argument.
 func ParseCall(text []byte) (call int, argument uint64) {
-	i := 0
-	for ; i < len(text) && '0' <= text[i] && text[i] <= '9' && i < 9; i++ {
-		call = call*10 + int(text[i]-'0')
-	}
-	if i == 0 || i+3 > len(text) || string(text[i:i+3]) != " 0x" {
+	number, i := decimal.Prefix(text)
+	if i == 0 || i > 9 || i+3 > len(text) || string(text[i:i+3]) != " 0x" {
 		return -1, 0
 	}
 	for i += 3; i < len(text); i++ {
@@ -158,7 +155,7 @@ func ParseCall(text []byte) (call int, argument uint64) {
 		}
 		argument = argument<<4 | uint64(digit)
 	}
-	return call, argument
+	return int(number), argument
 }
 
 func hex(c byte) (digit byte, ok bool) {

@@ -3,7 +3,7 @@ package proc
 // Set is a set of signals as /proc/PID/status prints it: bit n-1 is signal n.
 type Set uint64
 
-// Has says whether a signal is in the set.
+// Has reports whether a signal is in the set.
 func (s Set) Has(signal uint8) bool { return signal > 0 && s>>(signal-1)&1 != 0 }
 
 // With is the set with one more signal.
@@ -22,7 +22,7 @@ type Status struct {
 	Ignored Set
 	Caught  Set
 
-	// NestedInit is that the process is PID 1 of a PID namespace below that of the /proc it was read from.
+	// NestedInit: the process is PID 1 of a PID namespace below that of the /proc it was read from.
 	NestedInit bool
 
 	seen int
@@ -30,18 +30,18 @@ type Status struct {
 	line [64]byte
 }
 
-// Complete says whether every line about signals has been read, and the state. gVisor has no lines about signals
+// Complete reports whether every line about signals has been read, and the state. gVisor has no lines about signals
 // (google/gvisor, pkg/sentry/fsimpl/proc/task_files.go).
 func (s *Status) Complete() bool { return s.seen == 6 }
 
-// Does says what the first thread does about a signal.
+// Does is what the first thread does about a signal.
 func (s *Status) Does(signal uint8) Disposition {
 	return Disposition{Known: s.Complete(), Caught: s.Caught.Has(signal), Ignored: s.Ignored.Has(signal), Blocked: s.Blocked.Has(signal)}
 }
 
 // Disposition is what a process does about one signal.
 type Disposition struct {
-	Known                    bool // the kernel says so; else the rest is false
+	Known                    bool // the kernel shows it; otherwise the others are false
 	Caught, Ignored, Blocked bool
 }
 
@@ -81,14 +81,14 @@ func (s *Status) take(line []byte) {
 	}
 }
 
-// nestedInit reads the numbers that a process has in its PID namespaces, the outermost first: it is somebody's PID 1 if
-// there are several and the last one is 1.
+// nestedInit reads the numbers that a process has in its PID namespaces, the outermost first: it is PID 1 of one if there
+// are several and the last is 1.
 func nestedInit(numbers []byte) bool {
 	n := len(numbers)
 	return n >= 3 && numbers[n-1] == '1' && numbers[n-2] == '\t'
 }
 
-// set reads the hexadecimal number behind an eight-letter heading.
+// set reads the hexadecimal number after a heading of eight characters.
 func (s *Status) set(line []byte) Set {
 	var set Set
 	for _, c := range line[len("SigPnd:\t"):] {

@@ -11,7 +11,7 @@ type Program struct {
 // Name is the program's name.
 func (p *Program) Name(text []byte) []byte { return text[p.nameBegin:p.nameEnd] }
 
-// Command is what the shell is to run.
+// Command is the command for the shell.
 func (p *Program) Command(text []byte) []byte { return text[p.commandBegin:p.commandEnd] }
 
 // Reader reads a Procfile line by line. The zero value is at its beginning.
@@ -20,7 +20,7 @@ type Reader struct {
 	Line int // the number of the line read last
 }
 
-// Next is the next program. There is none if problem says what is wrong with the line, or at the end of the text.
+// Next is the next program. ok is false at the end of the text, or if problem describes a mistake in the line.
 func (r *Reader) Next(text []byte) (p Program, ok bool, problem string) {
 	for r.at < len(text) {
 		begin, end := r.at, r.at
@@ -47,23 +47,23 @@ func parse(text []byte, begin, end int) (p Program, problem string) {
 	}
 	switch {
 	case colon == end || text[colon] != ':':
-		return p, "it is not of the form \"name: command\", with a name of letters, digits, - and _"
+		return p, "the line must have the form \"name: command\", with a name of letters, digits, - and _"
 	case colon == begin:
 		return p, "the name before the colon is missing"
 	}
 	commandBegin, commandEnd := trim(text, colon+1, end)
 	if commandBegin == commandEnd {
-		return p, "the command behind the colon is missing"
+		return p, "the command after the colon is missing"
 	}
 	for _, c := range text[commandBegin:commandEnd] {
 		if c == 0 {
-			return p, "the command has a NUL byte in it"
+			return p, "the command contains a NUL byte"
 		}
 	}
 	return Program{nameBegin: int32(begin), nameEnd: int32(colon), commandBegin: int32(commandBegin), commandEnd: int32(commandEnd)}, ""
 }
 
-// Same says whether two programs have the same name.
+// Same reports whether two programs have the same name.
 func Same(text []byte, a, b *Program) bool { return string(a.Name(text)) == string(b.Name(text)) }
 
 func isName(c byte) bool {

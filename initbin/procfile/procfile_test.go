@@ -39,11 +39,11 @@ func TestReader(t *testing.T) {
 
 func TestProblems(t *testing.T) {
 	for text, want := range map[string]string{
-		"a: b\nnonsense\n": "it is not of the form \"name: command\", with a name of letters, digits, - and _",
-		"\n a b: c":        "it is not of the form \"name: command\", with a name of letters, digits, - and _",
+		"a: b\nnonsense\n": "the line must have the form \"name: command\", with a name of letters, digits, - and _",
+		"\n a b: c":        "the line must have the form \"name: command\", with a name of letters, digits, - and _",
 		"a: b\n: c":        "the name before the colon is missing",
-		"\nname:  \n":      "the command behind the colon is missing",
-		"\na: b\x00c\n":    "the command has a NUL byte in it",
+		"\nname:  \n":      "the command after the colon is missing",
+		"\na: b\x00c\n":    "the command contains a NUL byte",
 	} {
 		if _, line, problem := read(text); line != 2 || problem != want {
 			t.Errorf("%q: line %d, %q, want line 2, %q", text, line, problem, want)

@@ -23,7 +23,7 @@ type Opening struct {
 	Since time.Time
 	// Waiting is how many nodes wait for the image, Pulled how many have it.
 	Waiting, Pulled int
-	// Pod, Node, Reason and Message are of the newest canary that waits, for the administrator who corrects it.
+	// Pod, Node, Reason and Message are of the newest canary that waits, for the administrator that corrects it.
 	Pod, Node, Reason, Message string
 }
 

@@ -3,7 +3,7 @@
 // is to get the image: it would wait for it, perhaps forever.
 //
 // Only Pods in podinit's own namespace count, and of those only the ones that the DaemonSet or a ReplicaSet of the
-// webhook controls, so nobody else's Pods, labels or images change a decision.
+// webhook controls, so other users' Pods, labels or images change no decision.
 package canary
 
 import (
@@ -68,7 +68,7 @@ func CannotPull(state corev1.ContainerState) bool {
 	return state.Waiting != nil && slices.Contains(waiting, state.Waiting.Reason)
 }
 
-// Of reads a Pod of podinit's own namespace; not ok if it is no canary of the image, is on no node yet, or is going.
+// Of reads a Pod of podinit's own namespace; not ok if it is not a canary of the image, is on no node yet, or is going.
 func Of(pod *corev1.Pod, image string) (Canary, bool) {
 	if pod.DeletionTimestamp != nil || pod.Spec.NodeName == "" {
 		return Canary{}, false

@@ -17,7 +17,7 @@ type Wait struct {
 	Reason, Message string
 }
 
-// Waits says whether a Pod, of anybody's, waits for the init image because its node cannot pull it: its copier does, or a
+// Waits says whether a Pod, of any user, waits for the init image because its node cannot pull it: its copier does, or a
 // container that has the image as a volume.
 func Waits(pod *corev1.Pod) (Wait, bool) {
 	for _, s := range pod.Status.InitContainerStatuses {

@@ -2,7 +2,6 @@ package canary
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,34 +9,29 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	toolscache "k8s.io/client-go/tools/cache"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 )
 
 const (
-	// retryInterval is how often what failed is tried again.
-	retryInterval = 5 * time.Second
 	// lookInterval is how often the Breaker looks though no Pod has changed: nodes come, or fall silent.
 	lookInterval = 5 * time.Second
 	// restTime is the least between two looks, however often Pods change.
 	restTime = 500 * time.Millisecond
 )
 
-// Watcher keeps a Breaker up to date. Until it can read canaries, or where it may not, the Breaker is closed.
+// Watcher keeps a Breaker up to date. Until it knows the canaries, the Breaker is closed.
 type Watcher struct {
-	// Cache is where the Pods of podinit's own namespace are watched.
-	Cache cache.Cache
-	// Image is the reference of the init image.
-	Image string
-	// Architecture of a node; not known for one whose kubelet is not heard of any more, since its Pods show what was.
-	Architecture func(node string) (name string, known bool)
-	// Changed is called for each architecture for which the Breaker opens or closes; nil if nobody wants to know.
+	// Changed is called for each architecture for which the Breaker opens or closes; may be nil.
 	Changed func(ctx context.Context, opening Opening, open bool)
-	Log     logr.Logger
+	// Synced says whether all canaries are known.
+	Synced func() bool
+
+	image        string
+	architecture func(node string) (name string, known bool)
+	log          logr.Logger
+	changed      chan struct{}
 
 	mu       sync.Mutex
 	canaries map[types.UID]Canary
-	informer cache.Informer
 
 	// unavailable is what Unavailable returns.
 	unavailable atomic.Pointer[[]string]
@@ -54,32 +48,24 @@ func (w *Watcher) Unavailable() []string {
 	return nil
 }
 
-// NeedLeaderElection is false: every replica decides.
-func (w *Watcher) NeedLeaderElection() bool { return false }
+// NewWatcher watches the canaries of an init image. architecture is that of a node; not known for one whose kubelet is not heard
+// of any more, since its Pods show what was.
+func NewWatcher(image string, architecture func(node string) (name string, known bool), log logr.Logger) *Watcher {
+	return &Watcher{image: image, architecture: architecture, log: log, changed: make(chan struct{}, 1), canaries: map[types.UID]Canary{}}
+}
 
-// Start watches until ctx is done. Nothing waits for it.
-func (w *Watcher) Start(ctx context.Context) error {
-	changed := make(chan struct{}, 1)
-	for {
-		err := w.watch(ctx, changed)
-		if err == nil {
-			break
-		}
-		w.Log.Error(err, "not known whether nodes can pull the init image; trying again")
-		if !sleep(ctx, retryInterval, nil) {
-			return nil
-		}
-	}
+// Run looks until ctx is done, whenever a canary has changed and now and then.
+func (w *Watcher) Run(ctx context.Context) {
 	for {
 		wait := lookInterval
-		if w.informer.HasSynced() {
+		if w.Synced() {
 			now := time.Now()
 			if again := w.look(ctx, now); !again.IsZero() {
 				wait = min(wait, again.Sub(now))
 			}
 		}
-		if !sleep(ctx, restTime, nil) || !sleep(ctx, wait-restTime, changed) {
-			return nil
+		if !sleep(ctx, restTime, nil) || !sleep(ctx, wait-restTime, w.changed) {
+			return
 		}
 	}
 }
@@ -97,54 +83,32 @@ func sleep(ctx context.Context, how time.Duration, until <-chan struct{}) bool {
 	return true
 }
 
-// watch begins to watch Pods.
-func (w *Watcher) watch(ctx context.Context, changed chan<- struct{}) error {
-	informer, err := w.Cache.GetInformer(ctx, &corev1.Pod{}, cache.BlockUntilSynced(false))
-	if err == nil {
-		wake := func() {
-			select {
-			case changed <- struct{}{}:
-			default:
-			}
-		}
-		_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
-			AddFunc:    func(object any) { w.set(object); wake() },
-			UpdateFunc: func(_, object any) { w.set(object); wake() },
-			DeleteFunc: func(object any) { w.remove(object); wake() },
-		})
-	}
-	if err != nil {
-		return fmt.Errorf("watching pods of podinit's own namespace: %w", err)
-	}
-	w.informer = informer
-	return nil
-}
-
-func (w *Watcher) set(object any) {
-	pod, ok := object.(*corev1.Pod)
-	if !ok {
-		return
-	}
+// Set takes note of a Pod of podinit's own namespace that is new or has changed.
+func (w *Watcher) Set(pod *corev1.Pod) {
+	c, ok := Of(pod, w.image)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if c, ok := Of(pod, w.Image); ok {
-		if w.canaries == nil {
-			w.canaries = map[types.UID]Canary{}
-		}
+	if ok {
 		w.canaries[pod.UID] = c
 	} else {
 		delete(w.canaries, pod.UID)
 	}
+	w.wake()
 }
 
-func (w *Watcher) remove(object any) {
-	if gone, ok := object.(toolscache.DeletedFinalStateUnknown); ok {
-		object = gone.Obj
-	}
-	if pod, ok := object.(*corev1.Pod); ok {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		delete(w.canaries, pod.UID)
+// Remove takes note of a Pod that is gone.
+func (w *Watcher) Remove(pod *corev1.Pod) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.canaries, pod.UID)
+	w.wake()
+}
+
+// wake has Run look soon.
+func (w *Watcher) wake() {
+	select {
+	case w.changed <- struct{}{}:
+	default: // it will
 	}
 }
 
@@ -156,7 +120,7 @@ func (w *Watcher) look(ctx context.Context, now time.Time) (again time.Time) {
 		all = append(all, c)
 	}
 	w.mu.Unlock()
-	open, again := w.breaker.Look(now, all, w.Architecture)
+	open, again := w.breaker.Look(now, all, w.architecture)
 	openings := make(map[string]Opening, len(open))
 	var names []string
 	for _, o := range open {
@@ -180,7 +144,7 @@ func (w *Watcher) look(ctx context.Context, now time.Time) (again time.Time) {
 }
 
 func (w *Watcher) tell(ctx context.Context, o Opening, open bool) {
-	log := w.Log.WithValues("image", w.Image, "architecture", o.Architecture)
+	log := w.log.WithValues("image", w.image, "architecture", o.Architecture)
 	if open {
 		log.Info("nodes cannot pull the init image: new pods are left alone", "waiting", o.Waiting, "pulled", o.Pulled, "pod", o.Pod, "node", o.Node, "reason", o.Reason, "message", o.Message)
 	} else {

@@ -21,17 +21,19 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/podinit/podinit/internal/cli/check"
+	"github.com/podinit/podinit/internal/cli/complete"
 	"github.com/podinit/podinit/internal/cli/exit"
 	"github.com/podinit/podinit/internal/cli/explain"
-	"github.com/podinit/podinit/internal/cli/inject"
+	"github.com/podinit/podinit/internal/cli/injectcmd"
 	"github.com/podinit/podinit/internal/cli/output"
 	"github.com/podinit/podinit/internal/cli/status"
-	"github.com/podinit/podinit/internal/cli/version"
+	"github.com/podinit/podinit/internal/cli/uninject"
+	"github.com/podinit/podinit/internal/cli/versioncmd"
 )
 
-const about = `podinit gives every pod a real PID 1: one that forwards signals, reaps orphans and tells the truth about the exit.
+const about = `podinit gives every pod a real PID 1: one that forwards signals, reaps orphans and reports the real exit code.
 
-This program does outside of a cluster what podinit's webhook does inside, with the same code, and looks after an
+This program does outside of a cluster what podinit's webhook does inside, with the same code, and checks an
 installation. Installed in PATH as kubectl-podinit it is also "kubectl podinit".
 
 ` + exit.Help
@@ -60,7 +62,7 @@ func Run(args []string, in io.Reader, out, errOut io.Writer) int {
 	}
 	var unanswered *url.Error
 	if errors.As(err, &unanswered) {
-		err = fmt.Errorf("%w\nSee which cluster that is: kubectl config current-context; --context and --kubeconfig choose another", err)
+		err = fmt.Errorf("%w\nShow the current cluster: kubectl config current-context. Choose another: --context, --kubeconfig", err)
 	}
 	if !exit.Said(err) {
 		fmt.Fprintf(errOut, "%s %s\n", output.StyleFor(errOut).Red("error:"), strings.TrimSuffix(err.Error(), "\n"))
@@ -97,12 +99,16 @@ func newCommand(name string, streams genericiooptions.IOStreams) (root *cobra.Co
 	root.SetErr(streams.ErrOut)
 	flags := genericclioptions.NewConfigFlags(true)
 	flags.AddFlags(root.PersistentFlags())
+	complete.Register(root, flags)
+	root.SetUsageTemplate(usageTemplate)
+	root.AddCommand(newOptions())
 	for _, add := range []func(*genericclioptions.ConfigFlags, genericiooptions.IOStreams) *cobra.Command{
-		inject.NewCommand,
+		injectcmd.NewCommand,
+		uninject.NewCommand,
 		explain.NewCommand,
 		status.NewCommand,
 		check.NewCommand,
-		version.NewCommand,
+		versioncmd.NewCommand,
 	} {
 		root.AddCommand(add(flags, streams))
 	}

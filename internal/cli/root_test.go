@@ -34,10 +34,11 @@ func TestExitCodes(t *testing.T) {
 		{"a wrong value", []string{"version", "-o", "xml"}, exit.Usage, "choose one of table, json, yaml"},
 		{"an argument for -f", []string{"inject", "x.yaml"}, exit.Usage, "-f x.yaml"},
 		{"inject without -f", []string{"inject"}, exit.Usage, "-f FILE"},
+		{"uninject without -f", []string{"uninject"}, exit.Usage, "-f FILE"},
 		{"a file that is not there", []string{"inject", "-f", "/nowhere/x.yaml"}, exit.Failed, "no such file"},
 		{"a URL for -f", []string{"inject", "-f", "https://registry.example/x.yaml"}, exit.Usage, "curl"},
 		{"a directory without manifests", []string{"explain", "-f", t.TempDir()}, exit.Usage, "-R"},
-		{"no such cluster", []string{"version", "--server", "http://127.0.0.1:1"}, exit.Failed, "--client asks no cluster"},
+		{"no such cluster", []string{"version", "--server", "http://127.0.0.1:1"}, exit.Failed, "--client needs no cluster"},
 		{"no such cluster for status", []string{"status", "--server", "http://127.0.0.1:1"}, exit.Failed, "--context"},
 		{"no image", []string{"inject", "-f", "-", "--init-image", "a b"}, exit.Usage, "--init-image"},
 		{"no such cluster to check", []string{"check", "--wait", "1s", "--server", "http://127.0.0.1:1"}, exit.Failed, "the cluster does not answer"},
@@ -73,5 +74,21 @@ func TestCompletion(t *testing.T) {
 	}
 	if _, out, _ := run(t, "podinit", "__complete", "version", "-o", ""); !strings.Contains(out, "json\n") {
 		t.Errorf("the values of -o are not completed: %s", out)
+	}
+}
+
+// As with kubectl, the flags that every command takes are listed once.
+func TestOptions(t *testing.T) {
+	if code, out, _ := run(t, "podinit", "options"); code != exit.OK || !strings.Contains(out, "--kubeconfig") || !strings.Contains(out, "--as-group") {
+		t.Errorf("exit code %d: %s", code, out)
+	}
+	const last = "Use \"podinit options\" for a list of global command-line options (applies to all commands).\n"
+	for _, args := range [][]string{{"--help"}, {"inject", "--help"}, {"check", "--help"}} {
+		if _, out, _ := run(t, append([]string{"podinit"}, args...)...); !strings.HasSuffix(out, "\n"+last) || strings.Contains(out, "--kubeconfig string") {
+			t.Errorf("%v: %s", args, out)
+		}
+	}
+	if _, out, _ := run(t, "kubectl-podinit", "check", "--help"); !strings.HasSuffix(out, strings.Replace(last, "podinit", "kubectl podinit", 1)) || !strings.Contains(out, "--short") {
+		t.Errorf("as a plugin: %s", out)
 	}
 }

@@ -1,5 +1,5 @@
 // Package delivery finds out whether a cluster can mount images as volumes (KEP-4639), for profiles that leave the
-// delivery open, and on which architectures it runs.
+// delivery open, on which architectures it runs, and, for package nodeimages, which images its nodes hold.
 //
 // All Linux nodes count, also those that are cordoned: Pods of DaemonSets go there.
 package delivery
@@ -117,6 +117,9 @@ func (n *Nodes) Remove(name string) {
 		}
 	}
 }
+
+// Architecture of a node; "" if the node or its architecture is not known.
+func (n *Nodes) Architecture(name string) string { return n.architectures[name] }
 
 // Architectures of the nodes, sorted, each once; nil if one has not said it yet, or there are none.
 func (n *Nodes) Architectures() []string {

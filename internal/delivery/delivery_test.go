@@ -91,17 +91,3 @@ func TestNodes(t *testing.T) {
 	}
 	expect("all gone", "v1.36.0", both(v1alpha1.ReasonClusterUnknown))
 }
-
-func TestTrim(t *testing.T) {
-	in := &corev1.Node{Spec: corev1.NodeSpec{PodCIDR: "10.0.0.0/24"}, Status: corev1.NodeStatus{NodeInfo: node("v1.36.0", "x"), Images: make([]corev1.ContainerImage, 50)}}
-	in.Name, in.Labels = "n", map[string]string{"a": "b"}
-	want := &corev1.Node{Status: corev1.NodeStatus{NodeInfo: node("v1.36.0", "x")}}
-	want.Name, want.Labels = "n", map[string]string{"a": "b"}
-	got, err := delivery.Trim(in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(any(want), got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}

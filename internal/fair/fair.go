@@ -1,12 +1,15 @@
 // Package fair shares an amount, of slots or of bytes, among keys such as namespaces, so that none can take it all.
 //
 // A key may take as long as it then holds no more than what is still free. Alone it so comes to half of the total; a
-// second one that takes what it can comes to a quarter, and whoever comes after them still finds half of what is left
+// second one that takes what it can comes to a quarter, and any that comes after them still finds half of what is left
 // (dynamic thresholds: Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998).
 package fair
 
 import (
+	"cmp"
 	"context"
+	"math"
+	"slices"
 	"sync"
 )
 
@@ -17,7 +20,7 @@ type Pool struct {
 	mu   sync.Mutex
 	used int64
 	keys map[string]*account
-	// waiting are the keys that anybody waits for, in the order in which they began to.
+	// waiting are the keys that are waited for, in the order in which they began to.
 	waiting []*account
 }
 
@@ -43,7 +46,7 @@ func (p *Pool) Used() int64 {
 	return p.used
 }
 
-// TryAcquire takes n for key if that is free for it now and nobody has waited for the same key before. Release gives it
+// TryAcquire takes n for key if that is free for it now and nothing has waited for the same key before. Release gives it
 // back.
 func (p *Pool) TryAcquire(key string, n int64) bool {
 	p.mu.Lock()
@@ -60,13 +63,28 @@ func (p *Pool) TryAcquire(key string, n int64) bool {
 // Acquire takes n for key, and waits for it until ctx is done, whose error it returns then. More than Most it never
 // gets.
 func (p *Pool) Acquire(ctx context.Context, key string, n int64) error {
+	return p.AcquireRanked(ctx, key, n, nil)
+}
+
+// Rank orders those that wait for the same key: the earlier Deadline goes first, and of two that are the same, what Began
+// first. Both are times or numbers of any unit. Those without a rank have the lowest, and go in the order in which they
+// came.
+type Rank struct{ Deadline, Began int64 }
+
+func (r Rank) compare(other Rank) int {
+	return cmp.Or(cmp.Compare(r.Deadline, other.Deadline), cmp.Compare(r.Began, other.Began))
+}
+
+// AcquireRanked is Acquire with a rank, which is asked for each time that something is free, and may change until then.
+// It must not use the Pool.
+func (p *Pool) AcquireRanked(ctx context.Context, key string, n int64, rank func() Rank) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if p.TryAcquire(key, n) {
 		return nil
 	}
-	t := p.Wait(key, n)
+	t := p.wait(key, n, rank)
 	select {
 	case <-t.Ready():
 		return nil
@@ -88,8 +106,10 @@ func (p *Pool) Release(key string, n int64) {
 }
 
 // Wait queues for n for key. It is for those that wait for something else too: Leave ends it, whether Ready or not.
-func (p *Pool) Wait(key string, n int64) *Ticket {
-	t := &Ticket{pool: p, n: n, ready: make(chan struct{})}
+func (p *Pool) Wait(key string, n int64) *Ticket { return p.wait(key, n, nil) }
+
+func (p *Pool) wait(key string, n int64, rank func() Rank) *Ticket {
+	t := &Ticket{pool: p, n: n, rank: rank, ready: make(chan struct{})}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t.account = p.account(key)
@@ -105,6 +125,7 @@ type Ticket struct {
 	pool    *Pool
 	account *account
 	n       int64
+	rank    func() Rank // nil for none
 	ready   chan struct{}
 	granted bool
 }
@@ -122,11 +143,8 @@ func (t *Ticket) Leave() {
 		a.used -= t.n
 		p.used -= t.n
 	} else {
-		for i, other := range a.queue {
-			if other == t {
-				a.queue = append(a.queue[:i], a.queue[i+1:]...)
-				break
-			}
+		if i := slices.Index(a.queue, t); i >= 0 {
+			a.queue = slices.Delete(a.queue, i, i+1)
 		}
 		p.notWaiting(a)
 	}
@@ -139,21 +157,46 @@ func (t *Ticket) Leave() {
 func (p *Pool) serve() {
 	for {
 		var next *account
+		var at int
 		for _, a := range p.waiting {
-			if p.fits(a, a.queue[0].n) && (next == nil || a.used < next.used) {
-				next = a
+			if next != nil && a.used >= next.used {
+				continue
+			}
+			if i := a.first(); p.fits(a, a.queue[i].n) {
+				next, at = a, i
 			}
 		}
 		if next == nil {
 			return
 		}
-		t := next.queue[0]
-		next.queue = next.queue[1:]
+		t := next.queue[at]
+		next.queue = slices.Delete(next.queue, at, at+1)
 		p.take(next, t.n)
 		t.granted = true
 		close(t.ready)
 		p.notWaiting(next)
 	}
+}
+
+// first is the one of the queue that is next.
+func (a *account) first() int {
+	if a.queue[0].rank == nil {
+		return 0
+	}
+	first, lowest := 0, a.queue[0].ranked()
+	for i, t := range a.queue[1:] {
+		if r := t.ranked(); r.compare(lowest) < 0 {
+			first, lowest = i+1, r
+		}
+	}
+	return first
+}
+
+func (t *Ticket) ranked() Rank {
+	if t.rank == nil {
+		return Rank{math.MinInt64, math.MinInt64}
+	}
+	return t.rank()
 }
 
 // fits says whether an account may take n: not more than is free then.

@@ -88,6 +88,37 @@ func TestTheLeastIsServedFirst(t *testing.T) {
 	}
 }
 
+// Of those that wait for the same key the most urgent is served first, by what is urgent then.
+func TestRanks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := fair.New(2)
+		p.TryAcquire("a", 1)
+		var served []string
+		ranks := map[string]fair.Rank{"late": {9, 1}, "later": {9, 2}, "soon": {5, 3}, "changes": {7, 0}}
+		var all sync.WaitGroup
+		wait := func(name string, rank func() fair.Rank) {
+			all.Go(func() {
+				if err := p.AcquireRanked(t.Context(), "a", 1, rank); err != nil {
+					t.Error(err)
+				}
+				served = append(served, name)
+				p.Release("a", 1)
+			})
+			synctest.Wait()
+		}
+		for _, name := range []string{"later", "late", "changes", "soon"} {
+			wait(name, func() fair.Rank { return ranks[name] })
+		}
+		wait("without", nil)
+		ranks["changes"] = fair.Rank{Deadline: 10}
+		p.Release("a", 1)
+		all.Wait()
+		if got, want := fmt.Sprint(served), "[without soon late later changes]"; got != want {
+			t.Errorf("served in the order %s, want %s", got, want)
+		}
+	})
+}
+
 func TestContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := fair.New(2)

@@ -24,6 +24,7 @@ type hub struct {
 	tags   map[string]string   // "repository:tag" to digest
 	open   map[string][]string // repository to who may read it; "anonymous" is everybody
 	broken *Failure            // every answer, if set
+	fails  map[string]*Failure // every answer to a key or of a repository
 	gate   chan struct{}       // every answer waits for it, if set
 	gated  string              // only of what begins so
 	asked  []string            // in order
@@ -46,26 +47,33 @@ type hub struct {
 	candidates int
 }
 
+// Candidates are every credential at each host, as the kubelet and containerd have it.
 func (h *hub) Candidates(_ context.Context, q Query) iter.Seq2[Candidate, error] {
 	return func(yield func(Candidate, error) bool) {
 		h.mu.Lock()
 		h.candidates++
 		h.mu.Unlock()
-		for _, at := range append(slices.Clone(h.mirrors), q.Reference.Repository) {
-			for _, key := range append(slices.Clone(q.PullSecrets), "anonymous") {
+		for _, key := range append(slices.Clone(q.PullSecrets), "anonymous") {
+			switch {
+			case key == "panics":
+				panic("out of cheese")
+			case strings.HasPrefix(key, "broken"):
+				if !yield(Candidate{}, fmt.Errorf("%.10s is no docker config", key)) {
+					return
+				}
+				continue
+			case strings.HasPrefix(key, "unread"):
+				if !yield(Candidate{}, &Failure{Reason: v1alpha1.ReasonLookupFailed, Transient: true, Err: errors.New(key + " cannot be read")}) {
+					return
+				}
+				continue
+			case key == h.gone:
+				continue
+			}
+			for _, at := range append(slices.Clone(h.mirrors), q.Reference.Repository) {
 				ref := q.Reference
 				ref.Repository = at
-				switch {
-				case strings.HasPrefix(key, "broken"):
-					if !yield(Candidate{}, fmt.Errorf("%.10s is no docker config", key)) {
-						return
-					}
-				case strings.HasPrefix(key, "unread"):
-					if !yield(Candidate{}, &Failure{Reason: v1alpha1.ReasonLookupFailed, Transient: true, Err: errors.New(key + " cannot be read")}) {
-						return
-					}
-				case key == h.gone:
-				case !yield(Candidate{Host: at, Endpoint: ref.Name(), Key: ref.Name() + " as " + key, Anonymous: key == "anonymous", Repository: account{h, key, ref}}, nil):
+				if !yield(Candidate{Host: at, Endpoint: ref.Name(), Key: ref.Name() + " as " + key, Anonymous: key == "anonymous", Repository: account{h, key, ref}}, nil) {
 					return
 				}
 			}
@@ -101,6 +109,11 @@ func (a account) enter(ctx context.Context, what string) error {
 	}
 	if a.hub.broken != nil {
 		return a.hub.broken
+	}
+	for _, broken := range []string{a.key, a.ref.Repository} {
+		if failure := a.hub.fails[broken]; failure != nil {
+			return failure
+		}
 	}
 	for _, request := range a.hub.hidden {
 		if strings.HasPrefix(what+" as "+a.key, request) {
@@ -149,13 +162,13 @@ func (a account) Image(ctx context.Context, digest string, _ []string) (Image, e
 
 // world is a cache, its registry and its clock.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	hub   *hub
 	cache *Cache
 	now   time.Time
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	w := &world{t: t, now: time.Unix(1e9, 0), hub: &hub{
 		tags: map[string]string{"public:1": "sha256:a", "private:1": "sha256:b", "other:1": "sha256:c"},
 		open: map[string][]string{"public": {"anonymous"}, "private": {"alice"}, "other": {"alice", "bob"}},
@@ -268,7 +281,7 @@ func TestAskingForNothingCostsNobody(t *testing.T) {
 	w.expect(query("public:1"), "sha256:a from registry", "HEAD public 1 as anonymous", "GET public sha256:a as anonymous")
 	w.expect(query("public:none"), "lookup-not-found", "HEAD public none as anonymous")
 	w.expect(query("public:1"), "sha256:a from cache")
-	w.now = w.now.Add(time.Hour)
+	w.now = w.now.Add(5 * time.Minute)
 	w.hub.broken = &Failure{Reason: v1alpha1.ReasonLookupUnreachable, Err: errors.New("refused")}
 	w.expect(query("public:1"), "sha256:a from stale", "HEAD public 1 as anonymous")
 }
@@ -335,7 +348,7 @@ func TestRegistriesAnswerByUser(t *testing.T) {
 
 	// Whose registry is down is given what was his own.
 	w.hub.broken = &Failure{Reason: v1alpha1.ReasonLookupUnreachable, Err: errors.New("refused")}
-	w.now = w.now.Add(time.Hour)
+	w.now = w.now.Add(5 * time.Minute)
 	for _, who := range []string{"alice", "bob"} {
 		w.expect(query("vendor:1", who), "sha256:for-"+who+" from stale", "HEAD vendor 1 as "+who)
 	}
@@ -366,7 +379,7 @@ func TestMirrorsOpenNothing(t *testing.T) {
 	if answer, _ := w.look(public); answer != "sha256:p from registry" {
 		t.Fatal(answer)
 	}
-	if answer, _ := w.look(secret); answer != "lookup-not-found" {
+	if answer, _ := w.look(secret); answer != "lookup-unauthorized" {
 		t.Errorf("mallory is told %s", answer)
 	}
 	// The mirror says what tags stand for, and answers for every digest that is asked for, but has none of it.
@@ -413,7 +426,7 @@ func TestOthersMakeNoDifference(t *testing.T) {
 }
 
 // A namespace does not wait for, nor is served by, what another has under way, until it has shown its right.
-func TestFlightsAreTheNamespaces(t *testing.T) {
+func TestRequestsAreTheNamespaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.hub.gate = make(chan struct{})
@@ -502,6 +515,35 @@ func TestOtherCredentials(t *testing.T) {
 	w.expect(query("public:1", "alice"), "lookup-rate-limited", "HEAD public 1 as alice", "HEAD public 1 as anonymous")
 }
 
+// What is wrong with one credential does not hide the next one, as the kubelet goes on after any error.
+func TestBrokenCredentialHidesNone(t *testing.T) {
+	for _, reason := range []v1alpha1.Reason{v1alpha1.ReasonLookupFailed, v1alpha1.ReasonLookupInvalid} {
+		w := newWorld(t)
+		w.hub.fails = map[string]*Failure{"bob": {Reason: reason, Personal: true, Err: errors.New("its token server is broken")}}
+		w.expect(query("private:1", "bob", "alice"), "sha256:b from registry", "HEAD private 1 as bob", "HEAD private 1 as alice", "GET private sha256:b as alice")
+	}
+}
+
+// A stale answer is for when nobody has a better one: not the next mirror, nor the next credential.
+func TestStaleIsTheLast(t *testing.T) {
+	down := &Failure{Reason: v1alpha1.ReasonLookupUnreachable, Err: errors.New("refused")}
+	w := newWorld(t)
+	w.hub.mirrors = []string{"mirror"}
+	w.hub.tags["mirror:1"] = "sha256:old"
+	w.hub.open["mirror"] = []string{"anonymous"}
+	w.look(query("public:1"))
+	w.hub.fails = map[string]*Failure{"mirror": down}
+	w.now = w.now.Add(5 * time.Minute)
+	w.expect(query("public:1"), "sha256:a from registry", "HEAD mirror 1 as anonymous", "HEAD public 1 as anonymous", "GET public sha256:a as anonymous")
+
+	// One that is not asked with every credential may yet have answered one of them.
+	w = newWorld(t)
+	w.expect(query("other:1", "bob"), "sha256:c from registry", "HEAD other 1 as bob", "GET other sha256:c as bob")
+	w.hub.broken = down
+	w.now = w.now.Add(5 * time.Minute)
+	w.expect(query("other:1", "alice", "bob"), "sha256:c from stale", "HEAD other 1 as alice")
+}
+
 // A refusal is the author's to correct, unless a credential of his could not be read.
 func TestTransient(t *testing.T) {
 	for _, c := range []struct {
@@ -549,11 +591,28 @@ func TestStale(t *testing.T) {
 	w := newWorld(t)
 	w.expect(query("public:1"), "sha256:a from registry", "HEAD public 1 as anonymous", "GET public sha256:a as anonymous")
 	w.hub.broken = &Failure{Reason: v1alpha1.ReasonLookupFailed, Err: errors.New("500")}
-	w.now = w.now.Add(time.Hour)
+	w.now = w.now.Add(10*time.Minute - time.Second)
 	w.expect(query("public:1"), "sha256:a from stale", "HEAD public 1 as anonymous")
 	w.expect(query("public:1"), "sha256:a from stale")
-	w.now = w.now.Add(24 * time.Hour)
+	if _, ok := w.cache.Known(t.Context(), query("public:1")); ok {
+		t.Error("a stale answer is given as one that is known")
+	}
+	// Who wants the answer of now has none.
+	fresh := query("public:1")
+	fresh.Fresh = true
+	w.expect(fresh, "lookup-failed")
+	w.now = w.now.Add(time.Second)
+	w.expect(query("public:1"), "lookup-failed")
+	w.now = w.now.Add(5 * time.Second)
 	w.expect(query("public:1"), "lookup-failed", "HEAD public 1 as anonymous")
+
+	// What a digest runs is never yesterday's.
+	w.expect(query("public@sha256:a"), "sha256:a from cache", "HEAD public sha256:a as anonymous")
+	digest := query("public@sha256:a")
+	digest.Fresh = true
+	w.expect(digest, "sha256:a from cache")
+	w.now = w.now.Add(24 * time.Hour)
+	w.expect(digest, "lookup-failed", "HEAD public sha256:a as anonymous")
 
 	// What was deleted does not come back.
 	w.hub.broken = nil
@@ -581,7 +640,7 @@ func TestDeadline(t *testing.T) {
 		t.Errorf("reason %s, want a timeout", got)
 	}
 	close(w.hub.gate)
-	// This joins the flight that went on, or comes when it has landed.
+	// This joins the request that went on, or comes when it has ended.
 	if found, err := w.cache.Lookup(t.Context(), query("public:1")); err != nil || found.Image.Digest != "sha256:a" {
 		t.Errorf("%v, %v", found, err)
 	}
@@ -605,15 +664,15 @@ func TestNothingAfterTheDeadline(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		if len(w.hub.asked) > 0 || w.hub.candidates > 0 || len(w.cache.flights) > 0 {
-			t.Errorf("%d candidates, asked %q, %d flights", w.hub.candidates, w.hub.asked, len(w.cache.flights))
+		if len(w.hub.asked) > 0 || w.hub.candidates > 0 || len(w.cache.requests) > 0 {
+			t.Errorf("%d candidates, asked %q, %d requests", w.hub.candidates, w.hub.asked, len(w.cache.requests))
 		}
 	})
 }
 
 // A namespace whose registries hang takes no other's lookups: not even where they want the same image, and however many
 // namespaces do so. What waits leaves nothing behind, and no more goes on than there are slots.
-func TestFlightsAreShared(t *testing.T) {
+func TestSlotsAreShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.hub.open["hanging"] = []string{"anonymous"}
@@ -633,8 +692,8 @@ func TestFlightsAreShared(t *testing.T) {
 			}
 			synctest.Wait()
 		}
-		if got := w.cache.slots.Used(); got >= int64(DefaultLimits().Flights) {
-			t.Errorf("%d of %d slots are taken", got, DefaultLimits().Flights)
+		if got := w.cache.slots.Used(); got >= int64(DefaultLimits().MaxRequests) {
+			t.Errorf("%d of %d slots are taken", got, DefaultLimits().MaxRequests)
 		}
 		good := query("public:1")
 		good.Namespace = "good"
@@ -642,21 +701,22 @@ func TestFlightsAreShared(t *testing.T) {
 			t.Errorf("the good one gets %v", err)
 		}
 		all.Wait() // for their deadline
+		synctest.Wait()
 		w.cache.mu.Lock()
-		if underWay := len(w.cache.flights); int64(underWay) != w.cache.slots.Used() || underWay > DefaultLimits().Flights {
+		if underWay := len(w.cache.requests); int64(underWay) != w.cache.slots.Used() || underWay > DefaultLimits().MaxRequests {
 			t.Errorf("%d lookups are remembered, %d are under way", underWay, w.cache.slots.Used())
 		}
 		w.cache.mu.Unlock()
-		time.Sleep(DefaultLimits().Flight)
+		time.Sleep(DefaultLimits().RequestTimeout)
 		synctest.Wait()
-		if used, left := w.cache.slots.Used(), len(w.cache.flights); used != 0 || left != 0 {
+		if used, left := w.cache.slots.Used(), len(w.cache.requests); used != 0 || left != 0 {
 			t.Errorf("%d slots are taken and %d lookups remembered in the end", used, left)
 		}
 		close(w.hub.gate)
 	})
 }
 
-func TestOneFlight(t *testing.T) {
+func TestOneRequest(t *testing.T) {
 	w := newWorld(t)
 	w.hub.gate = make(chan struct{})
 	var all sync.WaitGroup
@@ -792,7 +852,7 @@ func TestMemory(t *testing.T) {
 			}}}
 			by := Candidate{Endpoint: q.Reference.Name(), Key: q.Reference.Name() + " as " + strings.Repeat("k", 64)}
 			w.cache.keep(q, by, image)
-			w.cache.remember(q, by, &flight{image: image})
+			w.cache.remember(q, by, &request{image: image})
 			w.cache.introduce(q, by)
 		}
 	}
@@ -805,7 +865,7 @@ func TestMemory(t *testing.T) {
 	before := live()
 	fill(0, 10_000)
 	took := live() - before
-	bytes, images := w.cache.memory.bytes, w.cache.memory.images
+	bytes, images := w.cache.memory.bytes, len(w.cache.images.byKey)
 	t.Logf("10,000 images: %.1f MiB counted, %.1f MiB of heap", float64(bytes)/(1<<20), float64(took)/(1<<20))
 	if images != 10_000 {
 		t.Errorf("%d images are kept, want all", images)
@@ -815,7 +875,7 @@ func TestMemory(t *testing.T) {
 	}
 	fill(10_000, 100_000)
 	took = live() - before
-	bytes, images = w.cache.memory.bytes, w.cache.memory.images
+	bytes, images = w.cache.memory.bytes, len(w.cache.images.byKey)
 	t.Logf("100,000 images: %d kept, %.1f MiB counted, %.1f MiB of heap", images, float64(bytes)/(1<<20), float64(took)/(1<<20))
 	if bound := DefaultLimits().Bytes; bytes > bound || took > bound*5/4 {
 		t.Errorf("counted %d, heap %d, bound %d", bytes, took, bound)
@@ -824,4 +884,23 @@ func TestMemory(t *testing.T) {
 		t.Errorf("only %d images are kept", images)
 	}
 	runtime.KeepAlive(w)
+}
+
+// BenchmarkLookup is a lookup of which the answer is in memory, of an image that anybody may read and of one that takes a
+// credential.
+func BenchmarkLookup(b *testing.B) {
+	w := newWorld(b)
+	for name, q := range map[string]Query{"public": query("public:1"), "private": query("private:1", "alice")} {
+		if _, err := w.cache.Lookup(b.Context(), q); err != nil {
+			b.Fatal(err)
+		}
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if found, err := w.cache.Lookup(b.Context(), q); err != nil || found.From != FromCache {
+					b.Fatal(found, err)
+				}
+			}
+		})
+	}
 }

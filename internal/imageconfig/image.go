@@ -24,7 +24,7 @@ type Image struct {
 // On are the configs that hold on these architectures, or without any on all that the image is made for: one if they run
 // the same, else one for each platform. If there is none, the reason says why. The result may be i's own.
 //
-// An image that is no index is what the reference stands for everywhere, whatever architecture it names.
+// An image that is not an index is what the reference stands for everywhere, whatever architecture it names.
 func (i Image) On(architectures []string) ([]Config, *Failure) {
 	if len(i.Configs) == 1 && i.Configs[0].forLinux() {
 		return i.Configs, nil
@@ -48,12 +48,12 @@ func (i Image) On(architectures []string) ([]Config, *Failure) {
 	case !differ:
 		return fit[:1], nil
 	case size > maxWords:
-		return nil, &Failure{Reason: v1alpha1.ReasonPlatformsDiffer, Err: fmt.Errorf("on %d platforms they have %d bytes, more than %d", len(fit), size, maxWords)}
+		return nil, &Failure{Reason: v1alpha1.ReasonPlatformsDiffer, Err: fmt.Errorf("its commands for %d platforms have %d bytes together, more than %d", len(fit), size, maxWords)}
 	}
 	return fit, nil
 }
 
-// forLinux says whether c may be for Linux: of an image that is no index it need not be said.
+// forLinux says whether c may be for Linux: an image that is not an index need not say it.
 func (c Config) forLinux() bool { return c.Platform.OS == "linux" || c.Platform.OS == "" }
 
 // runsAs says whether c is run, and stopped, as d is.
@@ -77,7 +77,7 @@ func (i Image) platforms() string {
 		all = append(all, c.Platform.String())
 	}
 	if len(all) == 0 {
-		return "no platform of this cluster"
+		return "not for a platform of this cluster"
 	}
 	return strings.Join(all, ", ")
 }
@@ -115,7 +115,7 @@ const maxName = 1 << 10
 // ErrNameTooLong is what CheckName says of a name above its bound.
 var ErrNameTooLong = fmt.Errorf("the image's name is longer than %d bytes", maxName)
 
-// CheckName says whether the name of an image is short enough to be read. Whoever reads one asks this first: names come
+// CheckName says whether the name of an image is short enough to be read. Every reader of one asks this first: names come
 // from Pods, where they may be of megabytes.
 func CheckName(image string) error {
 	if len(image) > maxName {

@@ -7,66 +7,91 @@ import (
 
 // What things cost besides their words, measured on 64 bits (TestMemory holds the sum to it).
 const (
-	// entryOverhead: an entry, its list element, its interface and its place in the map.
+	// entryOverhead: an entry with its key, its list element, its interface and its place in the map.
 	entryOverhead = 320
 	// configOverhead: a Config's own strings and slices.
 	configOverhead = 144
 )
 
-// memory is a map of bounded size that forgets what was not used for longest. Its zero value holds nothing.
+// memory bounds what the entries of all kinds take together, and forgets what was not used for longest. Its zero value
+// holds nothing.
 type memory struct {
-	bound  int // in bytes
-	bytes  int
-	images int
+	bound int // in bytes
+	bytes int
 	// forgotten counts what had to go to make room.
 	forgotten uint64
-	entries   map[string]*list.Element
-	// used has the entries, the last one used first.
-	used list.List
+	// used has the entries of all kinds, the last one used first.
+	used list.List // of forgettable
+}
+
+// forgettable is an entry of any kind.
+type forgettable interface {
+	// forget takes the entry out of its map.
+	forget()
+	cost() int
+}
+
+// key is what a kind of entries is kept by.
+type key[K any] interface {
+	comparable
+	// kept is the same key with strings of its own, which keep nothing else in memory, and how long they are together.
+	kept() (K, int)
+}
+
+// entries are those of one kind.
+type entries[K key[K], V any] struct {
+	memory *memory
+	byKey  map[K]*list.Element
 }
 
 // entry is one thing remembered, and since when.
-type entry struct {
-	key   string
-	value any
-	size  int
+type entry[K key[K], V any] struct {
+	key   K
+	value V
+	size  int // with the key
 	at    time.Time
+	of    *entries[K, V]
 }
 
-func (e entry) cost() int { return len(e.key) + e.size + entryOverhead }
+func (e *entry[K, V]) forget()   { delete(e.of.byKey, e.key) }
+func (e *entry[K, V]) cost() int { return e.size + entryOverhead }
 
-func (m *memory) get(key string) (entry, bool) {
-	element, ok := m.entries[key]
+func newEntries[K key[K], V any](m *memory) entries[K, V] {
+	return entries[K, V]{memory: m, byKey: map[K]*list.Element{}}
+}
+
+// get is what is kept under a key, and since when.
+func (e *entries[K, V]) get(key K) (value V, at time.Time, ok bool) {
+	element, ok := e.byKey[key]
 	if !ok {
-		return entry{}, false
+		return value, at, false
 	}
-	m.used.MoveToFront(element)
-	return element.Value.(entry), true
+	e.memory.used.MoveToFront(element)
+	found := element.Value.(*entry[K, V])
+	return found.value, found.at, true
 }
 
-func (m *memory) put(e entry) {
-	m.drop(e.key)
-	if m.entries == nil {
-		m.entries = map[string]*list.Element{}
-	}
-	m.entries[e.key] = m.used.PushFront(e)
-	m.count(e, 1)
-	for m.bytes > m.bound {
-		m.drop(m.used.Back().Value.(entry).key)
-		m.forgotten++
-	}
-}
-
-func (m *memory) drop(key string) {
-	if element, ok := m.entries[key]; ok {
-		delete(m.entries, key)
-		m.count(m.used.Remove(element).(entry), -1)
+// put keeps a value of that size.
+func (e *entries[K, V]) put(key K, value V, size int, at time.Time) {
+	e.drop(key)
+	own, length := key.kept()
+	added := &entry[K, V]{key: own, value: value, size: length + size, at: at, of: e}
+	e.byKey[own] = e.memory.used.PushFront(added)
+	e.memory.bytes += added.cost()
+	for e.memory.bytes > e.memory.bound {
+		e.memory.remove(e.memory.used.Back())
+		e.memory.forgotten++
 	}
 }
 
-func (m *memory) count(e entry, sign int) {
-	m.bytes += sign * e.cost()
-	if _, ok := e.value.(Image); ok {
-		m.images += sign
+func (e *entries[K, V]) drop(key K) {
+	if element, ok := e.byKey[key]; ok {
+		e.memory.remove(element)
 	}
+}
+
+func (m *memory) remove(element *list.Element) {
+	removed := m.used.Remove(element).(forgettable)
+	removed.forget()
+	m.bytes -= removed.cost()
 }

@@ -4,28 +4,28 @@ import "github.com/prometheus/client_golang/prometheus"
 
 var (
 	bytesMetric = prometheus.NewDesc("podinit_image_cache_bytes",
-		"About how much memory the cache of what images run takes, in bytes.", nil, nil)
+		"Estimated memory of the cache of what images run, in bytes.", nil, nil)
 	limitMetric = prometheus.NewDesc("podinit_image_cache_limit_bytes",
-		"How much memory the cache may take, in bytes. Then what was not used for longest is forgotten.", nil, nil)
+		"Maximum memory of the cache, in bytes. When it is reached, the least recently used entries are evicted.", nil, nil)
 	imagesMetric = prometheus.NewDesc("podinit_image_cache_images",
-		"Images of which it is known what they run.", nil, nil)
+		"Images in the cache.", nil, nil)
 	entriesMetric = prometheus.NewDesc("podinit_image_cache_entries",
-		"Everything in the cache: images, what references stand for, to whom that is known, and failures.", nil, nil)
+		"All entries in the cache: images, digests of references, permissions of namespaces, and failures.", nil, nil)
 	hitsMetric = prometheus.NewDesc("podinit_image_cache_hits_total",
-		"Questions about images that the cache could answer.", nil, nil)
+		"Lookups of images that the cache answered.", nil, nil)
 	missesMetric = prometheus.NewDesc("podinit_image_cache_misses_total",
-		"Questions about images that the cache could not answer, or only with what is older than it should be.", nil, nil)
+		"Lookups of images that the cache could not answer, or only with a stale entry.", nil, nil)
 	forgottenMetric = prometheus.NewDesc("podinit_image_cache_evictions_total",
-		"Entries that were forgotten to make room for others.", nil, nil)
-	flightsMetric = prometheus.NewDesc("podinit_registry_lookups_in_flight",
-		"Errands to registries that are under way.", nil, nil)
+		"Entries evicted from the cache to make room for others.", nil, nil)
+	requestsMetric = prometheus.NewDesc("podinit_registry_lookups_in_flight",
+		"Lookups in registries that are in flight.", nil, nil)
 )
 
 var _ prometheus.Collector = (*Cache)(nil)
 
 // Describe is prometheus.Collector's.
 func (c *Cache) Describe(descriptions chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{bytesMetric, limitMetric, imagesMetric, entriesMetric, hitsMetric, missesMetric, forgottenMetric, flightsMetric} {
+	for _, d := range []*prometheus.Desc{bytesMetric, limitMetric, imagesMetric, entriesMetric, hitsMetric, missesMetric, forgottenMetric, requestsMetric} {
 		descriptions <- d
 	}
 }
@@ -33,8 +33,8 @@ func (c *Cache) Describe(descriptions chan<- *prometheus.Desc) {
 // Collect is prometheus.Collector's.
 func (c *Cache) Collect(metrics chan<- prometheus.Metric) {
 	c.mu.Lock()
-	bytes, images, entries := c.memory.bytes, c.memory.images, len(c.memory.entries)
-	forgotten, flights := c.memory.forgotten, len(c.flights)
+	bytes, images, entries := c.memory.bytes, len(c.images.byKey), c.memory.used.Len()
+	forgotten, requests := c.memory.forgotten, len(c.requests)
 	c.mu.Unlock()
 	gauge := func(d *prometheus.Desc, value int) {
 		metrics <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(value))
@@ -49,5 +49,5 @@ func (c *Cache) Collect(metrics chan<- prometheus.Metric) {
 	counter(hitsMetric, c.hits.Load())
 	counter(missesMetric, c.misses.Load())
 	counter(forgottenMetric, forgotten)
-	gauge(flightsMetric, flights)
+	gauge(requestsMetric, requests)
 }

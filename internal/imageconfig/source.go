@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/podinit/podinit/api/v1alpha1"
@@ -17,7 +18,7 @@ type Query struct {
 	PullSecrets []string
 	// Pod is the one that it is about, so that what holds for all its Queries is found out once; nil for one alone.
 	Pod *Pod
-	// Fresh asks for what a tag stands for now: imagePullPolicy Always.
+	// Fresh asks for what a tag stands for now: imagePullPolicy Always. The answer is never FromStale.
 	Fresh bool
 	// Architectures of the cluster's nodes, sorted; nil if they are not known, which means all.
 	Architectures []string
@@ -29,13 +30,28 @@ type Pod struct {
 	lock  chan struct{}
 	value any
 	close func()
+	// held is by how many it is in use, the one that has made it included.
+	held atomic.Int64
 }
 
-// NewPod makes a Pod. Close it when no Query of it is under way any more.
-func NewPod() *Pod { return &Pod{lock: make(chan struct{}, 1)} }
+// NewPod makes a Pod. Close it when no Query of it is made any more; what its lookups still need they keep.
+func NewPod() *Pod {
+	p := &Pod{lock: make(chan struct{}, 1)}
+	p.held.Store(1)
+	return p
+}
+
+// hold keeps what the Pod has until release is called. A nil Pod has nothing.
+func (p *Pod) hold() (release func()) {
+	if p == nil {
+		return func() {}
+	}
+	p.held.Add(1)
+	return p.Close
+}
 
 // Once is what find returns for the first Query that had the time to find it out, for all that come later. What close
-// gives back is kept until the Pod is closed. While another Query finds it out that is waited for until ctx is done.
+// gives back is kept until the Pod is closed, and what goes on for it has ended. While another Query finds it out that is waited for until ctx is done.
 func (p *Pod) Once(ctx context.Context, find func() (value any, close func())) (any, error) {
 	select {
 	case p.lock <- struct{}{}:
@@ -55,9 +71,9 @@ func (p *Pod) Once(ctx context.Context, find func() (value any, close func())) (
 	return value, nil
 }
 
-// Close gives back what the Pod has kept.
+// Close gives back what the Pod has kept, once nothing goes on for it.
 func (p *Pod) Close() {
-	if p.close != nil {
+	if p.held.Add(-1) == 0 && p.close != nil {
 		p.close()
 	}
 }
@@ -77,7 +93,8 @@ type From string
 const (
 	FromCache    From = "cache"
 	FromRegistry From = "registry"
-	// FromStale is a cache whose answer is older than it should be, while the registry does not answer.
+	// FromStale is a cache whose answer about a tag is older than it should be, while the registry does not answer: the
+	// tag may have been moved.
 	FromStale From = "stale"
 )
 
@@ -85,7 +102,7 @@ const (
 type Source interface {
 	// Lookup finds the image, by asking a registry if need be.
 	Lookup(context.Context, Query) (Found, error)
-	// Known is the image if the Pod's namespace has had it looked up already; no registry is asked.
+	// Known is the image if the Pod's namespace has had it looked up already; registries are not asked.
 	Known(context.Context, Query) (Found, bool)
 }
 
@@ -96,9 +113,12 @@ type Failure struct {
 	Registry string
 	// RetryAfter is how long the registry wants to be left alone; 0 if it does not say.
 	RetryAfter time.Duration
-	// Transient is set where the Pod's author cannot correct it although the Reason by itself says otherwise: a refusal is
-	// none of his if his Secret could not be read.
+	// Transient is set where the Pod's author cannot correct it although the Reason by itself says otherwise: the author does
+	// not cause a refusal if the Secret could not be read.
 	Transient bool
+	// Personal is set where another credential may get another answer although the Reason by itself says otherwise: a token
+	// server that fails at this one.
+	Personal bool
 	// Err says what was tried and what came of it. It holds no secret.
 	Err error
 }
@@ -112,8 +132,8 @@ func (f *Failure) Error() string {
 
 func (f *Failure) Unwrap() error { return f.Err }
 
-// Private is an error that the log may have and whoever creates the Pod may not: who may create Pods need not be allowed to
-// know which Secrets there are.
+// Private is an error that the log may have and the client that creates the Pod may not: users that may create Pods need not
+// be allowed to know which Secrets there are.
 type Private struct{ Err error }
 
 func (p Private) Error() string { return p.Err.Error() }
@@ -121,7 +141,7 @@ func (p Private) Error() string { return p.Err.Error() }
 // Unwrap is the error itself.
 func (p Private) Unwrap() error { return p.Err }
 
-// FailureOf is err as a Failure; what is none becomes one with ReasonLookupFailed.
+// FailureOf is err as a Failure; other errors get ReasonLookupFailed.
 func FailureOf(err error) *Failure {
 	var f *Failure
 	switch {
@@ -133,11 +153,11 @@ func FailureOf(err error) *Failure {
 	return &Failure{Reason: v1alpha1.ReasonLookupFailed, Err: err}
 }
 
-// final says whether the registry has answered for good: asking somebody else, or later, is no remedy, and what was
-// known before holds no longer. The others are accidents.
+// final says whether the registry has answered for good: asking another host, or later, does not help, and what was known
+// before holds no longer. Other failures are transient errors.
 func (f *Failure) final() bool {
 	switch f.Reason {
-	case v1alpha1.ReasonLookupTimeout, v1alpha1.ReasonLookupUnreachable, v1alpha1.ReasonLookupTLS,
+	case v1alpha1.ReasonLookupTimeout, v1alpha1.ReasonLookupUnreachable, v1alpha1.ReasonLookupTLS, v1alpha1.ReasonLookupPlainHTTP,
 		v1alpha1.ReasonLookupRateLimited, v1alpha1.ReasonLookupFailed:
 		return false
 	}
@@ -150,5 +170,5 @@ func (f *Failure) personal() bool {
 	case v1alpha1.ReasonLookupUnauthorized, v1alpha1.ReasonLookupNotFound, v1alpha1.ReasonLookupRateLimited:
 		return true
 	}
-	return false
+	return f.Personal
 }

@@ -6,8 +6,6 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
-
-	"k8s.io/apimachinery/pkg/api/resource"
 )
 
 var copierCommand = []string{"/init", "copy", InitPath}
@@ -15,9 +13,9 @@ var copierCommand = []string{"/init", "copy", InitPath}
 // isCopier says whether an initContainer is a copier, of an earlier call or written by hand: it has the copier's name, and
 // the copier's command, volume or image too. Whatever else it has, it is replaced. One that has only the name is the
 // user's own.
-func (p *Plan) isCopier(c *container) bool {
-	return c.Name == CopierName && (len(c.Command) > 1 && slices.Equal(c.Command[:2], copierCommand[:2]) ||
-		ourMount(c) >= 0 || sameRepository(c.Image, p.config.Image))
+func (c Config) isCopier(of *container) bool {
+	return of.Name == CopierName && of.kind != regular && (len(of.Command) > 1 && slices.Equal(of.Command[:2], copierCommand[:2]) ||
+		ourMount(of) >= 0 || c.Image != "" && sameRepository(of.Image, c.Image))
 }
 
 // nonRoot is the copier's user where the Pod's own default is root. It is the one that the init's image names.
@@ -36,7 +34,7 @@ type copier struct {
 	SecurityContext          copierSecurityContext `json:"securityContext"`
 }
 
-// copierSecurityContext satisfies Pod Security's restricted level.
+// copierSecurityContext satisfies Pod Security's restricted level where the Pod's own containers do.
 type copierSecurityContext struct {
 	AllowPrivilegeEscalation bool             `json:"allowPrivilegeEscalation"`
 	Capabilities             capabilities     `json:"capabilities"`
@@ -47,126 +45,110 @@ type copierSecurityContext struct {
 	SELinuxOptions           *seLinuxOptions  `json:"seLinuxOptions,omitempty"`
 	SeccompProfile           *securityProfile `json:"seccompProfile,omitempty"`
 	AppArmorProfile          *securityProfile `json:"appArmorProfile,omitempty"`
+
+	// mayAdd are capabilities that stay where the Pod's author or a webhook has added them.
+	mayAdd []string
 }
 
-type capabilities struct {
-	Drop []string `json:"drop"`
-}
-
-// newCopier is the copier of a Pod for the containers that are wrapped, of which first is the first.
-func newCopier(config Config, pod *Pod, first *container) copier {
+// newCopier is the copier of the plan's Pod.
+func (p *Plan) newCopier() copier {
+	existing := ""
+	if i := p.pod.copier(); i >= 0 {
+		existing = p.pod.Spec.InitContainers[i].Image
+	}
 	return copier{
 		Name:    CopierName,
-		Image:   config.Image,
+		Image:   p.config.initImage(existing),
 		Command: copierCommand,
 		// An image's working directory may be closed to the user that the cluster picks.
 		WorkingDir:               "/",
-		Resources:                copierResources(pod.Spec.Containers),
+		Resources:                copierResources(p.Containers, p.setting.LeastResources),
 		VolumeMounts:             []volumeMount{{Name: VolumeName, MountPath: MountPath}},
 		TerminationMessagePolicy: "FallbackToLogsOnError",
 		ImagePullPolicy:          "IfNotPresent",
-		SecurityContext:          newCopierSecurityContext(&pod.Spec.SecurityContext, &first.SecurityContext),
+		SecurityContext:          p.newCopierSecurityContext(),
 	}
 }
 
-// newCopierSecurityContext names no user, since OpenShift's restricted SCC assigns one from the namespace's range;
-// only where the Pod says root it must, or the kubelet refuses runAsNonRoot. Its SELinux options are those of the first
-// container that is wrapped: the volume gets the label of who mounts it.
-func newCopierSecurityContext(pods, first *securityContext) copierSecurityContext {
+// copier is the index of the initContainer that is the copier of an earlier call, -1 if there is none.
+func (p *Pod) copier() int {
+	return slices.IndexFunc(p.Spec.InitContainers, func(c container) bool { return c.Name == CopierName })
+}
+
+// sccAnnotation is where OpenShift's SCC plugin says which SecurityContextConstraints a Pod has passed. It has done so
+// before a webhook sees the Pod.
+const sccAnnotation = "openshift.io/scc"
+
+// newCopierSecurityContext names a user only where the Pod does: OpenShift's restricted SCC assigns one from the namespace's
+// range, and a policy that demands one finds it. Its SELinux options are those of the first container that is
+// wrapped: the volume gets the label of the container that mounts it. So are the capabilities that it drops in addition to ALL,
+// which a policy may want to see by their names.
+func (p *Plan) newCopierSecurityContext() copierSecurityContext {
+	pods, first := &p.pod.Spec.SecurityContext, &p.first().SecurityContext
 	sc := copierSecurityContext{
-		Capabilities:           capabilities{Drop: []string{"ALL"}},
+		Capabilities:           capabilities{Drop: withAll(first.Capabilities.Drop)},
 		ReadOnlyRootFilesystem: true,
 		RunAsNonRoot:           true,
 		SELinuxOptions:         first.SELinuxOptions,
 	}
-	if u := pods.RunAsUser; u != nil && *u == 0 {
-		id := int64(nonRoot)
-		sc.RunAsUser, sc.RunAsGroup = &id, &id
-	}
+	sc.RunAsUser, sc.RunAsGroup = p.copierUser()
 	// The Pod's profiles are inherited, but one that was recorded for its program is not for the copier.
-	if p := pods.SeccompProfile; p == nil || p.Type == "Localhost" {
-		sc.SeccompProfile = &securityProfile{Type: "RuntimeDefault"}
+	if profile := pods.SeccompProfile; profile == nil || profile.Type == "Localhost" {
+		if !p.openShift() || anyProfile(p.Containers, profile == nil) {
+			sc.SeccompProfile = &securityProfile{Type: "RuntimeDefault"}
+		}
 	}
-	if p := pods.AppArmorProfile; p != nil && p.Type == "Localhost" {
+	if p.openShift() {
+		sc.mayAdd = first.Capabilities.Add
+	}
+	if profile := pods.AppArmorProfile; profile != nil && profile.Type == "Localhost" {
 		sc.AppArmorProfile = &securityProfile{Type: "RuntimeDefault"}
 	}
 	return sc
 }
 
-// copied are the resources that the copier repeats. Extended resources and huge pages are not: it needs none.
-var copied = []string{"cpu", "memory", "ephemeral-storage"}
-
-// copierResources are those of one regular container, verbatim. An initContainer counts for the Pod's QoS class, so it
-// has requests and limits where the others do, and no more than one of them, so that the Pod's sum, its quota charge
-// and its place on a node stay as they were (pkg/apis/core/v1/helper/qos, component-helpers/resource). The one
-// whose memory limit is enough goes before one whose is not; then the one that names the most resources, so that a quota
-// that wants all is content; then the one with the smallest memory limit that is enough; then the first.
-func copierResources(containers []container) *resources {
-	var best *container
-	for i := range containers {
-		if c := &containers[i]; best == nil || better(c, best) {
-			best = c
-		}
-	}
-	if best == nil {
-		return nil
-	}
-	requests, limits := pick(best.Resources.Requests), pick(best.Resources.Limits)
-	if requests == nil && limits == nil {
-		return nil
-	}
-	return &resources{Requests: requests, Limits: limits}
+// openShift says whether SecurityContextConstraints hold for the Pod. One without seccompProfiles, such as anyuid, admits no
+// container that has a profile of its own; the next one that does may give the Pod's containers another user.
+func (in *input) openShift() bool {
+	return in.config.OpenShift || has(in.pod.Metadata.Annotations, sccAnnotation)
 }
 
-// better says whether a's resources suit the copier better than b's.
-func better(a, b *container) bool {
-	la, aLimited := quantity(a.Resources.Limits["memory"])
-	lb, bLimited := quantity(b.Resources.Limits["memory"])
-	aSmall, bSmall := aLimited && la.Cmp(memoryFloor) < 0, bLimited && lb.Cmp(memoryFloor) < 0
-	na := countPicked(a.Resources.Requests) + countPicked(a.Resources.Limits)
-	nb := countPicked(b.Resources.Requests) + countPicked(b.Resources.Limits)
+// anyProfile says whether one of a Pod's containers has a seccomp profile itself: RuntimeDefault, or one that was recorded for
+// it. All have one at Pod Security's restricted level, if the Pod has none for them.
+func anyProfile(containers []Decision, recorded bool) bool {
+	return slices.ContainsFunc(containers, func(d Decision) bool {
+		own := d.container.SecurityContext.SeccompProfile
+		return own != nil && (own.Type == "RuntimeDefault" || recorded && own.Type == "Localhost")
+	})
+}
+
+// copierUser is the user and the group that the copier names, nil where it names none. Where every container names a user,
+// a policy may demand that, and the user is the first's that is wrapped; so it is with groups. The copier is never
+// root: a Pod that says root for all its containers, or a first container that is, makes it the init image's user.
+func (p *Plan) copierUser() (user, group *int64) {
+	pods, first := &p.pod.Spec.SecurityContext, &p.first().SecurityContext
+	noUser := func(d Decision) bool { return d.container.SecurityContext.RunAsUser == nil }
+	noGroup := func(d Decision) bool { return d.container.SecurityContext.RunAsGroup == nil }
+	everyUser := !slices.ContainsFunc(p.Containers, noUser)
+	if !slices.ContainsFunc(p.Containers, noGroup) {
+		group = first.RunAsGroup
+	}
+	id := int64(nonRoot)
 	switch {
-	case aSmall != bSmall:
-		return bSmall
-	case na != nb:
-		return na > nb
-	case aSmall:
-		return la.Cmp(lb) > 0
-	case aLimited && bLimited:
-		return la.Cmp(lb) < 0
+	case everyUser && *first.RunAsUser == 0, !everyUser && pods.RunAsUser != nil && *pods.RunAsUser == 0:
+		return &id, &id
+	case everyUser:
+		return first.RunAsUser, group
 	}
-	return aLimited && !bLimited
+	return nil, group
 }
 
-func pick(from map[string]json.RawMessage) map[string]json.RawMessage {
-	var picked map[string]json.RawMessage
-	for _, name := range copied {
-		if q, ok := from[name]; ok {
-			if picked == nil {
-				picked = make(map[string]json.RawMessage, len(copied))
-			}
-			picked[name] = q
-		}
+// withAll is a list of capabilities with ALL in it, as Pod Security's restricted level demands.
+func withAll(dropped []string) []string {
+	if slices.Contains(dropped, "ALL") {
+		return dropped
 	}
-	return picked
-}
-
-// countPicked is how many pick would pick.
-func countPicked(from map[string]json.RawMessage) (n int) {
-	for _, name := range copied {
-		if _, ok := from[name]; ok {
-			n++
-		}
-	}
-	return n
-}
-
-// quantity reads a quantity, not ok if there is none or it is none.
-func quantity(raw json.RawMessage) (q resource.Quantity, ok bool) {
-	if len(raw) == 0 || string(raw) == "null" {
-		return q, false
-	}
-	return q, json.Unmarshal(raw, &q) == nil
+	return append([]string{"ALL"}, dropped...)
 }
 
 // serviceAccountPath is where the ServiceAccount plugin mounts a token into every container
@@ -183,7 +165,8 @@ var keptSecurity = []string{"runAsUser", "runAsGroup", "seLinuxOptions"}
 // may be the tenant's: its environment, or a volume mounted over /init, would choose what is installed for every
 // container. So nothing of it stays but what Kubernetes' own plugins and defaults give to a container and what cannot
 // change what it does: the token mount of the ServiceAccount plugin, imagePullPolicy Always of AlwaysPullImages, the user
-// that OpenShift's SCC assigned.
+// that OpenShift's SCC assigned, another reference of the same image (see Config.initImage), the capabilities that it or a
+// policy dropped by name, and those that an SCC's defaultAddCapabilities gave to the Pod's containers too.
 func (c copier) merge(existing map[string]json.RawMessage) (json.RawMessage, error) {
 	ours, err := fields(c)
 	if err != nil {
@@ -232,6 +215,13 @@ func (sc copierSecurityContext) merge(existing json.RawMessage) (json.RawMessage
 	if string(merged["runAsUser"]) == "0" {
 		delete(merged, "runAsUser") // with runAsNonRoot the kubelet would refuse it
 	}
+	if raw := theirs["capabilities"]; !isEmpty(raw) {
+		var existing capabilities
+		if err := json.Unmarshal(raw, &existing); err != nil {
+			return nil, fmt.Errorf("reading the capabilities of initContainer %s: %w", CopierName, err)
+		}
+		sc.Capabilities = sc.Capabilities.merge(existing, sc.mayAdd)
+	}
 	ours, err := fields(sc)
 	if err != nil {
 		return nil, err
@@ -240,6 +230,22 @@ func (sc copierSecurityContext) merge(existing json.RawMessage) (json.RawMessage
 		merged[name] = value
 	}
 	return json.Marshal(merged)
+}
+
+// merge keeps the order of what is there already. All of that takes rights away, or is something that may be added.
+func (c capabilities) merge(existing capabilities, mayAdd []string) capabilities {
+	merged := capabilities{Drop: slices.Clip(existing.Drop)}
+	for _, capability := range c.Drop {
+		if !slices.Contains(merged.Drop, capability) {
+			merged.Drop = append(merged.Drop, capability)
+		}
+	}
+	for _, capability := range existing.Add {
+		if slices.Contains(mayAdd, capability) {
+			merged.Add = append(merged.Add, capability)
+		}
+	}
+	return merged
 }
 
 // mergeMounts is our mount and that of the ServiceAccount plugin, in the order in which they are.

@@ -31,6 +31,9 @@ func agree(t *testing.T, raw []byte) (valid bool) {
 		t.Fatalf("%s\nours: %v\ntheirs: %v", raw, err, wantErr)
 	}
 	want.raw = raw
+	if err == nil {
+		want.prepare()
+	}
 	if err == nil && !reflect.DeepEqual(want, got) {
 		everything := cmp.Exporter(func(reflect.Type) bool { return true })
 		t.Fatalf("%s (-theirs +ours):\n%s", raw, cmp.Diff(want, got, everything))

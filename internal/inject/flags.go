@@ -2,7 +2,6 @@ package inject
 
 import (
 	"errors"
-	"fmt"
 	"path"
 	"regexp"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/initbin/options"
 	"github.com/podinit/podinit/internal/imageconfig"
+	"github.com/podinit/podinit/internal/profile"
 )
 
 // platform is what a container runs on one platform, where that is not the same on all.
@@ -22,8 +22,8 @@ type platform struct {
 	stopSignal options.Signal
 }
 
-// unwrap is a command without the inits that earlier calls or the author put before it, and what they were told of
-// platforms; not ok if it starts with one of ours that does not say where the program begins. Flags of a newer init, which
+// unwrap is a command without the inits that earlier calls or the author put before it, and their platforms;
+// not ok if it starts with one of ours that does not say where the program begins. Flags of a newer init, which
 // cannot be read, end at "--".
 func unwrap(command []string) (platforms []platform, rest []string, ok bool) {
 	for len(command) > 0 && command[0] == InitPath && !haveWords(platforms) {
@@ -44,7 +44,7 @@ func unwrap(command []string) (platforms []platform, rest []string, ok bool) {
 	return platforms, command, true
 }
 
-// readPlatforms reads what the init is told of platforms, if it is, behind the flags that n words of it are; and the rest.
+// readPlatforms reads the platforms that follow the init's flags, which are the first n words, and the words after them.
 func readPlatforms(words []string, n int) (platforms []platform, rest []string, ok bool) {
 	if !options.HasPlatforms(words, n) {
 		return nil, words[n:], true
@@ -77,20 +77,6 @@ func wrap(o options.Options, platforms []platform, command []string) []string {
 	return append(append(wrapped, "--"), command...)
 }
 
-// readFlags is o with flags of the init on top; nothing but flags.
-func readFlags(o options.Options, words []string) (options.Options, error) {
-	o, n, problem := options.Parse(o, words)
-	switch {
-	case problem.Any():
-		return o, problem
-	case n < len(words):
-		return o, fmt.Errorf("%q is no flag", words[n])
-	case o.Show != options.ShowNothing:
-		return o, fmt.Errorf("a flag asks for a text instead of the program")
-	}
-	return o, nil
-}
-
 // initOptions are the init's options for one container: the profile's, then what the Pod's own fields say, then the
 // Pod's annotation with flags for it, unless the profile does not let Pods choose. stopSignals are those of platforms, if
 // they differ.
@@ -98,39 +84,39 @@ func readFlags(o options.Options, words []string) (options.Options, error) {
 // The grace period is the longest that the kubelet may give: the Pod's, or a probe's where that is longer
 // (terminationGracePeriodSeconds of a liveness or startup probe, KEP-2238), less what a preStop hook that only sleeps
 // takes of it. The apiserver's default is 30 s.
-func (p *Plan) initOptions(c *container) (o options.Options, stopSignals []platform, err error) {
-	o = p.profile.init
-	if p.profile.graceFromPod {
+func (s *subject) initOptions() (o options.Options, stopSignals []platform, err error) {
+	o = s.setting.Profile.Init
+	if s.setting.Profile.GraceFromPod {
 		grace := int64(30)
-		if g := p.pod.Spec.TerminationGracePeriodSeconds; g != nil {
+		if g := s.pod.Spec.TerminationGracePeriodSeconds; g != nil {
 			grace = *g
 		}
-		for _, probe := range []probe{c.LivenessProbe, c.StartupProbe} {
+		for _, probe := range []probe{s.LivenessProbe, s.StartupProbe} {
 			if g := probe.TerminationGracePeriodSeconds; g != nil {
 				grace = max(grace, *g)
 			}
 		}
 		grace = min(max(grace, 0), int64(maxGrace/options.Second))
-		if sleep := c.Lifecycle.preStopSleep(); sleep > 0 {
+		if sleep := s.Lifecycle.preStopSleep(); sleep > 0 {
 			grace = min(grace, max(grace-sleep, leastAfterHook))
 		}
 		o.Grace = options.Duration(grace) * options.Second
 	}
-	o.StopSignal, stopSignals = p.stopSignal(c)
-	if c.TerminationMessagePolicy != "FallbackToLogsOnError" {
-		if o.TerminationMessage = c.TerminationMessagePath; o.TerminationMessage == "" {
+	o.StopSignal, stopSignals = s.stopSignal()
+	if s.TerminationMessagePolicy != "FallbackToLogsOnError" {
+		if o.TerminationMessage = s.TerminationMessagePath; o.TerminationMessage == "" {
 			o.TerminationMessage = "/dev/termination-log"
 		}
 		if o.TerminationMessage[0] != '/' {
 			o.TerminationMessage = "/" + o.TerminationMessage // as container runtimes take it
 		}
 	}
-	if flags, ok := p.pod.Metadata.Annotations[v1alpha1.FlagsAnnotation+c.Name]; ok && !p.choice.noFlags {
+	if flags, ok := s.pod.Metadata.Annotations[v1alpha1.FlagsAnnotation+s.Name]; ok && !s.choice.noFlags {
 		words := strings.Fields(flags)
 		if len(words) > maxWords {
 			return o, nil, errors.New(tooManyWords)
 		}
-		if o, err = readFlags(o, words); o.StopSignal != 0 {
+		if o, err = profile.ReadFlags(o, words); o.StopSignal != 0 {
 			stopSignals = nil // a flag says it
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/net"
 	podresources "k8s.io/component-helpers/resource"
 	"k8s.io/kubectl/pkg/util/qos"
@@ -25,10 +27,11 @@ import (
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/imageconfig"
 	"github.com/podinit/podinit/internal/inject"
+	"github.com/podinit/podinit/internal/profile"
 	"github.com/podinit/podinit/internal/reason"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files")
 
 var config = inject.Config{
 	Image:              "registry.example/podinit/init:v1.2.3",
@@ -49,6 +52,11 @@ var selected = inject.Setting{Namespace: "default", Selected: true}
 
 // mutate does to a Pod what an apiserver with our webhook does, with the library that the apiserver uses.
 func mutate(raw []byte, setting inject.Setting) (result, error) {
+	return mutateWith(config, raw, setting)
+}
+
+// mutateWith is mutate of an installation.
+func mutateWith(config inject.Config, raw []byte, setting inject.Setting) (result, error) {
 	pod, err := inject.Decode(raw)
 	if err != nil {
 		return result{}, err
@@ -86,7 +94,8 @@ func TestGolden(t *testing.T) {
 		t.Run(filepath.Base(dir), func(t *testing.T) {
 			raw := readYAML(t, file)
 			setting := readSetting(t, dir)
-			once, err := mutate(raw, setting)
+			config := readConfig(t, dir)
+			once, err := mutateWith(config, raw, setting)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -103,14 +112,14 @@ func TestGolden(t *testing.T) {
 			if diff := cmp.Diff(string(want), string(got)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			checkPromises(t, raw, setting, once)
+			checkPromises(t, config, raw, setting, once)
 		})
 	}
 }
 
 // A Pod that one replica has wrapped may be sent to another one again, which knows nothing of its images.
 func TestAnotherReplica(t *testing.T) {
-	for _, name := range []string{"image", "image-stop-signals", "image-pinned", "image-platform-chosen", "image-platforms-differ"} {
+	for _, name := range []string{"image", "image-stop-signals", "image-pinned", "image-drift", "image-drift-pinned", "image-platform-chosen", "image-platforms-differ"} {
 		dir := filepath.Join("testdata", name)
 		setting := readSetting(t, dir)
 		once, err := mutate(readYAML(t, filepath.Join(dir, "pod.yaml")), setting)
@@ -128,6 +137,46 @@ func TestAnotherReplica(t *testing.T) {
 	}
 }
 
+// A Pod that is left to its node stays as it is, nothing is looked up for it, and the plan says what the node will do.
+func TestLeftToNode(t *testing.T) {
+	chosen, err := profile.New("nodes", v1alpha1.InitProfileSpec{Delivery: v1alpha1.DeliverByNode})
+	if err != nil {
+		t.Fatal(err)
+	}
+	setting := selected
+	setting.Profile, setting.Unavailable = chosen, []string{"amd64"}
+	for text, want := range map[string]map[string]v1alpha1.Reason{
+		`{"metadata":{},"spec":{"containers":[{"name":"app","image":"r/app"},{"name":"init","image":"r/app","command":["tini","--","app"]},{"name":"istio-proxy","image":"r/app"}],` +
+			`"initContainers":[{"name":"setup","image":"r/app"},{"name":"side","image":"r/app","command":["x"],"restartPolicy":"Always"}]}}`: {
+			"": v1alpha1.ReasonLeftToNode, "app": v1alpha1.ReasonLeftToNode, "init": v1alpha1.ReasonAlreadyInit, "istio-proxy": v1alpha1.ReasonExcludedByProfile,
+			"setup": v1alpha1.ReasonLeftToNode, "side": v1alpha1.ReasonLeftToNode,
+		},
+		`{"metadata":{},"spec":{"hostPID":true,"containers":[{"name":"app","image":"r/app"}]}}`: {"": v1alpha1.ReasonHostPID, "app": v1alpha1.ReasonHostPID},
+		`{"metadata":{"labels":{"podinit.dev/inject":"disabled"}},"spec":{"containers":[{"name":"app","image":"r/app"}]}}`: {
+			"": v1alpha1.ReasonOptedOut, "app": v1alpha1.ReasonOptedOut,
+		},
+	} {
+		pod, err := inject.Decode([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		plan := inject.NewPlan(config, setting, pod)
+		got := map[string]v1alpha1.Reason{"": plan.Skip.Reason}
+		for _, d := range plan.Containers {
+			got[d.Name] = d.Reason
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("reasons (-want +got):\n%s", diff)
+		}
+		if patch, err := plan.Patch(); patch != nil || err != nil || len(plan.Lookups) > 0 {
+			t.Errorf("patch %s, lookups %v, %v", patch, plan.Lookups, err)
+		}
+		if warnings := plan.Warnings(); len(warnings) > 0 && plan.Skip.Reason == v1alpha1.ReasonLeftToNode {
+			t.Errorf("warnings %q", warnings)
+		}
+	}
+}
+
 // What a plan wants to know, and what it only likes to know.
 func TestLookups(t *testing.T) {
 	raw := []byte(`{"metadata":{"annotations":{"podinit.dev/entrypoint.told":"[\"/told\"]"}},"spec":{"nodeSelector":{"kubernetes.io/arch":"arm64"},
@@ -137,7 +186,8 @@ func TestLookups(t *testing.T) {
 		{"name":"told","image":"registry.example/told:1"},
 		{"name":"never","image":"registry.example/never:1","imagePullPolicy":"Never"},
 		{"name":"broken","image":"registry.example/BROKEN:1"},
-		{"name":"small","image":"registry.example/small:1","resources":{"limits":{"memory":"1Mi"}}}]}}`)
+		{"name":"small","image":"registry.example/small:1","resources":{"limits":{"memory":"1Mi"}}},
+		{"name":"user","image":"registry.example/user:1","command":["user"],"securityContext":{"capabilities":{"drop":["KILL"]}}}]}}`)
 	pod, err := inject.Decode(raw)
 	if err != nil {
 		t.Fatal(err)
@@ -154,15 +204,49 @@ func TestLookups(t *testing.T) {
 		{Container: "app", Query: query("app", true), Required: true},
 		{Container: "own", Query: query("own", false)},
 		{Container: "told", Query: query("told", false)},
+		{Container: "user", Query: query("user", false), Required: true},
 	}
 	if diff := cmp.Diff(want, inject.NewPlan(config, setting, pod).Lookups); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
+// What is to run is asked again where the node asks again, and where it is then pinned. A pinned image cannot change.
+func TestFreshLookups(t *testing.T) {
+	pins, err := profile.New("pins", v1alpha1.InitProfileSpec{PinDigest: v1alpha1.PinOnLookup})
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest := "@sha256:" + strings.Repeat("0a", 32)
+	for _, tt := range []struct {
+		image, policy string
+		profile       *profile.Profile
+		want          bool
+	}{
+		{"r.example/app:1", "IfNotPresent", nil, false},
+		{"r.example/app:1", "", nil, false},
+		{"r.example/app:1", "Always", nil, true},
+		{"r.example/app", "", nil, true},
+		{"r.example/app", "IfNotPresent", nil, false},
+		{"r.example/app:1", "IfNotPresent", pins, true},
+		{"r.example/app:1" + digest, "IfNotPresent", pins, false},
+		{"r.example/app:1" + digest, "Always", pins, false},
+	} {
+		pod, err := inject.Decode(fmt.Appendf(nil, `{"metadata":{},"spec":{"containers":[{"name":"app","image":%q,"imagePullPolicy":%q}]}}`, tt.image, tt.policy))
+		if err != nil {
+			t.Fatal(err)
+		}
+		setting := selected
+		setting.Profile = tt.profile
+		if lookups := inject.NewPlan(config, setting, pod).Lookups; len(lookups) != 1 || lookups[0].Query.Fresh != tt.want {
+			t.Errorf("%s, %q, profile %q: %+v, want fresh: %v", tt.image, tt.policy, tt.profile.Name(), lookups, tt.want)
+		}
+	}
+}
+
 // A stop signal that a pod came with does not count where pods may not choose, so the registry is asked for it.
 func TestLookupsOfStopSignals(t *testing.T) {
-	fixed, err := inject.NewProfile("fixed", v1alpha1.InitProfileSpec{PodsMayChoose: new(bool)})
+	fixed, err := profile.New("fixed", v1alpha1.InitProfileSpec{PodsMayChoose: new(bool)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,27 +260,27 @@ func TestLookupsOfStopSignals(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for profile, want := range map[*inject.Profile]bool{fixed: required, nil: false} {
+		for p, want := range map[*profile.Profile]bool{fixed: required, nil: false} {
 			setting := selected
-			setting.Profile = profile
+			setting.Profile = p
 			if lookups := inject.NewPlan(config, setting, pod).Lookups; len(lookups) != 1 || lookups[0].Required != want {
-				t.Errorf("%s, profile %q: lookups %+v; want one, required: %v", command, profile.Name(), lookups, want)
+				t.Errorf("%s, profile %q: lookups %+v; want one, required: %v", command, p.Name(), lookups, want)
 			}
 		}
 	}
 }
 
 // checkPromises holds what a wrapped Pod must never notice, with Kubernetes' own code as the judge where it has any.
-func checkPromises(t *testing.T, raw []byte, setting inject.Setting, once result) {
+func checkPromises(t *testing.T, config inject.Config, raw []byte, setting inject.Setting, once result) {
 	t.Helper()
-	again, err := mutate(raw, setting)
+	again, err := mutateWith(config, raw, setting)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(once.patch), string(again.patch)); diff != "" {
 		t.Errorf("the same pod gave another patch (-first +second):\n%s", diff)
 	}
-	twice, err := mutate(once.pod, setting)
+	twice, err := mutateWith(config, once.pod, setting)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -216,11 +300,90 @@ func checkPromises(t *testing.T, raw []byte, setting inject.Setting, once result
 	if diff := cmp.Diff(quantities(podresources.PodLimits(before, o)), quantities(podresources.PodLimits(after, o))); diff != "" {
 		t.Errorf("effective limits (-before +after):\n%s", diff)
 	}
+	checkCopier(t, setting, after)
+	checkSignals(t, setting, before, after)
 	for _, level := range []psapi.Level{psapi.LevelBaseline, psapi.LevelRestricted} {
 		if want, got := podSecurity(t, level, before), podSecurity(t, level, after); want == "" && got != "" {
 			t.Errorf("Pod Security %s allowed the pod before and refuses it now: %s", level, got)
 		}
 	}
+}
+
+// checkCopier holds that the copier asks for no more than each container of the pod, for nothing that one of them does without,
+// and for no CPUs of its own.
+func checkCopier(t *testing.T, setting inject.Setting, pod *corev1.Pod) {
+	t.Helper()
+	if len(pod.Spec.InitContainers) == 0 || pod.Spec.InitContainers[0].Name != "podinit-copy" {
+		return
+	}
+	copier, others := pod.Spec.InitContainers[0].Resources, slices.Concat(pod.Spec.InitContainers[1:], pod.Spec.Containers)
+	for name, q := range copier.Requests {
+		least := q
+		for _, c := range others {
+			own, ok := c.Resources.Requests[name]
+			if !ok {
+				t.Errorf("the copier requests %s, and container %s does not", name, c.Name)
+			}
+			if small := c.Resources.Limits.Memory(); name == corev1.ResourceMemory && !small.IsZero() && small.Cmp(resource.MustParse("16Mi")) < 0 {
+				continue // not enough for the copier
+			}
+			if own.Cmp(least) < 0 {
+				least = own
+			}
+		}
+		if least.Cmp(q) < 0 {
+			t.Errorf("the copier requests %s of %s, and a container only %s", q.String(), name, least.String())
+		}
+		if demanded, ok := setting.LeastResources[string(name)]; ok && q.Cmp(demanded) < 0 && q.Cmp(least) < 0 {
+			t.Errorf("the copier requests %s of %s, and a LimitRange demands %s", q.String(), name, demanded.String())
+		}
+	}
+	if cpu := copier.Requests.Cpu(); qos.ComputePodQOS(pod) == corev1.PodQOSGuaranteed && !cpu.IsZero() && cpu.MilliValue()%1000 == 0 {
+		t.Errorf("the copier requests %s CPUs in a Guaranteed pod, and static CPU managers give it CPUs of its own", cpu.String())
+	}
+}
+
+// checkSignals holds that the init may signal what the container's program can become: it has KILL, or the program is not root
+// and so stays the user that it is, or cannot become another.
+func checkSignals(t *testing.T, setting inject.Setting, before, after *corev1.Pod) {
+	t.Helper()
+	wraps := func(c corev1.Container) bool { return len(c.Command) > 0 && c.Command[0] == "/podinit/init" }
+	was := map[string]bool{}
+	for _, c := range before.Spec.Containers {
+		was[c.Name] = wraps(c)
+	}
+	for _, c := range after.Spec.Containers {
+		sc := c.SecurityContext
+		if !wraps(c) || was[c.Name] || sc == nil || sc.Capabilities == nil || sc.Privileged != nil && *sc.Privileged {
+			continue
+		}
+		have := map[corev1.Capability]bool{"SETUID": true, "KILL": true}
+		if slices.ContainsFunc(sc.Capabilities.Drop, func(c corev1.Capability) bool { return strings.EqualFold(string(c), "ALL") }) {
+			have = map[corev1.Capability]bool{}
+		}
+		for _, added := range sc.Capabilities.Add {
+			have[corev1.Capability(strings.TrimPrefix(string(added), "CAP_"))] = true
+		}
+		for _, dropped := range sc.Capabilities.Drop {
+			delete(have, dropped)
+		}
+		user, nonRoot := sc.RunAsUser, sc.RunAsNonRoot
+		if pods := after.Spec.SecurityContext; pods != nil {
+			user, nonRoot = first(user, pods.RunAsUser), first(nonRoot, pods.RunAsNonRoot)
+		}
+		image := setting.Images[c.Name].Image.Configs
+		stays := user != nil && *user != 0 || user == nil && nonRoot != nil && *nonRoot || user == nil && len(image) > 0 && image[0].User != ""
+		if have["SETUID"] && !have["KILL"] && !stays {
+			t.Errorf("the init may not signal what container %s becomes", c.Name)
+		}
+	}
+}
+
+func first[T any](a, b *T) *T {
+	if a != nil {
+		return a
+	}
+	return b
 }
 
 // withoutOurs removes a copier that was there before, so that the Pod is compared with what its author meant.
@@ -251,8 +414,26 @@ func golden(t *testing.T, r result) []byte {
 	return append([]byte(b.String()), out...)
 }
 
-// readSetting reads what the files beside a pod say: namespace.yaml, without which the apiserver has selected the pod;
-// profile.yaml; cluster.yaml, which is what is known of its nodes; and images.yaml, which is what lookups have found.
+// readConfig reads what config.yaml next to a pod says of the installation in addition to config.
+func readConfig(t *testing.T, dir string) inject.Config {
+	t.Helper()
+	config := config
+	in, err := os.ReadFile(filepath.Join(dir, "config.yaml"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return config
+	}
+	if err == nil {
+		err = yaml.UnmarshalStrict(in, &config)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+// readSetting reads what the files next to a pod say: namespace.yaml, without which the apiserver has selected the pod;
+// profile.yaml; cluster.yaml, which is what is known of its nodes; limitranges.yaml, which
+// is what they demand at least; and images.yaml, which is what lookups have found.
 func readSetting(t *testing.T, dir string) inject.Setting {
 	t.Helper()
 	setting := selected
@@ -273,25 +454,27 @@ func readSetting(t *testing.T, dir string) inject.Setting {
 	if read("namespace.yaml", &namespace) {
 		setting = inject.Setting{Namespace: namespace.Name, NamespaceInject: namespace.Labels[v1alpha1.Inject]}
 	}
-	var profile v1alpha1.InitProfile
-	if read("profile.yaml", &profile) {
+	var named v1alpha1.InitProfile
+	if read("profile.yaml", &named) {
 		var err error
-		if setting.Profile, err = inject.NewProfile(profile.Name, profile.Spec); err != nil {
+		if setting.Profile, err = profile.New(named.Name, named.Spec); err != nil {
 			t.Fatal(err)
 		}
 	}
 	read("cluster.yaml", &setting.ImageVolumes)
 	read("suspended.yaml", &setting.Suspended)
 	read("unavailable.yaml", &setting.Unavailable)
+	read("limitranges.yaml", &setting.LeastResources)
 	var images map[string]struct {
 		imageconfig.Image
-		Reason v1alpha1.Reason
-		Error  string
+		Reason             v1alpha1.Reason
+		Error              string
+		Stale, NodesDiffer bool
 	}
 	if read("images.yaml", &images) {
 		setting.Images = map[string]inject.LookedUp{}
 		for container, i := range images {
-			answer := inject.LookedUp{Image: i.Image}
+			answer := inject.LookedUp{Image: i.Image, Stale: i.Stale, NodesDiffer: i.NodesDiffer}
 			if i.Reason != "" {
 				answer.Failure = &imageconfig.Failure{Reason: i.Reason, Registry: "registry.example", Err: errors.New(i.Error)}
 			}
@@ -377,7 +560,7 @@ func TestExcludedNamespace(t *testing.T) {
 		t.Fatal(err)
 	}
 	plan := inject.NewPlan(config, inject.Setting{Namespace: "kube-system", Selected: true}, pod)
-	if diff := cmp.Diff(v1alpha1.ReasonExcludedNamespace, plan.Reason); diff != "" {
+	if diff := cmp.Diff(v1alpha1.ReasonExcludedNamespace, plan.Skip.Reason); diff != "" {
 		t.Errorf("reason (-want +got):\n%s", diff)
 	}
 	if patch, err := plan.Patch(); patch != nil || err != nil {
@@ -394,7 +577,7 @@ func TestNoPatch(t *testing.T) {
 		"wrong type":           {`{"metadata":{},"spec":{"containers":"none"}}`, "v1", "reading the object as a v1 Pod"},
 		"a field twice":        {`{"metadata":{},"spec":{"containers":[]},"spec":{}}`, "v1", "duplicate field"},
 		"no room for a status": {`{"metadata":{"annotations":{"a":"` + long + `"}},"spec":{"containers":[{"name":"app","command":["app"]}]}}`, "v1", "shorten them"},
-		"version is no label":  {`{"metadata":{},"spec":{"containers":[{"name":"app","command":["app"]}]}}`, "v1/2", "cannot be the value of label"},
+		"version not a label":  {`{"metadata":{},"spec":{"containers":[{"name":"app","command":["app"]}]}}`, "v1/2", "cannot be the value of label"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var patch []byte
@@ -476,8 +659,8 @@ func TestBounds(t *testing.T) {
 				t.Fatal(err)
 			}
 			plan := inject.NewPlan(config, selected, pod)
-			if plan.Reason != c.pod || plan.Containers[0].Reason != c.container {
-				t.Errorf("the pod's reason is %q, the first container's %q; want %q and %q", plan.Reason, plan.Containers[0].Reason, c.pod, c.container)
+			if plan.Skip.Reason != c.pod || plan.Containers[0].Reason != c.container {
+				t.Errorf("the pod's reason is %q, the first container's %q; want %q and %q", plan.Skip.Reason, plan.Containers[0].Reason, c.pod, c.container)
 			}
 			if patch, err := plan.Patch(); err != nil || (patch != nil) != c.patched {
 				t.Errorf("patch %.100s, error %v; want a patch: %t", patch, err, c.patched)
@@ -488,7 +671,7 @@ func TestBounds(t *testing.T) {
 
 // A profile refuses for what the pod's author can correct, and for nothing else.
 func TestRefusals(t *testing.T) {
-	profile, err := inject.NewProfile("strict", v1alpha1.InitProfileSpec{OnProblem: v1alpha1.ProblemReject})
+	strict, err := profile.New("strict", v1alpha1.InitProfileSpec{OnProblem: v1alpha1.ProblemReject})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -507,21 +690,25 @@ func TestRefusals(t *testing.T) {
 	}{
 		"nothing is wrong":      {pod: good},
 		"the namespace's label": {pod: good, setting: inject.Setting{NamespaceInject: "yes"}},
-		"the namespace is not read": {pod: good, setting: inject.Setting{Ignored: []inject.Ignored{
-			{Wish: "w", Reason: v1alpha1.ReasonNamespaceUnread}, {Wish: "w", Reason: v1alpha1.ReasonProfileUnread}, {Wish: "w", Reason: v1alpha1.ReasonProfileInvalid},
+		"the namespace is not read": {pod: good, setting: inject.Setting{Ignored: []reason.Ignored{
+			{Setting: "w", Skip: reason.Skip{Reason: v1alpha1.ReasonNamespaceUnread}},
+			{Setting: "w", Skip: reason.Skip{Reason: v1alpha1.ReasonProfileUnread}},
+			{Setting: "w", Skip: reason.Skip{Reason: v1alpha1.ReasonProfileInvalid}},
 		}}},
-		"the init's version":           {pod: good, version: "v1/2"},
-		"the pod's label":              {pod: strings.Replace(good, `"metadata":{}`, `"metadata":{"labels":{"podinit.dev/inject":"yes"}}`, 1), want: []string{"it is neither enabled nor disabled"}},
-		"a name":                       {pod: annotated(`"podinit.dev/containers":"nobody"`), want: []string{"no container of that name"}},
-		"a wish of the pod":            {pod: good, setting: inject.Setting{Ignored: []inject.Ignored{{Wish: "w", Reason: v1alpha1.ReasonProfileMissing, Correctable: true}}}, want: []string{"no InitProfile of that name"}},
+		"the init's version": {pod: good, version: "v1/2"},
+		"the pod's label":    {pod: strings.Replace(good, `"metadata":{}`, `"metadata":{"labels":{"podinit.dev/inject":"yes"}}`, 1), want: []string{"it is neither enabled nor disabled"}},
+		"a name":             {pod: annotated(`"podinit.dev/containers":"nobody"`), want: []string{"no container of that name"}},
+		"a setting of the pod": {pod: good, want: []string{"no InitProfile of that name"}, setting: inject.Setting{Ignored: []reason.Ignored{
+			{Setting: "w", Skip: reason.Skip{Reason: v1alpha1.ReasonProfileMissing, Correctable: true}},
+		}}},
 		"a container":                  {pod: annotated(`"podinit.dev/flags.app":"--nonsense"`), want: []string{"cannot be read as flags"}},
 		"the pod":                      {pod: strings.Replace(good, `"spec":{`, `"spec":{"hostPID":true,`, 1), want: []string{"hostPID is true"}},
 		"a registry that is down":      {pod: imageOnly, setting: found(&imageconfig.Failure{Reason: v1alpha1.ReasonLookupTimeout, Err: errors.New("no answer")})},
 		"a secret that cannot be read": {pod: imageOnly, setting: found(&imageconfig.Failure{Reason: v1alpha1.ReasonLookupUnauthorized, Transient: true, Err: errors.New("401")})},
-		"a wrong secret":               {pod: imageOnly, setting: found(&imageconfig.Failure{Reason: v1alpha1.ReasonLookupUnauthorized, Err: errors.New("401")}), want: []string{"does not tell this pod"}},
+		"a wrong secret":               {pod: imageOnly, setting: found(&imageconfig.Failure{Reason: v1alpha1.ReasonLookupUnauthorized, Err: errors.New("401")}), want: []string{"denies the pod access"}},
 		"an image that is not there":   {pod: imageOnly, setting: found(&imageconfig.Failure{Reason: v1alpha1.ReasonLookupNotFound, Err: errors.New("404")}), want: []string{"does not have the image"}},
 		"a long name":                  {pod: strings.Replace(imageOnly, "r/app", strings.Repeat("a", 2<<20), 1), want: []string{"longer than 1 KiB"}},
-		"annotations":                  {pod: annotated(`"a":"` + strings.Repeat("x", 256<<10) + `"`), want: []string{"more than the 256 KiB"}},
+		"annotations":                  {pod: annotated(`"a":"` + strings.Repeat("x", 256<<10) + `"`), want: []string{"larger than the 256 KiB"}},
 		"annotations with status":      {pod: annotated(`"a":"` + strings.Repeat("x", 256<<10-1) + `"`), want: []string{"shorten them"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -529,13 +716,20 @@ func TestRefusals(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.setting.Selected, c.setting.Profile = true, profile
+			c.setting.Selected, c.setting.Profile = true, strict
 			version := "v1"
 			if c.version != "" {
 				version = c.version
 			}
 			plan := inject.NewPlan(inject.Config{Image: "i", Version: version}, c.setting, pod)
 			got := plan.Refusals()
+			problems := plan.Problems()
+			if name == "annotations with status" { // no patch, and so a warning that has no reason
+				problems = make([]inject.Problem, 1)
+			}
+			if len(problems) != len(got) {
+				t.Errorf("problems %+v, refusals %q", problems, got)
+			}
 			if warnings := plan.Warnings(); c.setting.Images != nil && len(warnings) != 1 {
 				t.Errorf("warnings %q", warnings)
 			}
@@ -554,7 +748,7 @@ func TestRefusals(t *testing.T) {
 // No reason that is the registry's, the network's or podinit's own refuses a Pod, and each other reason of a container
 // does.
 func TestTransientReasonsRefuseNothing(t *testing.T) {
-	profile, err := inject.NewProfile("strict", v1alpha1.InitProfileSpec{OnProblem: v1alpha1.ProblemReject})
+	strict, err := profile.New("strict", v1alpha1.InitProfileSpec{OnProblem: v1alpha1.ProblemReject})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -566,7 +760,7 @@ func TestTransientReasonsRefuseNothing(t *testing.T) {
 		if !strings.HasPrefix(string(r), "lookup-") {
 			continue
 		}
-		plan := inject.NewPlan(config, inject.Setting{Selected: true, Profile: profile, Images: map[string]inject.LookedUp{
+		plan := inject.NewPlan(config, inject.Setting{Selected: true, Profile: strict, Images: map[string]inject.LookedUp{
 			"app": {Failure: &imageconfig.Failure{Reason: r, Err: errors.New("no")}},
 		}}, pod)
 		var correctable bool
@@ -590,21 +784,24 @@ func TestManyLeftAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	profile, err := inject.NewProfile("strict", v1alpha1.InitProfileSpec{OnProblem: v1alpha1.ProblemReject})
+	strict, err := profile.New("strict", v1alpha1.InitProfileSpec{OnProblem: v1alpha1.ProblemReject})
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan := inject.NewPlan(config, inject.Setting{Selected: true, Profile: profile}, pod)
+	plan := inject.NewPlan(config, inject.Setting{Selected: true, Profile: strict}, pod)
+	if problems := plan.Problems(); len(problems) != 1 || problems[0].Reason != v1alpha1.ReasonNoCommand || !strings.Contains(problems[0].Sentence, "in 15 more places") || strings.HasPrefix(problems[0].Sentence, "podinit") {
+		t.Errorf("problems %+v", problems)
+	}
 	for name, sentences := range map[string][]string{"warnings": plan.Warnings(), "refusals": plan.Refusals()} {
 		if size := len(strings.Join(sentences, "")); size > 16<<10 || len(sentences) != 17 {
 			t.Errorf("%d %s of %d bytes", len(sentences), name, size)
-		} else if last := sentences[16]; !strings.Contains(last, "and 984 more") {
+		} else if last := sentences[16]; !strings.Contains(last, "more containers left alone: 984.") {
 			t.Errorf("the last of the %s is %q", name, last)
 		}
 	}
 }
 
-// The apiserver drops a warning that is no value of a header.
+// The apiserver drops a warning that is not the value of a header.
 func TestWarningsArePrintable(t *testing.T) {
 	pod, err := inject.Decode([]byte(`{"metadata":{"annotations":{"podinit.dev/flags.a":"--foo\u0007bar\u0085\u001b[31m","podinit.dev/entrypoint.b":"[\u0000]"}},
 		"spec":{"containers":[{"name":"a","command":["a"]},{"name":"b","image":"r/b"},{"name":"c","image":"r/c"}]}}`))
@@ -612,7 +809,7 @@ func TestWarningsArePrintable(t *testing.T) {
 		t.Fatal(err)
 	}
 	setting := selected
-	setting.Ignored = []inject.Ignored{{Wish: "a\nb\x7f\xff", Reason: v1alpha1.ReasonProfileMissing, Detail: "\r"}}
+	setting.Ignored = []reason.Ignored{{Setting: "a\nb\x7f\xff", Skip: reason.Skip{Reason: v1alpha1.ReasonProfileMissing, Detail: "\r"}}}
 	setting.Images = map[string]inject.LookedUp{"c": {Failure: &imageconfig.Failure{Reason: v1alpha1.ReasonLookupFailed, Err: errors.New("an answer\twith\x00all")}}}
 	warnings := inject.NewPlan(config, setting, pod).Warnings()
 	if len(warnings) != 4 {

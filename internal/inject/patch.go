@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/validate/content"
+	"sigs.k8s.io/yaml"
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/rawjson"
@@ -22,6 +23,14 @@ const emptyDirLimit = `"32Mi"`
 // safeToEvictVolumes is where the cluster-autoscaler (1.28 and later, utils/drain) looks for volumes that are on the
 // node's disk and may be lost. Without it, an emptyDir keeps a node from being scaled down.
 const safeToEvictVolumes = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
+
+// volumesNotBackedUp is where Velero looks for volumes that it leaves out where it copies all others
+// (defaultVolumesToFsBackup; pkg/util/podvolume). It splits the list without trimming.
+const volumesNotBackedUp = "backup.velero.io/backup-volumes-excludes"
+
+// defaultContainer names the container that kubectl takes where a command names none (kubectl.kubernetes.io in the list
+// of well-known annotations). Without it kubectl says, for a Pod with a copier, which container it has taken.
+const defaultContainer = "kubectl.kubernetes.io/default-container"
 
 // maxAnnotations is what all annotations of an object may measure together, in bytes, keys and values
 // (apimachinery, pkg/api/validation, TotalAnnotationSizeLimitB).
@@ -39,15 +48,16 @@ type patch struct {
 	err error
 }
 
-// set adds a member to an object, or an element before an array's index. Where the member exists it is replaced.
-func (p *patch) set(value any, path ...string) { p.operation("add", value, path) }
+// set adds a member to an object, or an element before an array's index. Where the member exists it is replaced. Paths
+// are JSON pointers (RFC 6901).
+func (p *patch) set(path string, value any) { p.operation("add", path, value) }
 
-func (p *patch) replace(value any, path ...string) { p.operation("replace", value, path) }
+func (p *patch) replace(path string, value any) { p.operation("replace", path, value) }
 
-func (p *patch) remove(path ...string) { p.operation("remove", nil, path) }
+func (p *patch) remove(path string) { p.operation("remove", path, nil) }
 
 // operation appends one step; value is nil if the operation has none.
-func (p *patch) operation(op string, value any, path []string) {
+func (p *patch) operation(op, path string, value any) {
 	if p.raw.Len() == 0 {
 		p.raw.Grow(usualPatch)
 		p.raw.WriteByte('[')
@@ -55,7 +65,7 @@ func (p *patch) operation(op string, value any, path []string) {
 		p.raw.WriteByte(',')
 	}
 	p.raw.WriteString(`{"op":"` + op + `","path":`)
-	p.raw.Write(rawjson.AppendString(p.raw.AvailableBuffer(), pointer(path)))
+	p.raw.Write(rawjson.AppendString(p.raw.AvailableBuffer(), path))
 	if value != nil {
 		p.raw.WriteString(`,"value":`)
 		if err := encodeTo(&p.raw, value); err != nil && p.err == nil {
@@ -74,17 +84,8 @@ func (p *patch) bytes() ([]byte, error) {
 	return p.raw.Bytes(), nil
 }
 
+// escape is for a key in a JSON pointer.
 var escape = strings.NewReplacer("~", "~0", "/", "~1")
-
-// pointer is the JSON pointer of a path (RFC 6901).
-func pointer(path []string) string {
-	var b strings.Builder
-	for _, p := range path {
-		b.WriteByte('/')
-		_, _ = escape.WriteString(&b, p)
-	}
-	return b.String()
-}
 
 // encode is json.Marshal that leaves <, > and & as they are.
 func encode(v any) (json.RawMessage, error) {
@@ -105,16 +106,19 @@ func encodeTo(b *bytes.Buffer, v any) error {
 }
 
 // Patch is the JSON patch that carries the plan out, nil if the Pod is as it should be. An error means that the Pod
-// must be admitted as it came: the patch would not make a valid Pod of a valid one.
+// must be admitted unchanged: the patch would not make a valid Pod of a valid one.
 //
 // What could make it invalid is looked at without applying it. That our names and mount path are free, or ours, was
 // asked when the plan was made (nameConflict, mountConflict); that metadata and spec are there, when the Pod was
 // decoded; what is left are the sizes and values of annotations and label.
 func (p *Plan) Patch() ([]byte, error) {
-	if slices.Contains(unseen, p.Reason) || p.Reason == v1alpha1.ReasonAnnotationsTooLarge {
+	if p.pod.unseen(p.Skip.Reason) || p.Skip.Reason == v1alpha1.ReasonAnnotationsTooLarge {
 		return nil, nil // a status would not fit either
 	}
-	if p.Reason == v1alpha1.ReasonSuspended {
+	if p.setting.Profile.ByNode() {
+		return p.patchRequired()
+	}
+	if p.Skip.Reason == v1alpha1.ReasonSuspended {
 		return p.patchSuspended()
 	}
 	annotations, labels, err := p.metadata()
@@ -122,9 +126,9 @@ func (p *Plan) Patch() ([]byte, error) {
 		return nil, err
 	}
 	var ops patch
-	ops.merge(p.pod.Metadata.Annotations, annotations, "metadata", "annotations")
+	ops.merge("/metadata/annotations", p.pod.Metadata.Annotations, annotations)
 	if p.Wraps() {
-		ops.merge(p.pod.Metadata.Labels, labels, "metadata", "labels")
+		ops.merge("/metadata/labels", p.pod.Metadata.Labels, labels)
 		for _, d := range p.Containers {
 			ours := -1
 			if d.Reason == "" {
@@ -135,12 +139,12 @@ func (p *Plan) Patch() ([]byte, error) {
 		ops.volume(p.pod.Spec.Volumes, p.volume())
 		// Last, since it moves the other initContainers.
 		if p.Delivery == v1alpha1.DeliveryInitContainer {
-			ops.copier(newCopier(p.config, p.pod, p.first()), p.pod)
+			ops.copier(p.newCopier(), p.pod)
 		} else {
 			ops.noCopier(p.pod)
 		}
 	} else if has(p.pod.Metadata.Labels, v1alpha1.VersionLabel) {
-		ops.remove("metadata", "labels", v1alpha1.VersionLabel) // it would say that the Pod has an init
+		ops.remove("/metadata/labels/" + escape.Replace(v1alpha1.VersionLabel)) // it would say that the Pod has an init
 	}
 	raw, err := ops.bytes()
 	if err != nil {
@@ -163,8 +167,67 @@ func (p *Plan) patchSuspended() ([]byte, error) {
 		return nil, err
 	}
 	var ops patch
-	ops.merge(p.pod.Metadata.Annotations, annotations, "metadata", "annotations")
+	ops.merge("/metadata/annotations", p.pod.Metadata.Annotations, annotations)
 	return ops.bytes()
+}
+
+// patchRequired names podinit among the NRI plugins that the Pod requires, if the profile wants that and the nodes wrap it.
+// Otherwise the Pod stays what its author wrote.
+//
+// A list for one container replaces the one for the Pod, so podinit is added there, too. A list that
+// cannot be read stays: the runtime refuses the container for it, and says so.
+func (p *Plan) patchRequired() ([]byte, error) {
+	if p.Skip.Reason != v1alpha1.ReasonLeftToNode || !p.setting.Profile.RequiresNode() {
+		return nil, nil
+	}
+	const key = v1alpha1.RequiredPluginsAnnotation
+	own, want := p.pod.Metadata.Annotations, map[string]string{}
+	ofPod := key
+	if has(own, key+"/pod") {
+		ofPod = key + "/pod"
+	}
+	want[ofPod] = requiring(own[ofPod])
+	for name, value := range own {
+		if strings.HasPrefix(name, key+"/container.") {
+			want[name] = requiring(value)
+		}
+	}
+	if size := measure(own) + measure(want); size > maxAnnotations {
+		return nil, fmt.Errorf("%w: they would have %d bytes with %s, and Kubernetes allows %d; shorten them", ErrAnnotationsTooLarge, size, key, maxAnnotations)
+	}
+	var ops patch
+	ops.merge("/metadata/annotations", own, want)
+	return ops.bytes()
+}
+
+// requiring is a YAML list of NRI plugins with podinit in it.
+func requiring(list string) string {
+	var plugins []string
+	if err := yaml.Unmarshal([]byte(list), &plugins); err != nil || slices.Contains(plugins, v1alpha1.NodePlugin) {
+		return list
+	}
+	text, err := encode(append(plugins, v1alpha1.NodePlugin))
+	if err != nil {
+		return list
+	}
+	return string(text)
+}
+
+// notRequiring is a YAML list of NRI plugins without podinit, "" if no other is in it.
+func notRequiring(list string) string {
+	var plugins []string
+	if err := yaml.Unmarshal([]byte(list), &plugins); err != nil || !slices.Contains(plugins, v1alpha1.NodePlugin) {
+		return list
+	}
+	plugins = slices.DeleteFunc(plugins, func(plugin string) bool { return plugin == v1alpha1.NodePlugin })
+	if len(plugins) == 0 {
+		return ""
+	}
+	text, err := encode(plugins)
+	if err != nil {
+		return list
+	}
+	return string(text)
 }
 
 // metadata is which annotations and labels the Pod gets, checked against what the apiserver would refuse.
@@ -174,19 +237,47 @@ func (p *Plan) metadata() (annotations, labels map[string]string, err error) {
 		return nil, nil, fmt.Errorf("writing the status annotation: %w", err)
 	}
 	annotations = map[string]string{v1alpha1.StatusAnnotation: string(status)}
-	if list := p.pod.Metadata.Annotations[safeToEvictVolumes]; p.Wraps() && p.Delivery == v1alpha1.DeliveryInitContainer {
-		annotations[safeToEvictVolumes] = listed(list, VolumeName)
-	} else if p.Wraps() && list != "" {
-		annotations[safeToEvictVolumes] = unlisted(list, VolumeName)
+	own := p.pod.Metadata.Annotations
+	if p.Wraps() {
+		annotations[volumesNotBackedUp] = listed(own[volumesNotBackedUp], VolumeName)
+		if list := own[safeToEvictVolumes]; p.Delivery == v1alpha1.DeliveryInitContainer {
+			annotations[safeToEvictVolumes] = listed(list, VolumeName)
+			if name := p.pod.onlyContainer(p.config); name != "" && !has(own, defaultContainer) {
+				annotations[defaultContainer] = name
+			}
+		} else if list != "" {
+			annotations[safeToEvictVolumes] = unlisted(list, VolumeName)
+		}
 	}
-	if size := measure(p.pod.Metadata.Annotations) + measure(annotations); size > maxAnnotations {
-		return nil, nil, fmt.Errorf("%w: they would measure %d bytes with the status, and Kubernetes allows %d; shorten them", ErrAnnotationsTooLarge, size, maxAnnotations)
+	if size := measure(own) + measure(annotations); size > maxAnnotations {
+		return nil, nil, fmt.Errorf("%w: they would have %d bytes with the status, and Kubernetes allows %d; shorten them",
+			ErrAnnotationsTooLarge, size, maxAnnotations)
 	}
 	version := strings.ReplaceAll(p.config.Version, "+", "_")
 	if problems := content.IsLabelValue(version); len(problems) > 0 {
-		return nil, nil, fmt.Errorf("the init's version %q cannot be the value of label %s: %s", version, v1alpha1.VersionLabel, problems[0])
+		return nil, nil, fmt.Errorf("the init's version %q cannot be the value of label %s: %s",
+			version, v1alpha1.VersionLabel, problems[0])
 	}
 	return annotations, map[string]string{v1alpha1.VersionLabel: version}, nil
+}
+
+// ownDefaultContainer says whether the annotation that names the Pod's only container is its author's. A Pod that an earlier
+// call has wrapped says it in its status.
+func (p *Plan) ownDefaultContainer() bool {
+	if p.pod.anyContainer(wrapped) {
+		return p.before.OwnDefaultContainer
+	}
+	name := p.pod.onlyContainer(p.config)
+	return name != "" && p.pod.Metadata.Annotations[defaultContainer] == name
+}
+
+// onlyContainer is the name of the Pod's container if it has only one, without the copier; else "".
+func (p *Pod) onlyContainer(config Config) string {
+	others := func(c container) bool { return !config.isCopier(&c) }
+	if len(p.Spec.Containers) != 1 || slices.ContainsFunc(p.Spec.InitContainers, others) {
+		return ""
+	}
+	return p.Spec.Containers[0].Name
 }
 
 // listed is a comma-separated list with name in it. The cluster-autoscaler splits it without trimming.
@@ -206,9 +297,9 @@ func unlisted(list, name string) string {
 }
 
 // merge sets the members of want that differ from what is there, and removes what is to be empty.
-func (p *patch) merge(have, want map[string]string, path ...string) {
+func (p *patch) merge(path string, have, want map[string]string) {
 	if len(have) == 0 {
-		p.set(want, path...)
+		p.set(path, want)
 		return
 	}
 	keys := make([]string, 0, len(want))
@@ -220,9 +311,9 @@ func (p *patch) merge(have, want map[string]string, path ...string) {
 		switch value, ok := have[key]; {
 		case ok && value == want[key]:
 		case ok && want[key] == "":
-			p.remove(append(slices.Clip(path), key)...)
+			p.remove(path + "/" + escape.Replace(key))
 		default:
-			p.set(want[key], append(slices.Clip(path), key)...)
+			p.set(path+"/"+escape.Replace(key), want[key])
 		}
 	}
 }
@@ -231,11 +322,13 @@ func (p *patch) merge(have, want map[string]string, path ...string) {
 func (p *Plan) volume() volume {
 	if p.Delivery == v1alpha1.DeliveryImageVolume {
 		image := &imageVolume{Reference: p.config.Image, PullPolicy: "IfNotPresent"}
-		// The AlwaysPullImages plugin has said so between two calls, and refuses the Pod if it is not left at that.
-		if slices.ContainsFunc(p.pod.Spec.Volumes, func(v volume) bool {
-			return v.Name == VolumeName && v.Image != nil && v.Image.PullPolicy == "Always"
-		}) {
-			image.PullPolicy = "Always"
+		if i := slices.IndexFunc(p.pod.Spec.Volumes, func(v volume) bool { return v.Name == VolumeName && v.Image != nil }); i >= 0 {
+			existing := p.pod.Spec.Volumes[i].Image
+			image.Reference = p.config.initImage(existing.Reference)
+			// The AlwaysPullImages plugin has said so between two calls, and refuses the Pod if it is not left at that.
+			if existing.PullPolicy == "Always" {
+				image.PullPolicy = "Always"
+			}
 		}
 		return volume{Name: VolumeName, Image: image}
 	}
@@ -246,31 +339,31 @@ func (p *patch) volume(volumes []volume, ours volume) {
 	i := slices.IndexFunc(volumes, func(v volume) bool { return v.Name == VolumeName })
 	switch {
 	case len(volumes) == 0:
-		p.set([]volume{ours}, "spec", "volumes")
+		p.set("/spec/volumes", []volume{ours})
 	case i < 0:
-		p.set(ours, "spec", "volumes", "-")
+		p.set("/spec/volumes/-", ours)
 	case !reflect.DeepEqual(volumes[i], ours):
-		p.replace(ours, "spec", "volumes", strconv.Itoa(i))
+		p.replace("/spec/volumes/"+strconv.Itoa(i), ours)
 	}
 }
 
 // noCopier removes a copier of an earlier call.
 func (p *patch) noCopier(pod *Pod) {
-	if i := slices.IndexFunc(pod.Spec.InitContainers, func(c container) bool { return c.Name == CopierName }); i >= 0 {
-		p.remove("spec", "initContainers", strconv.Itoa(i))
+	if i := pod.copier(); i >= 0 {
+		p.remove(pod.Spec.InitContainers[i].path)
 	}
 }
 
 // copier puts the copier before all other initContainers, since those may be wrapped too.
 func (p *patch) copier(ours copier, pod *Pod) {
-	containers := pod.Spec.InitContainers
-	i := slices.IndexFunc(containers, func(c container) bool { return c.Name == CopierName })
-	if len(containers) == 0 {
-		p.set([]copier{ours}, "spec", "initContainers")
+	const first = "/spec/initContainers/0"
+	i := pod.copier()
+	switch {
+	case len(pod.Spec.InitContainers) == 0:
+		p.set("/spec/initContainers", []copier{ours})
 		return
-	}
-	if i < 0 {
-		p.set(ours, "spec", "initContainers", "0")
+	case i < 0:
+		p.set(first, ours)
 		return
 	}
 	existing, err := pod.rawInitContainer(i)
@@ -288,34 +381,39 @@ func (p *patch) copier(ours copier, pod *Pod) {
 		if merged == nil {
 			merged, p.err = encode(existing)
 		}
-		p.remove("spec", "initContainers", strconv.Itoa(i))
-		p.set(merged, "spec", "initContainers", "0")
+		p.remove(pod.Spec.InitContainers[i].path)
+		p.set(first, merged)
 	case merged != nil:
-		p.replace(merged, "spec", "initContainers", "0")
+		p.replace(first, merged)
 	}
 }
 
 // container wraps one, and returns which of its mounts it has replaced, -1 if none.
 func (p *patch) container(d Decision) int {
-	c, index := d.container, strconv.Itoa(d.index)
-	if !slices.Equal(c.Command, d.Command) {
-		p.set(d.Command, "spec", d.list, index, "command")
+	c := d.container
+	if c.late || !slices.Equal(c.Command, d.Command) {
+		p.set(c.path+"/command", d.Command)
 	}
 	if d.Image != "" {
-		p.replace(d.Image, "spec", d.list, index, "image")
+		p.replace(c.path+"/image", d.Image)
 	}
-	if d.Args != nil {
-		p.set(d.Args, "spec", d.list, index, "args")
+	switch {
+	case d.Args != nil:
+		p.set(c.path+"/args", d.Args)
+	case c.late && len(c.Args) == 0:
+		p.remove(c.path + "/args")
+	case c.late:
+		p.set(c.path+"/args", c.Args)
 	}
 	ours := volumeMount{Name: VolumeName, MountPath: MountPath, ReadOnly: true}
 	i := ourMount(c)
 	switch {
 	case len(c.VolumeMounts) == 0:
-		p.set([]volumeMount{ours}, "spec", d.list, index, "volumeMounts")
+		p.set(c.path+"/volumeMounts", []volumeMount{ours})
 	case i < 0:
-		p.set(ours, "spec", d.list, index, "volumeMounts", "-")
+		p.set(c.path+"/volumeMounts/-", ours)
 	case c.VolumeMounts[i] != ours:
-		p.replace(ours, "spec", d.list, index, "volumeMounts", strconv.Itoa(i))
+		p.replace(c.path+"/volumeMounts/"+strconv.Itoa(i), ours)
 	}
 	return i
 }
@@ -325,7 +423,21 @@ func (p *patch) container(d Decision) int {
 func (p *patch) readOnly(d Decision, ours int) {
 	for i, m := range d.container.VolumeMounts {
 		if m.Name == VolumeName && !m.ReadOnly && i != ours {
-			p.set(true, "spec", d.list, strconv.Itoa(d.index), "volumeMounts", strconv.Itoa(i), "readOnly")
+			p.set(d.container.path+"/volumeMounts/"+strconv.Itoa(i)+"/readOnly", true)
 		}
 	}
+}
+
+// has says whether a Pod has a label or an annotation.
+func has(m map[string]string, key string) bool {
+	_, ok := m[key]
+	return ok
+}
+
+// measure is how many bytes the keys and values have together.
+func measure(m map[string]string) (size int) {
+	for key, value := range m {
+		size += len(key) + len(value)
+	}
+	return size
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
+	"strconv"
 
 	"github.com/podinit/podinit/internal/rawjson"
 )
@@ -14,11 +16,23 @@ type Pod struct {
 	Spec     *spec     `json:"spec"`
 
 	raw []byte
+	// pullSecrets are the names in the Pod's imagePullSecrets.
+	pullSecrets []string
 }
 
 type metadata struct {
-	Labels      map[string]string `json:"labels"`
-	Annotations map[string]string `json:"annotations"`
+	Name            string            `json:"name"`
+	Labels          map[string]string `json:"labels"`
+	Annotations     map[string]string `json:"annotations"`
+	OwnerReferences []ownerReference  `json:"ownerReferences"`
+}
+
+type ownerReference struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Name       string `json:"name"`
+	UID        string `json:"uid"`
+	Controller bool   `json:"controller"`
 }
 
 type spec struct {
@@ -29,6 +43,7 @@ type spec struct {
 	Affinity                      affinity          `json:"affinity"`
 	RuntimeClassName              string            `json:"runtimeClassName"`
 	HostPID                       bool              `json:"hostPID"`
+	ShareProcessNamespace         bool              `json:"shareProcessNamespace"`
 	HostUsers                     *bool             `json:"hostUsers"`
 	ReadinessGates                []readinessGate   `json:"readinessGates"`
 	ImagePullSecrets              []localReference  `json:"imagePullSecrets"`
@@ -70,10 +85,20 @@ type localReference struct {
 // securityContext is what a Pod's and a container's have in common.
 type securityContext struct {
 	RunAsUser       *int64           `json:"runAsUser"`
+	RunAsGroup      *int64           `json:"runAsGroup"`
+	RunAsNonRoot    *bool            `json:"runAsNonRoot"`
+	Privileged      bool             `json:"privileged"`
+	Capabilities    capabilities     `json:"capabilities"`
 	SELinuxOptions  *seLinuxOptions  `json:"seLinuxOptions"`
 	SeccompProfile  *securityProfile `json:"seccompProfile"`
 	AppArmorProfile *securityProfile `json:"appArmorProfile"`
 	WindowsOptions  *presentOnly     `json:"windowsOptions"`
+}
+
+// capabilities of a container, by their names without CAP_.
+type capabilities struct {
+	Add  []string `json:"add,omitempty"`
+	Drop []string `json:"drop,omitempty"`
 }
 
 type securityProfile struct {
@@ -122,7 +147,23 @@ type container struct {
 	TerminationMessagePath   string            `json:"terminationMessagePath"`
 	TerminationMessagePolicy string            `json:"terminationMessagePolicy"`
 	Lifecycle                lifecycle         `json:"lifecycle"`
+
+	kind kind
+	// path is where the container is in the Pod, as a JSON pointer.
+	path string
+	// late is set where Command and Args are not as the Pod has them: initFirst.
+	late bool
 }
+
+// kind is what a container is to its Pod.
+type kind int
+
+const (
+	regular kind = iota
+	// sidecar is an initContainer with restartPolicy Always (KEP-753).
+	sidecar
+	initContainer
+)
 
 type lifecycle struct {
 	StopSignal string `json:"stopSignal"`
@@ -172,7 +213,50 @@ func Decode(raw []byte) (*Pod, error) {
 		return nil, errors.New("reading the object as a v1 Pod: it has no metadata or no spec")
 	}
 	pod.raw = raw
+	pod.prepare()
 	return pod, nil
+}
+
+// prepare sets what follows from the fields that were decoded.
+func (p *Pod) prepare() {
+	for _, s := range p.Spec.ImagePullSecrets {
+		p.pullSecrets = append(p.pullSecrets, s.Name)
+	}
+	for i := range p.Spec.InitContainers {
+		c := &p.Spec.InitContainers[i]
+		if c.kind, c.path = initContainer, "/spec/initContainers/"+strconv.Itoa(i); c.RestartPolicy == "Always" {
+			c.kind = sidecar
+		}
+	}
+	for i := range p.Spec.Containers {
+		p.Spec.Containers[i].path = "/spec/containers/" + strconv.Itoa(i)
+	}
+	for c := range p.containers() {
+		c.initFirst()
+	}
+}
+
+// containers are the Pod's initContainers, then its regular ones.
+func (p *Pod) containers() iter.Seq[*container] {
+	return func(yield func(*container) bool) {
+		for _, containers := range [...][]container{p.Spec.InitContainers, p.Spec.Containers} {
+			for i := range containers {
+				if !yield(&containers[i]) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// anyContainer says whether something holds for one of the Pod's containers and initContainers.
+func (p *Pod) anyContainer(holds func(*container) bool) bool {
+	for c := range p.containers() {
+		if holds(c) {
+			return true
+		}
+	}
+	return false
 }
 
 // rawPod is a Pod's initContainers with all their fields.

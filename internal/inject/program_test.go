@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -32,8 +33,35 @@ func TestLeaveProgramAlone(t *testing.T) {
 		"app --run /sbin/init":                             "",
 		"app -- --init=/sbin/init":                         "",
 		"app serve systemd":                                "",
+		"env -u FOO tini -- app":                           v1alpha1.ReasonAlreadyInit,
+		"env -u A -u B /sbin/init":                         v1alpha1.ReasonRequiresPID1,
+		"env --unset=FOO -C /srv tini -- app":              v1alpha1.ReasonAlreadyInit,
+		"env -u init app":                                  "",
+		"gosu root /sbin/init":                             v1alpha1.ReasonRequiresPID1,
+		"su-exec app tini -- app":                          v1alpha1.ReasonAlreadyInit,
+		"gosu tini app":                                    "",
+		"setpriv --reuid app --clear-groups dumb-init app": v1alpha1.ReasonAlreadyInit,
+		"env A=b gosu root nice -n 5 init":                 v1alpha1.ReasonRequiresPID1,
+		"timeout 60 tini -- app":                           "",
+		"timeout 60 /sbin/init":                            v1alpha1.ReasonRequiresPID1,
+		"pid1 app":                                         v1alpha1.ReasonAlreadyInit,
+		`["env","-S","-u FOO tini -- app"]`:                v1alpha1.ReasonAlreadyInit,
+		`["env","-S","A=b gosu root","/sbin/init"]`:        v1alpha1.ReasonRequiresPID1,
+		`["sh","-c","mount -a && exec /sbin/init"]`:        v1alpha1.ReasonRequiresPID1,
+		`["sh","-c","/sbin/init"]`:                         v1alpha1.ReasonRequiresPID1,
+		`["sh","-c","exec env -u FOO tini -- app"]`:        "",
+		`["sh","-c","tini -- app"]`:                        "",
+		`["sh","-c","exec /entrypoint.sh /init"]`:          v1alpha1.ReasonRequiresPID1,
+		`["sh","-c","app --run /sbin/init"]`:               "",
+		`["sh","-c","echo exec /sbin/init; exec app"]`:     "",
 	} {
-		if got := leaveProgramAlone(strings.Fields(command)); got != want {
+		words := strings.Fields(command)
+		if strings.HasPrefix(command, "[") {
+			if err := json.Unmarshal([]byte(command), &words); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := leaveProgramAlone(words); got != want {
 			t.Errorf("%q: reason %q, want %q", command, got, want)
 		}
 	}

@@ -49,7 +49,7 @@ func TestChoose(t *testing.T) {
 		"no escape from the namespace's":           {profiles: cluster, namespace: "strict", pod: "team", want: "strict", ignored: []v1alpha1.Reason{v1alpha1.ReasonProfileFixed}},
 		"no escape by a name that is missing":      {profiles: cluster, namespace: "strict", pod: "typo", want: "strict", ignored: []v1alpha1.Reason{v1alpha1.ReasonProfileMissing}},
 		"no escape from the default":               {profiles: with(closed), pod: "team", want: "default", ignored: []v1alpha1.Reason{v1alpha1.ReasonProfileFixed}},
-		"naming the one that holds is no wish":     {profiles: cluster, namespace: "strict", pod: "strict", want: "strict"},
+		"naming the one that holds is not ignored": {profiles: cluster, namespace: "strict", pod: "strict", want: "strict"},
 		"not for pods":                             {profiles: with(open), pod: "strict", want: "default", ignored: []v1alpha1.Reason{v1alpha1.ReasonProfileNotForPods}},
 		"the pod's is missing":                     {profiles: cluster, namespace: "team", pod: "typo", want: "team", ignored: []v1alpha1.Reason{v1alpha1.ReasonProfileMissing}},
 		"the namespace's is missing":               {profiles: with(open), namespace: "typo", want: "default", ignored: []v1alpha1.Reason{v1alpha1.ReasonProfileMissing}},
@@ -96,7 +96,7 @@ func TestCorrectable(t *testing.T) {
 			_, ignored := profile.Choose(c.profiles, c.namespace, c.pod)
 			for _, i := range ignored {
 				if i.Correctable != c.want {
-					t.Errorf("%s (%s): correctable is %t", i.Wish, i.Reason, i.Correctable)
+					t.Errorf("%s (%s): correctable is %t", i.Setting, i.Reason, i.Correctable)
 				}
 			}
 		})
@@ -111,7 +111,7 @@ func TestWarning(t *testing.T) {
 	}
 	want := []string{
 		`podinit: the namespace's annotation podinit.dev/profile: "typo" ignored because there is no InitProfile of that name. Create it, or correct the name; kubectl get initprofiles lists them.`,
-		`podinit: the pod's annotation podinit.dev/profile: "broken" ignored because the InitProfile cannot be used as it is (spec.init: --grace: "soon" is not a duration such as 45s, 1m30s or a number of seconds). Correct it with kubectl edit initprofile.`,
+		`podinit: the pod's annotation podinit.dev/profile: "broken" ignored because the InitProfile is not valid (spec.init: --grace: "soon" is not a duration such as 45s, 1m30s or a number of seconds). Correct it with kubectl edit initprofile.`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -163,7 +163,7 @@ func (c *cursor) text() (content []byte, escaped bool, err *Error) {
 		c.at = at
 		switch {
 		case at >= len(raw):
-			return nil, false, c.unexpected("the rest of a string")
+			return nil, false, c.unexpected("the end of a string")
 		case raw[at] == '"':
 			c.at++
 			return raw[start:at], escaped, nil
@@ -260,7 +260,7 @@ func (c *cursor) word(word string) *Error {
 	return nil
 }
 
-// skip reads a value that nobody looks at.
+// skip reads a value that is not looked at.
 func (c *cursor) skip() (err *Error) {
 	switch b := c.peek(); b {
 	case '"':

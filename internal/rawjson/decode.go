@@ -125,7 +125,7 @@ func readInt(c *cursor, v reflect.Value) *Error {
 	n, parsing := strconv.ParseInt(string(digits), 10, v.Type().Bits())
 	if parsing != nil {
 		c.at = start
-		return c.fail("a number that is no integer of %d bits", v.Type().Bits())
+		return c.fail("a number that is not an integer of %d bits", v.Type().Bits())
 	}
 	v.SetInt(n)
 	return nil

@@ -212,8 +212,8 @@ func TestError(t *testing.T) {
 		`{"name":"a"} x`:                     `at byte 13: 'x' where the end of the document must be`,
 		`{"list":[{},{"name":7}]}`:           `list[1].name, at byte 20: '7' where a string must be`,
 		`{"labels":{"a\nb":[]}}`:             `labels["a\nb"], at byte 18: '[' where a string must be`,
-		`{"inner":{"deep":{"name":"a`:        `inner.deep.name, at byte 27: the document ends where the rest of a string must be`,
-		`{"long":1.5}`:                       `long, at byte 8: a number that is no integer of 64 bits`,
+		`{"inner":{"deep":{"name":"a`:        `inner.deep.name, at byte 27: the document ends where the end of a string must be`,
+		`{"long":1.5}`:                       `long, at byte 8: a number that is not an integer of 64 bits`,
 		`{"list":[{"list":[],"list":7}]}`:    `list[0], at byte 20: duplicate field "list"`,
 		`{"x":` + strings.Repeat("[", 10000): `at byte 10004: nested deeper than 10000`,
 	} {

@@ -11,10 +11,11 @@ func Markdown() string {
 
 <!-- Written by "make generate" from internal/reason. -->
 
-Whatever podinit leaves alone, ignores or chooses by itself has a reason with a fixed name. The name is in the pod's
-status annotation, in the metrics and in the webhook's log; the sentence is in the warning that whoever creates the pod
-sees. Reasons marked *routine* are what is wanted or expected, and give no warning. Those marked *transient* the pod's author
-cannot correct: a profile with ` + "`onProblem: Reject`" + ` admits such a pod with the warning.
+Everything that podinit leaves alone, ignores or chooses has a reason with a fixed name. The name is in the pod's status
+annotation, in the metrics and in the webhook's log; the sentence is in the warning that the client that creates the pod gets.
+If the pod's author can correct it, an [Event](tenants.md#when-the-pod-is-created) about the pod's owner has both.
+Reasons marked *routine* are wanted or expected, and give no warning. Reasons marked *transient* cannot be corrected by the
+pod's author: a profile with ` + "`onProblem: Reject`" + ` admits such a pod with the warning.
 
 <!-- run: cluster -->
 ` + "```sh" + `
@@ -32,10 +33,11 @@ pod/app created
 		kind         Kind
 		title, intro string
 	}{
-		{Pod, "Pods left alone", "The status says `reason`. Pods that are none of podinit's get no status at all."},
-		{Container, "Containers left alone", "The status says `containers.NAME.reason`; the pod's other containers are wrapped."},
-		{Wish, "Wishes ignored", "The status says `ignored`; the pod is wrapped as if the wish were not there."},
-		{Delivery, "Delivery chosen", "The status says `deliveryReason`, where the InitProfile says `delivery: Auto`. All but the first mean InitContainer."},
+		{Pod, "Pods left alone", "The reason is in the status, under `reason`. Pods that podinit has nothing to do with get no status."},
+		{Container, "Containers left alone", "The reason is in the status, under `containers.NAME.reason`; the pod's other containers are wrapped."},
+		{Setting, "Settings ignored", "The reason is in the status, under `ignored`; the pod is wrapped as if the label or annotation were not there."},
+		{Drift, "Containers that may run another image", "The reason is in the status, under `containers.NAME.drift`; the container is wrapped, with a warning, and also with `onProblem: Reject`. See [which image runs](lookup.md#which-image-runs)."},
+		{Delivery, "Delivery chosen", "The reason is in the status, under `deliveryReason`, if the InitProfile has `delivery: Auto`. The first means ImageVolume, all others InitContainer."},
 	} {
 		b.WriteString("\n## " + section.title + "\n\n" + section.intro + "\n\n| reason | because | what to do |\n|---|---|---|\n")
 		for _, e := range explanations {

@@ -1,5 +1,5 @@
-// Package reason explains every v1alpha1.Reason: why a container or a Pod was left alone, why a wish was ignored, why a
-// delivery was chosen, and what to do about it. Warnings, documentation and command line print these sentences and no
+// Package reason explains every v1alpha1.Reason: why a container or a Pod was left alone, why a setting was ignored, why a
+// container may run another image than was looked up, why a delivery was chosen, and what to do about it. Warnings, documentation and command line print these sentences and no
 // others.
 package reason
 
@@ -13,8 +13,10 @@ const (
 	Pod Kind = iota
 	// Container was left alone.
 	Container
-	// Wish of a Pod or a Namespace was ignored.
-	Wish
+	// Setting is a label or annotation of a Pod or a Namespace that was ignored.
+	Setting
+	// Drift: a wrapped container may run another image than the one that its command was looked up from.
+	Drift
 	// Delivery was chosen.
 	Delivery
 )
@@ -22,7 +24,8 @@ const (
 // Explanation of one reason.
 type Explanation struct {
 	Kind Kind
-	// Because completes "left alone because ...", "ignored because ..." or "chosen because ..."; no full stop.
+	// Because completes "left alone because ...", "ignored because ...", "may run another image because ..." or "chosen
+	// because ..."; no full stop.
 	Because string
 	// Remedy is a sentence that says what to do if something else is wanted; empty if there is nothing to do.
 	Remedy string
@@ -68,7 +71,7 @@ var explanations = [...]struct {
 	}},
 	{v1alpha1.ReasonMirrorPod, Explanation{
 		Kind:    Pod,
-		Because: "it mirrors a static pod: the kubelet runs what its own file says, a change here would only be a lie",
+		Because: "it mirrors a static pod: the kubelet runs the pod of its own file, so a change here has no effect",
 		Remedy:  "Put the init into the static pod's manifest on the node.",
 		Routine: true,
 	}},
@@ -97,7 +100,7 @@ var explanations = [...]struct {
 	}},
 	{v1alpha1.ReasonAnnotationsTooLarge, Explanation{
 		Kind:    Pod,
-		Because: "its annotations measure more than the 256 KiB that Kubernetes allows",
+		Because: "its annotations are larger than the 256 KiB that Kubernetes allows",
 		Remedy:  "Shorten them.",
 	}},
 	{v1alpha1.ReasonTooManyContainers, Explanation{
@@ -120,28 +123,45 @@ var explanations = [...]struct {
 		Because: "hostPID is true: PID 1 is the node's own",
 		Remedy:  "Remove hostPID if the pod does not need it.",
 	}},
+	{v1alpha1.ReasonCountsOnPIDs, Explanation{
+		Kind:    Pod,
+		Because: "another program finds its processes by PID or by parent: Katib's metrics collector, KubeVirt's virt-handler",
+		Routine: true,
+	}},
+	{v1alpha1.ReasonOwnerComparesPods, Explanation{
+		Kind:    Pod,
+		Because: "its owner compares live pods with its own template, and would replace a changed pod again and again",
+		Remedy:  "Nothing is wrong with the pod. Change exclude.owners in the profile if its owner does not do that.",
+		Routine: true,
+	}},
 	{v1alpha1.ReasonNameConflict, Explanation{
 		Kind:    Pod,
-		Because: "it uses the volume name podinit or the container name podinit-copy for something of its own",
+		Because: "it has a volume named podinit or a container named podinit-copy that podinit did not add",
 		Remedy:  "Rename that volume or container.",
 	}},
 	{v1alpha1.ReasonSuspended, Explanation{
 		Kind:      Pod,
-		Because:   "an administrator had suspended podinit when it was created",
-		Remedy:    "Create the pod again once podinit is resumed; podinit check says whether it is.",
+		Because:   "an administrator had suspended podinit when the pod was created",
+		Remedy:    "Create the pod again after podinit is resumed; podinit check says whether it is.",
 		Routine:   true,
 		Transient: true,
 	}},
 	{v1alpha1.ReasonInitImageUnavailable, Explanation{
 		Kind:      Pod,
 		Because:   "nodes cannot pull podinit's own image, and the pod would wait for it",
-		Remedy:    "Nothing is wrong with the pod. podinit check says what keeps nodes from pulling the image; once they can, make the pod anew, such as with kubectl rollout restart.",
+		Remedy:    "Nothing is wrong with the pod. podinit check says why nodes cannot pull the image; when they can, create the pod again, for example with kubectl rollout restart.",
 		Transient: true,
+	}},
+	{v1alpha1.ReasonLeftToNode, Explanation{
+		Kind:    Pod,
+		Because: "the InitProfile has delivery Node: the container runtime of its node puts the init into its containers",
+		Remedy:  "See what the nodes do: podinit status, or podinit explain pod/NAME.",
+		Routine: true,
 	}},
 	{v1alpha1.ReasonNotChosen, Explanation{
 		Kind:    Container,
 		Because: "the pod's annotations " + v1alpha1.ContainersAnnotation + " and " + v1alpha1.SkipContainersAnnotation + " leave it out",
-		Remedy:  "Change those.",
+		Remedy:  "Change these annotations.",
 		Routine: true,
 	}},
 	{v1alpha1.ReasonExcludedByProfile, Explanation{
@@ -162,6 +182,18 @@ var explanations = [...]struct {
 		Remedy:  "Set containers.initContainers in the profile, or name it in the pod's annotation " + v1alpha1.ContainersAnnotation + ".",
 		Routine: true,
 	}},
+	{v1alpha1.ReasonTektonSidecar, Explanation{
+		Kind:    Container,
+		Because: "Tekton stops it by giving it another image, which ends at once but would not have the command that podinit writes",
+		Remedy:  "Name it in the pod's annotation " + v1alpha1.ContainersAnnotation + ".",
+		Routine: true,
+	}},
+	{v1alpha1.ReasonSharedProcesses, Explanation{
+		Kind:    Container,
+		Because: "the pod's containers share their processes (shareProcessNamespace): they may find each other's by PID, and PID 1 is the pause container, which reaps",
+		Remedy:  "Set sharedProcessNamespaces in the profile, or name it in the pod's annotation " + v1alpha1.ContainersAnnotation + ".",
+		Routine: true,
+	}},
 	{v1alpha1.ReasonNoCommand, Explanation{
 		Kind:    Container,
 		Because: "it has no command, so only its image says what it runs",
@@ -169,12 +201,12 @@ var explanations = [...]struct {
 	}},
 	{v1alpha1.ReasonInvalidEntrypoint, Explanation{
 		Kind:    Container,
-		Because: "its annotation " + v1alpha1.EntrypointAnnotation + "<container> is no JSON array of words",
+		Because: "its annotation " + v1alpha1.EntrypointAnnotation + "<container> is not a JSON array of strings",
 		Remedy:  `Write it such as ["/bin/app", "--serve"].`,
 	}},
 	{v1alpha1.ReasonInvalidImage, Explanation{
 		Kind:    Container,
-		Because: "its image's name cannot be read",
+		Because: "its image's name is not valid",
 		Remedy:  "Correct the name.",
 	}},
 	{v1alpha1.ReasonImageNameTooLong, Explanation{
@@ -184,7 +216,7 @@ var explanations = [...]struct {
 	}},
 	{v1alpha1.ReasonNeverPulled, Explanation{
 		Kind:    Container,
-		Because: "it has no command, and its imagePullPolicy is Never: what its image says is on the node alone",
+		Because: "it has no command, and its imagePullPolicy is Never: only the node has the image",
 		Remedy:  wayOut,
 	}},
 	{v1alpha1.ReasonNoProgram, Explanation{
@@ -199,17 +231,17 @@ var explanations = [...]struct {
 	}},
 	{v1alpha1.ReasonPlatformsDiffer, Explanation{
 		Kind:    Container,
-		Because: "its image runs something else on each architecture that the pod could be scheduled to, which is together too long for a pod",
+		Because: "its image runs another command on each architecture of the nodes that the pod could run on, and together these commands are too long for a pod",
 		Remedy:  "Choose one with nodeSelector kubernetes.io/arch. Or: " + wayOut,
 	}},
 	{v1alpha1.ReasonLookupOff, Explanation{
 		Kind:    Container,
-		Because: "it has no command, and the registry configuration does not let its registry be asked what the image runs",
+		Because: "it has no command, and the registry configuration turns lookups off for its registry",
 		Remedy:  wayOut,
 	}},
 	{v1alpha1.ReasonLookupUnauthorized, Explanation{
 		Kind:    Container,
-		Because: "it has no command, and its registry does not tell this pod what the image runs",
+		Because: "it has no command, and its registry denies the pod access to the image",
 		Remedy:  "Correct the pod's imagePullSecrets. Or: " + wayOut,
 	}},
 	{v1alpha1.ReasonLookupNotFound, Explanation{
@@ -229,44 +261,51 @@ var explanations = [...]struct {
 	}},
 	{v1alpha1.ReasonLookupTooLarge, Explanation{
 		Kind:      Container,
-		Because:   "it has no command, and what the registry says about its image is larger than podinit reads",
+		Because:   "it has no command, and its image's manifest or config is larger than podinit reads",
 		Remedy:    wayOut,
 		Transient: true,
 	}},
 	{v1alpha1.ReasonLookupInvalid, Explanation{
 		Kind:      Container,
-		Because:   "it has no command, and what the registry says about its image is no manifest or image config",
+		Because:   "it has no command, and its image's manifest or config is not valid",
 		Remedy:    "Push the image again. Or: " + wayOut,
 		Transient: true,
 	}},
 	{v1alpha1.ReasonLookupTimeout, Explanation{
 		Kind:      Container,
-		Because:   "it has no command, and its registry has not answered within the time that admission has",
-		Remedy:    "Create the pod again: the answer is waited for. Or: " + wayOut,
+		Because:   "it has no command, and its registry has not answered before admission timed out",
+		Remedy:    "Create the pod again: podinit still waits for the answer. Or: " + wayOut,
 		Transient: true,
 	}},
 	{v1alpha1.ReasonLookupUnreachable, Explanation{
 		Kind:      Container,
 		Because:   "it has no command, and its registry cannot be reached",
-		Remedy:    "See that the webhook can connect to the registry. Or: " + wayOut,
+		Remedy:    "Check that the webhook can connect to the registry. Or: " + wayOut,
 		Transient: true,
 	}},
 	{v1alpha1.ReasonLookupTLS, Explanation{
 		Kind:      Container,
-		Because:   "it has no command, and the connection to its registry cannot be made secure",
-		Remedy:    "Give its CA in the registry configuration. Or: " + wayOut,
+		Because:   "it has no command, and the TLS connection to its registry failed",
+		Remedy:    "Set the registry's CA in the registry configuration. Or: " + wayOut,
+		Transient: true,
+	}},
+	{v1alpha1.ReasonLookupPlainHTTP, Explanation{
+		Kind:    Container,
+		Because: "it has no command, and its registry speaks plain HTTP, which podinit uses only for registries with plainHTTP: true",
+		Remedy: "Ask the cluster's administrator to set plainHTTP: true for the registry in the registry configuration (ConfigMap podinit-registries, or registries.config of the chart; " +
+			"docs/lookup.md). Or: " + wayOut,
 		Transient: true,
 	}},
 	{v1alpha1.ReasonLookupRateLimited, Explanation{
 		Kind:      Container,
-		Because:   "it has no command, and its registry wants to be asked less often",
+		Because:   "it has no command, and its registry limits the rate of requests",
 		Remedy:    "Wait, or give the pod an imagePullSecret with a higher limit. Or: " + wayOut,
 		Transient: true,
 	}},
 	{v1alpha1.ReasonLookupFailed, Explanation{
 		Kind:      Container,
 		Because:   "it has no command, and its registry has answered with an error",
-		Remedy:    "Create the pod again when the registry is well. Or: " + wayOut,
+		Remedy:    "Create the pod again when the registry works. Or: " + wayOut,
 		Transient: true,
 	}},
 	{v1alpha1.ReasonInvalidFlags, Explanation{
@@ -276,7 +315,7 @@ var explanations = [...]struct {
 	}},
 	{v1alpha1.ReasonInPlaceUpdate, Explanation{
 		Kind:    Container,
-		Because: "it has no command, and the pod's images are replaced in place (OpenKruise's InPlaceUpdateReady): it would go on running what the first image says",
+		Because: "it has no command, and the pod's images are replaced in place (OpenKruise's InPlaceUpdateReady): it would keep the command of the first image",
 		Remedy:  "Set command (and args) in the pod.",
 	}},
 	{v1alpha1.ReasonAlreadyInit, Explanation{
@@ -287,12 +326,12 @@ var explanations = [...]struct {
 	}},
 	{v1alpha1.ReasonRequiresPID1, Explanation{
 		Kind:    Container,
-		Because: "its command starts a program that must be PID 1 itself, such as systemd, or hands one to the program that it starts, as in [entrypoint, /sbin/init]",
+		Because: "its command starts a program that must be PID 1 itself, such as systemd, or passes one to another program as an argument, as in [entrypoint, /sbin/init]",
 		Routine: true,
 	}},
 	{v1alpha1.ReasonMountConflict, Explanation{
 		Kind:    Container,
-		Because: "it mounts something of its own at, above or below /podinit",
+		Because: "it mounts a volume of its own at, above or below /podinit",
 		Remedy:  "Mount that elsewhere.",
 	}},
 	{v1alpha1.ReasonLocalhostProfile, Explanation{
@@ -300,9 +339,14 @@ var explanations = [...]struct {
 		Because: "it runs under a Localhost seccomp or AppArmor profile, which may not allow the init's system calls",
 		Remedy:  "Use RuntimeDefault, or allow execve, clone and rt_sigtimedwait there and set localhostProfiles in the InitProfile.",
 	}},
+	{v1alpha1.ReasonNoKillCapability, Explanation{
+		Kind:    Container,
+		Because: "it has the capability SETUID and not KILL, so the init could not send signals to a program that changes its user",
+		Remedy:  "Add KILL to its capabilities; or set runAsUser or runAsNonRoot if its program does not start as root.",
+	}},
 	{v1alpha1.ReasonSELinuxLevel, Explanation{
 		Kind:    Container,
-		Because: "its SELinux level is not that of the first container that is wrapped, and a volume can have only one",
+		Because: "its SELinux level differs from that of the first wrapped container, and a volume can have only one level",
 		Remedy:  "Give them the same level, or use delivery ImageVolume.",
 	}},
 	{v1alpha1.ReasonMemoryLimitTooSmall, Explanation{
@@ -320,45 +364,81 @@ var explanations = [...]struct {
 		Because: "its command starts with /podinit/init but does not say where the program begins",
 		Remedy:  "Write -- before the program, or remove /podinit/init from the command.",
 	}},
+	{v1alpha1.ReasonPodTooLarge, Explanation{
+		Kind:    Container,
+		Because: "with its new command the pod would be larger than 1 MiB, and etcd might refuse it",
+		Remedy:  "Shorten commands, environment or annotations of the pod, or use several pods.",
+	}},
+	{v1alpha1.ReasonPIDNamespace, Explanation{
+		Kind:    Container,
+		Because: "it runs in another container's PID namespace, as a debug container with a target does (node mode)",
+		Routine: true,
+	}},
+	{v1alpha1.ReasonInitNotInstalled, Explanation{
+		Kind:      Container,
+		Because:   "the init is missing on the node (node mode)",
+		Remedy:    "See the log of podinit-node on that node; then create the pod again.",
+		Transient: true,
+	}},
 	{v1alpha1.ReasonUnknownValue, Explanation{
-		Kind:    Wish,
+		Kind:    Setting,
 		Because: "it is neither enabled nor disabled",
 		Remedy:  "Use one of these.",
 	}},
 	{v1alpha1.ReasonUnknownContainer, Explanation{
-		Kind:    Wish,
+		Kind:    Setting,
 		Because: "the pod has no container of that name",
 		Remedy:  "Correct the name, or remove it.",
 	}},
+	{v1alpha1.ReasonUnknownKey, Explanation{
+		Kind:    Setting,
+		Because: "podinit has no such key",
+		Remedy:  "Correct the key, or remove it; docs/reference/annotations.md lists all.",
+	}},
 	{v1alpha1.ReasonProfileMissing, Explanation{
-		Kind:    Wish,
+		Kind:    Setting,
 		Because: "there is no InitProfile of that name",
 		Remedy:  "Create it, or correct the name; kubectl get initprofiles lists them.",
 	}},
 	{v1alpha1.ReasonProfileInvalid, Explanation{
-		Kind:    Wish,
-		Because: "the InitProfile cannot be used as it is",
+		Kind:    Setting,
+		Because: "the InitProfile is not valid",
 		Remedy:  "Correct it with kubectl edit initprofile.",
 	}},
 	{v1alpha1.ReasonProfileUnread, Explanation{
-		Kind:    Wish,
-		Because: "InitProfiles cannot be read, or not yet",
-		Remedy:  "See that their CustomResourceDefinition is installed and that the webhook may list them; its log says more.",
+		Kind:    Setting,
+		Because: "InitProfiles cannot be read, or are not read yet",
+		Remedy:  "Check that the CustomResourceDefinition is installed and that the webhook may list InitProfiles; the webhook's log says more.",
 	}},
 	{v1alpha1.ReasonProfileNotForPods, Explanation{
-		Kind:    Wish,
+		Kind:    Setting,
 		Because: "only namespaces may select that InitProfile (podsMayChoose is false there)",
 		Remedy:  "Annotate the namespace instead of the pod.",
 	}},
 	{v1alpha1.ReasonProfileFixed, Explanation{
-		Kind:    Wish,
-		Because: "the InitProfile that holds in the namespace does not let pods choose (podsMayChoose is false there)",
+		Kind:    Setting,
+		Because: "the InitProfile of the namespace does not let pods choose (podsMayChoose is false there)",
 		Remedy:  "Remove the annotation from the pod; the namespace's annotation " + v1alpha1.ProfileAnnotation + " and that InitProfile decide.",
 	}},
 	{v1alpha1.ReasonNamespaceUnread, Explanation{
-		Kind:    Wish,
+		Kind:    Setting,
 		Because: "the namespace cannot be read",
-		Remedy:  "See that the webhook may get namespaces; its log says more.",
+		Remedy:  "Check that the webhook may get namespaces; its log says more.",
+	}},
+	{v1alpha1.ReasonOwnerComparesImages, Explanation{
+		Kind:    Setting,
+		Because: "the pod's owner compares the images of live pods with its own template, and would replace a changed pod again and again",
+		Remedy:  "Set the digest where the owner takes the image from, or change exclude.owners in the profile if its owner does not do that.",
+	}},
+	{v1alpha1.ReasonStaleLookup, Explanation{
+		Kind:    Drift,
+		Because: "the registry does not answer, so the command is from its last answer; the tag may have moved since",
+		Remedy:  "Create the pod again when the registry answers, or name the image by its digest.",
+	}},
+	{v1alpha1.ReasonNodeImageDiffers, Explanation{
+		Kind:    Drift,
+		Because: "a node has an image with another digest under that tag, and would run it without asking the registry",
+		Remedy:  "Pin the image: pinDigest: OnLookup in the InitProfile, or its digest in the pod. Or set imagePullPolicy: Always.",
 	}},
 	{v1alpha1.ReasonEveryNodeCan, Explanation{
 		Kind:    Delivery,
@@ -385,7 +465,7 @@ var explanations = [...]struct {
 	}},
 	{v1alpha1.ReasonRuntimeUnknown, Explanation{
 		Kind:    Delivery,
-		Because: "a Linux node's container runtime is neither containerd nor CRI-O, or does not say its version",
+		Because: "a Linux node's container runtime is neither containerd nor CRI-O, or does not report its version",
 		Remedy:  "Set delivery ImageVolume in the profile if that runtime can mount images.",
 		Routine: true,
 	}},
@@ -397,8 +477,8 @@ var explanations = [...]struct {
 	}},
 	{v1alpha1.ReasonClusterUnknown, Explanation{
 		Kind:    Delivery,
-		Because: "nodes or apiserver cannot be read, or not yet",
-		Remedy:  "See that the webhook may list nodes; its log says more.",
+		Because: "the nodes or the apiserver's version cannot be read, or are not read yet",
+		Remedy:  "Check that the webhook may list nodes; its log says more.",
 		Routine: true,
 	}},
 }

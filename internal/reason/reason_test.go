@@ -25,7 +25,7 @@ func TestAllAreExplained(t *testing.T) {
 			t.Errorf("%s: %q does not complete \"left alone because\"", r, e.Because)
 		}
 		if e.Remedy != "" && !strings.HasSuffix(e.Remedy, ".") || e.Remedy == "" && !e.Routine {
-			t.Errorf("%s: %q is no sentence that says what to do", r, e.Remedy)
+			t.Errorf("%s: %q is not a sentence that says what to do", r, e.Remedy)
 		}
 	}
 }

@@ -17,23 +17,23 @@ var keys = []struct {
 	key, on, values, meaning string
 }{
 	{v1alpha1.Inject, "label of a Namespace; label or annotation of a pod", code(v1alpha1.InjectEnabled) + ", " + code(v1alpha1.InjectDisabled),
-		"Whether pods are wrapped. `disabled` on a pod wins over everything, on a namespace it closes the namespace to pods that opt in."},
+		"Whether pods are wrapped. `disabled` on a pod overrides everything; on a namespace it also overrides pods that opt in. `false`, `no` and `off` mean the same."},
 	{v1alpha1.ProfileAnnotation, "annotation of a Namespace or a pod", "a name",
-		"The [InitProfile](initprofile.md) that says how. Without it the one named `default` holds, and without that the fields' defaults. A pod's own comes first, if the profiles let pods choose."},
+		"The [InitProfile](initprofile.md) to use. Without it the profile named `default` applies, and without that the fields' defaults. A pod's annotation overrides its namespace's, if the profiles let pods choose."},
 	{v1alpha1.ContainersAnnotation, "annotation of a pod", "names, separated by commas",
 		"The containers to wrap, and no others. Init containers and sidecars can be named too."},
 	{v1alpha1.SkipContainersAnnotation, "annotation of a pod", "names, separated by commas",
-		"Containers to leave alone."},
+		"The containers to leave alone."},
 	{v1alpha1.FlagsAnnotation + "<container>", "annotation of a pod", "flags, separated by spaces",
 		"[Flags of the init](flags.md#init) for one container, after those of the profile."},
 	{v1alpha1.EntrypointAnnotation + "<container>", "annotation of a pod", "a JSON array of strings",
-		"What the container's image runs, for a container without `command`. Meant literally: `$` means nothing in it."},
+		"What the container's image runs, for a container without `command`. It is used literally: `$` has no special meaning."},
 	{v1alpha1.StatusAnnotation, "annotation of a pod, written by podinit", "JSON, see below",
-		"What was done, or why it was not. It informs; nothing is decided by it."},
+		"What podinit did, and the reasons. It informs, and says what `podinit uninject` takes out; how a pod is wrapped does not depend on it."},
 	{v1alpha1.VersionLabel, "label of a pod, written by podinit", "a version",
 		"The version of the init that the pod runs: `kubectl get pods -L " + v1alpha1.VersionLabel + "`."},
 	{v1alpha1.CABundleAnnotation, "annotation of the MutatingWebhookConfiguration", code(v1alpha1.CABundleExternal),
-		"`podinit-certificates`, where it still runs, leaves the `caBundle` alone: cert-manager or you write it."},
+		"`podinit-certificates`, if it still runs, does not write the `caBundle`: cert-manager or you write it."},
 }
 
 func annotations(root string) (string, error) {
@@ -47,7 +47,7 @@ func annotations(root string) (string, error) {
 	}
 	return head("Labels and annotations", "api/v1alpha1", "What each key does. How they work together: [opting in](../opting-in.md).") + `
 ` + t.String() + `
-A mistake in one of them refuses no pod: it is ignored, the creation's warning says so, and so does the status
+Podinit does not refuse a pod for a mistake in one of them: it ignores the label or annotation, and reports that in a warning and in the status
 (` + "`ignored`" + `), unless the profile says ` + "`onProblem: Reject`" + `.
 
 ## The status
@@ -55,10 +55,12 @@ A mistake in one of them refuses no pod: it is ignored, the creation's warning s
 ` + "`" + v1alpha1.StatusAnnotation + "`" + ` holds one line of JSON. Reasons are explained in [reasons](../reasons.md).
 
 ` + status + `
-## What podinit writes besides
+## What else podinit writes
 
-The annotation ` + "`cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes`" + ` gets the volume ` + "`podinit`" + ` added to its list,
-so that the cluster autoscaler may still remove the pod's node.
+The annotation ` + "`backup.velero.io/backup-volumes-excludes`" + ` gets the volume ` + "`podinit`" + ` added to its list, so that Velero does not
+back it up. With an init container, so does ` + "`cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes`" + `, so that the cluster
+autoscaler may still remove the pod's node; and a pod with one container gets ` + "`kubectl.kubernetes.io/default-container`" + ` unless it
+has one, so that ` + "`kubectl logs`" + ` and ` + "`exec`" + ` do not ask which.
 `, nil
 }
 

@@ -1,5 +1,5 @@
 // Package reference writes the pages of docs/reference from what the programs themselves say: flags from their help,
-// metrics from their registry, InitProfile from the schema that the apiserver has, the rest from the constants.
+// metrics from their registry, InitProfile from the schema that the apiserver has, everything else from the constants.
 package reference
 
 import (

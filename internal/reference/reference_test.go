@@ -1,11 +1,15 @@
 package reference
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"strings"
 	"testing"
+
+	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/inject"
 )
 
 // Every label and annotation that the API declares has its row.
@@ -33,6 +37,28 @@ func TestKeysAreComplete(t *testing.T) {
 	})
 	if constants != len(keys) {
 		t.Errorf("%d constants, %d rows", constants, len(keys))
+	}
+}
+
+// Every key of a pod is one that admission knows: it warns of the others as mistyped.
+func TestKeysAreKnown(t *testing.T) {
+	for _, k := range keys {
+		for place, member := range map[string]string{"label": "labels", "annotation": "annotations"} {
+			on := strings.Split(k.on, "; ")[len(strings.Split(k.on, "; "))-1]
+			if !strings.Contains(on, place) || !strings.Contains(on, "pod") {
+				continue
+			}
+			key := strings.Replace(k.key, "<container>", "app", 1)
+			pod, err := inject.Decode(fmt.Appendf(nil, `{"metadata":{%q:{%q:"x"}},"spec":{"containers":[{"name":"app"}]}}`, member, key))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, ignored := range inject.NewPlan(inject.Config{}, inject.Setting{Selected: true}, pod).Ignored {
+				if ignored.Reason == v1alpha1.ReasonUnknownKey {
+					t.Errorf("%s %s: %s", place, key, ignored.Warning())
+				}
+			}
+		}
 	}
 }
 

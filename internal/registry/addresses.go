@@ -70,13 +70,13 @@ func check(address netip.Addr, allowed []netip.Prefix) error {
 	address = address.Unmap().WithZone("")
 	wrapped := unwrap(address)
 	if isNever(address) || slices.ContainsFunc(wrapped, isMetadata) {
-		return &forbiddenAddress{address, "which is never asked: it is link-local, a metadata service or not a host"}
+		return &forbiddenAddress{address, "which podinit never connects to: it is link-local, a metadata service or not a host"}
 	}
 	if contains(allowed, address) {
 		return nil
 	}
 	if address.IsPrivate() || address.IsLoopback() || contains(private, address) {
-		return &forbiddenAddress{address, "which is private, and in none of privateNetworks"}
+		return &forbiddenAddress{address, "which is private, and not in privateNetworks"}
 	}
 	for _, inner := range wrapped {
 		if err := check(inner, allowed); err != nil {

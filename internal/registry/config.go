@@ -38,11 +38,12 @@ import (
 type Config struct {
 	// Registries that need something said about them. The first whose Host fits counts.
 	Registries []Host `json:"registries,omitempty"`
-	// HostsDirectory is a directory of containerd's, HOST/hosts.toml (certs.d): what it says about mirrors, CAs and TLS
-	// counts for hosts that Registries do not name.
+	// HostsDirectory is a directory of containerd's, HOST/hosts.toml (certs.d), which is read by containerd's own code. It
+	// counts for registries to which Registries give no Mirrors. It may change at any time: what it says is used for 5
+	// seconds. Its hosts are connected to as it says, unless Registries say how.
 	HostsDirectory string `json:"hostsDirectory,omitempty"`
 	// PrivateNetworks, as CIDRs, in which any registry may be: loopback and private addresses are not connected to
-	// otherwise, because whoever may create a Pod chooses its registry. With this, a Pod can have every address there
+	// otherwise, because the user that creates a Pod chooses its registry. With this, a Pod can have every address there
 	// asked; Host.PrivateNetworks opens them for one host alone. Link-local addresses and the metadata services of clouds
 	// are never connected to.
 	PrivateNetworks []string `json:"privateNetworks,omitempty"`
@@ -50,17 +51,15 @@ type Config struct {
 	Credentials Credentials `json:"credentials,omitempty"`
 }
 
-// Host is what is to be known about a registry, or about whom it redirects to. Behind a proxy (HTTPS_PROXY), where
+// Host is what is to be known about a registry, or about a host that it redirects to. Behind a proxy (HTTPS_PROXY), where
 // addresses cannot be checked, only hosts that are named here are asked.
 type Host struct {
 	// Host as images name it, with its port if they do; each * stands for anything in one part of a host name.
 	Host string `json:"host"`
 	// Mirrors are asked before it, in this order: host, port and, where it keeps this registry below a path, that path.
 	Mirrors []string `json:"mirrors,omitempty"`
-	// CAFile has the certificates, in PEM, of who signs the registry's own; the system's count besides.
+	// CAFile has the certificates, in PEM, of the issuers of the registry's own; the system's count too.
 	CAFile string `json:"caFile,omitempty"`
-	// CAFiles are the same, from a hosts.toml.
-	CAFiles []string `json:"-"`
 	// SkipVerify takes any certificate.
 	SkipVerify bool `json:"skipVerify,omitempty"`
 	// PlainHTTP speaks HTTP without TLS with it. Credentials go over the network for all to see.
@@ -77,7 +76,7 @@ type Host struct {
 type Credentials struct {
 	// Namespaces that they serve; "*" for all. None without it.
 	Namespaces []string `json:"namespaces,omitempty"`
-	// DockerConfigFile is a docker config.json with auths, credHelpers and credsStore. It is read anew each time.
+	// DockerConfigFile is a docker config.json with auths, credHelpers and credsStore. It is read again each time.
 	DockerConfigFile string `json:"dockerConfigFile,omitempty"`
 	// ProviderConfigFile is a kubelet's CredentialProviderConfig (kubelet.config.k8s.io/v1), for the programs that
 	// kubelets get credentials of clouds with.
@@ -105,11 +104,9 @@ func ReadConfig(file string) (Config, error) {
 		}
 	}
 	if config.HostsDirectory != "" {
-		hosts, err := readHosts(config.HostsDirectory)
-		if err != nil {
+		if _, err := os.ReadDir(config.HostsDirectory); err != nil {
 			return Config{}, fmt.Errorf("reading the registry configuration %s: hostsDirectory: %w", file, err)
 		}
-		config.Registries = append(config.Registries, hosts...)
 	}
 	return config, nil
 }
@@ -130,11 +127,11 @@ func ParseConfig(text []byte) (Config, error) {
 	}
 	for i, r := range c.Registries {
 		if host := r.Host; host == "" || strings.Contains(host, "/") || !validPattern(host) {
-			return Config{}, fmt.Errorf("registries[%d].host: %q is no host name with perhaps a port", i, host)
+			return Config{}, fmt.Errorf("registries[%d].host: %q is not a HOST or HOST:PORT", i, host)
 		}
 		for _, mirror := range r.Mirrors {
 			if err := checkMirror(mirror); err != nil {
-				return Config{}, fmt.Errorf("registries[%d].mirrors: %.100q is no host with perhaps a port and a path: %w", i, mirror, err)
+				return Config{}, fmt.Errorf("registries[%d].mirrors: %.100q is not a HOST[:PORT][/PATH]: %w", i, mirror, err)
 			}
 		}
 	}
@@ -192,7 +189,7 @@ func parseNetworks(texts []string) ([]netip.Prefix, error) {
 // of is what the configuration says about a host, and whether it names it.
 func (c Config) of(host string) (Host, bool) {
 	for _, h := range c.Registries {
-		if matchesHost(h.Host, dockerHub(host)) || matchesHost(h.Host, host) {
+		if matchesHost(h.Host, registryAt(host)) || matchesHost(h.Host, host) {
 			return h, true
 		}
 	}
@@ -204,37 +201,45 @@ func (c Credentials) serves(namespace string) bool {
 	return slices.Contains(c.Namespaces, namespace) || slices.Contains(c.Namespaces, "*")
 }
 
+// speaks says whether h says how the host is connected to.
+func (h Host) speaks() bool { return h.CAFile != "" || h.SkipVerify || h.PlainHTTP }
+
 // tls is how the host is to be known as the one that was meant.
 func (h Host) tls() (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: h.SkipVerify} //nolint:gosec // only for hosts of which the configuration says so
-	files := h.CAFiles
-	if h.CAFile != "" {
-		files = append([]string{h.CAFile}, files...)
+	if h.CAFile == "" {
+		return config, nil
 	}
-	for i, file := range files {
-		pem, err := readFile(file)
-		if err != nil {
-			return nil, fmt.Errorf("reading the CA of registry %s: %w", h.Host, err)
-		}
-		if i == 0 {
-			if config.RootCAs, err = x509.SystemCertPool(); err != nil {
-				config.RootCAs = x509.NewCertPool()
-			}
-		}
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("reading the CA of registry %s: there is no certificate in %s, or not in PEM", h.Host, file)
-		}
+	pem, err := readFile(h.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading the CA of registry %s: %w", h.Host, err)
+	}
+	if config.RootCAs, err = x509.SystemCertPool(); err != nil {
+		config.RootCAs = x509.NewCertPool()
+	}
+	if !config.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("reading the CA of registry %s: there is no certificate in %s, or not in PEM", h.Host, h.CAFile)
 	}
 	return config, nil
 }
 
 func readFile(file string) ([]byte, error) {
-	info, err := os.Stat(file)
-	if err != nil {
+	if err := checkFile(file); err != nil {
 		return nil, err
 	}
-	if info.Size() > maxConfig {
-		return nil, fmt.Errorf("%s is larger than %d bytes", file, maxConfig)
-	}
 	return os.ReadFile(file)
+}
+
+// checkFile says whether a file may be read.
+func checkFile(file string) error {
+	info, err := os.Stat(file)
+	switch {
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular():
+		return fmt.Errorf("%s is not a regular file", file)
+	case info.Size() > maxConfig:
+		return fmt.Errorf("%s is larger than %d bytes", file, maxConfig)
+	}
+	return nil
 }

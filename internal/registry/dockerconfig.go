@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 )
 
-// login is a credential. Its zero value is nobody's.
+// login is a credential. Its zero value stands for anonymous access.
 type login authn.AuthConfig
 
 func (l login) empty() bool { return l == login{} }
@@ -85,7 +85,7 @@ func parseDockerConfig(text []byte, legacy bool) (dockerConfig, error) {
 		into = &file.Auths
 	}
 	if err := json.Unmarshal(text, into); err != nil {
-		return dockerConfig{}, errors.New("it is no docker config in JSON")
+		return dockerConfig{}, errors.New("it is not a docker config in JSON")
 	}
 	config := dockerConfig{auths: map[string]login{}, credHelpers: file.CredHelpers, credsStore: file.CredsStore}
 	for _, key := range sorted(file.Auths) {
@@ -111,7 +111,7 @@ func parseLogin(raw json.RawMessage) (login, error) {
 		RegistryToken string `json:"registrytoken"`
 	}
 	if err := json.Unmarshal(raw, &entry); err != nil {
-		return login{}, errors.New("it is no object with username and password, or auth")
+		return login{}, errors.New("it is not an object with username and password, or auth")
 	}
 	l := login{Username: entry.Username, Password: entry.Password, IdentityToken: entry.IdentityToken, RegistryToken: entry.RegistryToken}
 	if entry.Auth == "" {
@@ -184,7 +184,7 @@ func (k keyring) find(ctx context.Context, repository string) ([]login, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		if matches(place, repository) {
+		if matchesURL(place, repository) {
 			found = append(found, k.logins[place]...)
 		}
 	}
@@ -194,9 +194,9 @@ func (k keyring) find(ctx context.Context, repository string) ([]login, error) {
 	return found, nil
 }
 
-// matches says whether a repository is below a place: the same host, in which * stands for anything in one part, the
-// same port, and a path that begins the same (the kubelet's URLsMatch: letters are compared, not segments).
-func matches(place, repository string) bool {
+// matchesURL says whether a repository is below a place: the same host, in which * stands for anything in one part, the
+// same port, and a path that begins the same (the kubelet's URLsMatch: letters of the path are compared, not segments).
+func matchesURL(place, repository string) bool {
 	host, way, _ := strings.Cut(place, "/")
 	ofHost, ofWay, _ := strings.Cut(repository, "/")
 	return matchesHost(host, ofHost) && strings.HasPrefix(ofWay, way)
@@ -239,6 +239,17 @@ func dockerHub(host string) string {
 		return "docker.io"
 	}
 	return host
+}
+
+// hubHost is the host that containerd asks for docker.io.
+const hubHost = "registry-1.docker.io"
+
+// registryAt is the registry that is asked at a host, as people write it.
+func registryAt(host string) string {
+	if host == hubHost {
+		return "docker.io"
+	}
+	return dockerHub(host)
 }
 
 func sorted[V any](m map[string]V) []string {

@@ -13,14 +13,16 @@ import (
 	"net/url"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	"github.com/containerd/containerd/v2/core/remotes/docker/auth"
+	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
+	"github.com/containerd/errdefs"
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/imageconfig"
 )
 
-// failureOf says why a request failed, in words that may be shown to whoever creates the Pod: no secret, no query of a
+// failureOf says why a request failed, in words that the client that creates the Pod may see: no secret, no query of a
 // signed URL, and nothing of an answer's body, which might come from a host that he could not ask himself.
 func failureOf(err error) *imageconfig.Failure {
 	var known *imageconfig.Failure
@@ -30,41 +32,81 @@ func failureOf(err error) *imageconfig.Failure {
 	fail := func(reason v1alpha1.Reason, err error) *imageconfig.Failure {
 		return &imageconfig.Failure{Reason: reason, Err: err}
 	}
-	var answered *transport.Error
+	var answered remoteerrors.ErrUnexpectedStatus
+	var sent *asked
+	var hidden *noMore
 	var forbidden *forbiddenAddress
 	var network net.Error
+	var at *url.Error
 	var syntax *json.SyntaxError
 	var kind *json.UnmarshalTypeError
+	last := func(status int) *imageconfig.Failure {
+		if errors.As(err, &sent) && sent.last != nil && sent.last.status == status {
+			return answeredWith(status, sent.last)
+		}
+		return answeredWith(status, nil)
+	}
 	switch {
+	case errors.As(err, &hidden):
+		return failureOf(hidden.err)
 	case errors.As(err, &answered):
-		return answeredWith(answered)
+		got := &reply{method: answered.RequestMethod, status: answered.StatusCode}
+		if u, bad := url.Parse(answered.RequestURL); bad == nil {
+			got.host, got.path = u.Host, u.Path
+		}
+		return answeredWith(answered.StatusCode, got)
 	case errors.As(err, &forbidden):
 		return fail(v1alpha1.ReasonLookupForbidden, forbidden)
-	case errors.Is(err, errUnnamed), strings.Contains(err.Error(), "SSRF"), strings.Contains(err.Error(), "private or link-local"): // remote's own checks
+	case errors.Is(err, errUnnamed):
 		return fail(v1alpha1.ReasonLookupForbidden, plain(err))
 	case errors.Is(err, errTooLarge):
 		return fail(v1alpha1.ReasonLookupTooLarge, errTooLarge)
 	case errors.Is(err, errRedirects):
 		return fail(v1alpha1.ReasonLookupFailed, errRedirects)
-	case errors.Is(err, remote.ErrSchema1):
-		return fail(v1alpha1.ReasonLookupUnsupported, errors.New("Docker's manifests of schema 1 do not say what is run"))
+	case errors.Is(err, errTooMany):
+		return fail(v1alpha1.ReasonLookupFailed, errTooMany)
+	case errors.Is(err, errSchema1):
+		return fail(v1alpha1.ReasonLookupUnsupported, errSchema1)
+	case errors.Is(err, errCompressed):
+		return fail(v1alpha1.ReasonLookupUnsupported, errCompressed)
+	case errors.Is(err, docker.ErrInvalidAuthorization):
+		return last(http.StatusUnauthorized)
+	case errdefs.IsNotFound(err):
+		return last(http.StatusNotFound)
+	case errdefs.IsNotImplemented(err): // Docker's manifests of schema 1, which Resolve says so
+		return fail(v1alpha1.ReasonLookupUnsupported, errSchema1)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), errors.As(err, &network) && network.Timeout():
-		return fail(v1alpha1.ReasonLookupTimeout, errors.New("it does not answer"))
+		return fail(v1alpha1.ReasonLookupTimeout, errors.New("the registry does not answer"))
+	case errors.Is(err, http.ErrSchemeMismatch), errors.Is(err, errPlain):
+		return fail(v1alpha1.ReasonLookupPlainHTTP, plain(err))
 	case aboutTLS(err):
 		return fail(v1alpha1.ReasonLookupTLS, plain(err))
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return fail(v1alpha1.ReasonLookupFailed, errors.New("the answer ends too early"))
+		return fail(v1alpha1.ReasonLookupFailed, errors.New("the answer is incomplete"))
+	case errors.As(err, &at) && at.Op == "parse":
+		return fail(v1alpha1.ReasonLookupInvalid, errors.New("it redirects to an address that is not valid"))
 	case errors.As(err, &network), errors.Is(err, io.EOF):
 		return fail(v1alpha1.ReasonLookupUnreachable, plain(err))
+	case errors.Is(err, auth.ErrNoToken):
+		return fail(v1alpha1.ReasonLookupInvalid, auth.ErrNoToken)
 	case errors.As(err, &syntax), errors.As(err, &kind):
-		return fail(v1alpha1.ReasonLookupInvalid, errors.New("the answer is not the JSON that it should be"))
+		return fail(v1alpha1.ReasonLookupInvalid, errors.New("the answer is not the expected JSON"))
+	}
+	for _, ours := range []error{errOtherContent, errNotImage} {
+		if errors.Is(err, ours) {
+			return fail(v1alpha1.ReasonLookupInvalid, ours)
+		}
+	}
+	if errors.As(err, &sent) && sent.last != nil { // the text may quote the answer
+		return fail(v1alpha1.ReasonLookupInvalid, fmt.Errorf("the answer is not valid; the status of the last one was %s", sent.last))
 	}
 	return fail(v1alpha1.ReasonLookupInvalid, plain(err))
 }
 
-func answeredWith(answer *transport.Error) *imageconfig.Failure {
+// answeredWith is a failure with this status; at is what was asked, nil if that is not known.
+func answeredWith(status int, at *reply) *imageconfig.Failure {
 	reason := v1alpha1.ReasonLookupFailed
-	switch status := answer.StatusCode; {
+	switch {
 	case status == http.StatusNotFound:
 		reason = v1alpha1.ReasonLookupNotFound
 	case status == http.StatusTooManyRequests:
@@ -74,11 +116,10 @@ func answeredWith(answer *transport.Error) *imageconfig.Failure {
 	case 400 <= status && status < 500: // token servers have many ways to say no
 		reason = v1alpha1.ReasonLookupUnauthorized
 	}
-	asked := ""
-	if answer.Request != nil {
-		asked = fmt.Sprintf("%s %s: ", answer.Request.Method, answer.Request.URL.Host+answer.Request.URL.Path)
+	if at == nil {
+		return &imageconfig.Failure{Reason: reason, Err: fmt.Errorf("%d %s", status, http.StatusText(status))}
 	}
-	return &imageconfig.Failure{Reason: reason, Err: fmt.Errorf("%s%d %s", asked, answer.StatusCode, http.StatusText(answer.StatusCode))}
+	return &imageconfig.Failure{Reason: reason, Err: errors.New(at.String())}
 }
 
 func aboutTLS(err error) bool {
@@ -89,7 +130,7 @@ func aboutTLS(err error) bool {
 	var record tls.RecordHeaderError
 	var alert tls.AlertError
 	return errors.As(err, &certificate) || errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &invalid) ||
-		errors.As(err, &record) || errors.As(err, &alert) || errors.Is(err, http.ErrSchemeMismatch) || errors.Is(err, errPlain) ||
+		errors.As(err, &record) || errors.As(err, &alert) ||
 		strings.Contains(err.Error(), "remote error: tls:") // crypto/tls does not export the type
 }
 

@@ -1,220 +1,300 @@
 package registry
 
 import (
+	"bytes"
+	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
-	"net/url"
+	"net/http"
 	"os"
 	"path"
 	"path/filepath"
-	"slices"
 	"strings"
+	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	"github.com/containerd/containerd/v2/core/remotes/docker/config"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/log"
 	"github.com/pelletier/go-toml/v2"
-	"github.com/pelletier/go-toml/v2/unstable"
+	"github.com/sirupsen/logrus"
 )
 
-// hostsFile is containerd's hosts.toml (its docs/hosts.md), which nodes have at certs.d/HOST. Fields that have nothing to
-// do with reading are left out.
-type hostsFile struct {
-	Server string `toml:"server"`
-	hostFields
-	Hosts map[string]hostFields `toml:"host"`
+const (
+	// routeTime is how long a route holds before the hosts directory is read again. containerd reads it for each pull.
+	routeTime = 5 * time.Second
+	// maxRoutes bounds how many routes are remembered: users that may create Pods may invent registries.
+	maxRoutes = 1024
+	// maxPooled bounds how many kinds of TLS of a hosts directory keep their connections.
+	maxPooled = 64
+)
+
+// route is where the images of one registry are read.
+type route struct {
+	// hosts in the order in which they are asked, each with a guarded client, and without an Authorizer.
+	hosts []docker.RegistryHost
+	// named are the hosts that the hosts directory names for this registry, and whether it allows HTTP without TLS to them.
+	named map[string]bool
+	// problem is why the hosts directory is not followed, which the hosts make up for; nil if it is. It holds no secret.
+	problem error
+	// failure is why there are no hosts, as the node would find none either.
+	failure error
+	// read is when this was found out.
+	read time.Time
 }
 
-type hostFields struct {
-	Capabilities []string `toml:"capabilities"`
-	CA           any      `toml:"ca"` // a file or several
-	SkipVerify   bool     `toml:"skip_verify"`
-	OverridePath bool     `toml:"override_path"`
-	// Without these the host cannot be asked as the node does.
-	Client any            `toml:"client"`
-	Header map[string]any `toml:"header"`
+// routeOf finds the route of a registry, as images name it: the mirrors that Registries give it, or else the hosts that
+// the hosts directory gives it, or else the registry itself.
+func (r *Registries) routeOf(ctx context.Context, registry string) *route {
+	now := r.now()
+	r.mu.Lock()
+	known, ok := r.routes[registry]
+	r.mu.Unlock()
+	if ok && now.Sub(known.read) < routeTime {
+		return known
+	}
+	found := r.findRoute(ctx, registry)
+	found.read = now
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.routes) >= maxRoutes {
+		clear(r.routes)
+	}
+	r.routes[registry] = found
+	return found
 }
 
-// readHosts reads a directory of hosts.toml files: what they say about the registries, and about their mirrors.
-func readHosts(directory string) ([]Host, error) {
-	entries, err := os.ReadDir(directory)
-	if err != nil {
-		return nil, err
+func (r *Registries) findRoute(ctx context.Context, registry string) *route {
+	found := &route{}
+	own, _ := r.config.of(registry)
+	for _, mirror := range own.Mirrors {
+		host, below, _ := strings.Cut(mirror, "/")
+		found.hosts = append(found.hosts, r.host(host, below))
 	}
-	var all []Host
-	for _, entry := range entries {
-		file := filepath.Join(directory, entry.Name(), "hosts.toml")
-		if strings.HasPrefix(entry.Name(), ".") {
-			continue // a ConfigMap's own
-		}
-		text, err := readFile(file)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		var hosts []Host
-		if err == nil {
-			hosts, err = parseHosts(entry.Name(), text)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading %s: %w", file, err)
-		}
-		for _, host := range hosts {
-			for i, ca := range host.CAFiles {
-				if !filepath.IsAbs(ca) {
-					host.CAFiles[i] = filepath.Join(filepath.Dir(file), ca)
-				}
-			}
-			if all, err = describe(all, host); err != nil {
-				return nil, fmt.Errorf("reading %s: %w", file, err)
-			}
+	if len(found.hosts) == 0 && r.config.HostsDirectory != "" {
+		directory, err := r.hostDirectory(registry)
+		switch {
+		case err != nil:
+			found.failure = fmt.Errorf("reading the hosts directory: %w", withoutRoot(err, r.config.HostsDirectory))
+			return found
+		case directory != "":
+			r.followDirectory(ctx, registry, directory, found)
+			r.log(directory, errors.Join(found.failure, found.problem))
+			return found
 		}
 	}
-	return all, nil
+	found.hosts = append(found.hosts, r.host(registry, ""))
+	return found
 }
 
-// describe adds what is said about a host to what is known. containerd knows a host anew in each file; here it is the
-// same wherever it is named, so nothing may be weaker in one place than in another.
-func describe(all []Host, host Host) ([]Host, error) {
-	i := slices.IndexFunc(all, func(h Host) bool { return h.Host == host.Host })
-	if i < 0 {
-		return append(all, host), nil
+// host is a host as Registries describe it, which keeps the registry below a path.
+func (r *Registries) host(name, below string) docker.RegistryHost {
+	described, _ := r.config.of(name)
+	if dockerHub(name) == "docker.io" {
+		name = hubHost
 	}
-	known := &all[i]
-	if known.SkipVerify != host.SkipVerify || known.PlainHTTP != host.PlainHTTP {
-		return nil, fmt.Errorf("%s is described otherwise in another file: say the same of skip_verify and http in both", host.Host)
+	host := docker.RegistryHost{
+		Client: &http.Client{Transport: r.guards[described.Host]}, Scheme: "https", Host: name, Path: path.Join("/v2", below),
+		Capabilities: docker.HostCapabilityPull | docker.HostCapabilityResolve,
 	}
-	known.CAFiles = append(known.CAFiles, host.CAFiles...)
-	known.Mirrors = append(known.Mirrors, host.Mirrors...)
-	return all, nil
+	if described.PlainHTTP {
+		host.Scheme = "http"
+	}
+	return host
 }
 
-// speaks says whether anything is said about how the host is connected to.
-func (h Host) speaks() bool { return len(h.CAFiles) > 0 || h.SkipVerify || h.PlainHTTP }
+// hostDirectory is the directory that a node would read for a registry; empty if there is none.
+func (r *Registries) hostDirectory(registry string) (string, error) {
+	// A Pod may name any registry; none of them leads out of the directory, or into a ConfigMap's own "..data".
+	if strings.HasPrefix(registry, ".") || strings.ContainsAny(registry, `/\`) {
+		return "", nil
+	}
+	directory, err := config.HostDirFromRoot(r.config.HostsDirectory)(registry)
+	if errdefs.IsNotFound(err) {
+		return "", nil
+	}
+	return directory, err
+}
 
-// parseHosts reads the hosts.toml of one registry, by the name of its directory: first that registry with its mirrors,
-// then each of these.
-func parseHosts(directory string, text []byte) ([]Host, error) {
-	registry := directory
-	if before, port, ok := cutLast(strings.TrimSuffix(directory, "_"), "_"); ok && strings.HasSuffix(directory, "_") {
-		registry = before + ":" + port
+// followDirectory fills a route with what containerd makes of a directory with a hosts.toml, or with certificates alone.
+func (r *Registries) followDirectory(ctx context.Context, registry, directory string, found *route) {
+	tell := func(err error) error {
+		return fmt.Errorf("reading %s of the hosts directory: %w", filepath.Base(directory), withoutRoot(err, r.config.HostsDirectory))
 	}
-	if _, err := name.NewRegistry(registry, name.StrictValidation); err != nil || registry == "_default" {
-		return nil, errors.New("the directory is named for no registry; one for all of them (_default) cannot be read: name each")
+	if err := checkFiles(directory); err != nil {
+		found.failure = tell(err)
+		return
 	}
-	var file hostsFile
-	if err := toml.Unmarshal(text, &file); err != nil {
-		return nil, err
-	}
-	order, err := orderOf(text)
-	if err != nil {
-		return nil, err
-	}
-	own := Host{Host: registry}
-	var mirrors []Host
-	add := func(server string, fields hostFields) error {
-		if len(fields.Capabilities) > 0 && !(slices.Contains(fields.Capabilities, "resolve") && slices.Contains(fields.Capabilities, "pull")) {
-			return nil // it is not to be asked what a tag stands for
-		}
-		at, host, err := fields.host(server)
-		if err != nil {
-			return fmt.Errorf("%s: %w", server, err)
-		}
-		if at == registry || registry == "docker.io" && at == "registry-1.docker.io" {
-			if host.speaks() {
-				own.CAFiles, own.SkipVerify, own.PlainHTTP = host.CAFiles, host.SkipVerify, host.PlainHTTP
+	problems := &errorHook{}
+	logger := logrus.New()
+	logger.SetOutput(io.Discard)
+	logger.AddHook(problems)
+	hosts, err := config.ConfigureHosts(log.WithLogger(ctx, logrus.NewEntry(logger)), config.HostOptions{
+		HostDir: func(string) (string, error) { return directory, nil },
+		// The node's localhost is another than ours, so nothing is taken for granted about it.
+		DefaultScheme: "https",
+		UpdateClient: func(client *http.Client) error {
+			if made, ok := client.Transport.(*http.Transport); ok { // else it has been here before
+				client.Transport = r.pooled(made.TLSClientConfig)
 			}
 			return nil
-		}
-		own.Mirrors = append(own.Mirrors, at)
-		mirrors = append(mirrors, host)
-		return nil
-	}
-	for _, server := range order {
-		if err := add(server, file.Hosts[server]); err != nil {
-			return nil, err
-		}
-	}
-	if file.Server == "" {
-		file.Server = registry
-	}
-	if err := add(file.Server, file.hostFields); err != nil {
-		return nil, err
-	}
-	return append([]Host{own}, mirrors...), nil
-}
-
-// host is what the fields say about a server, and where it keeps the registry, as Host.Mirrors has it.
-func (f hostFields) host(server string) (at string, host Host, err error) {
-	if !strings.HasPrefix(server, "http") {
-		server = "https://" + server
-	}
-	u, err := url.Parse(server)
+		},
+	})(registry)
 	if err != nil {
-		return "", Host{}, err
+		found.failure = tell(err)
+		return
 	}
-	if u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" {
-		return "", Host{}, errors.New("it is no URL of scheme, host and perhaps a path")
+	if problems.found != nil {
+		found.problem = tell(problems.found)
 	}
-	if f.Client != nil || len(f.Header) > 0 {
-		return "", Host{}, errors.New("client certificates and headers cannot be sent: leave this host out")
-	}
-	// The API is at /v2, as containerd finds it.
-	api := "/v2"
-	if u.Path != "" || f.OverridePath {
-		if api = path.Clean("/" + u.Path); !strings.HasSuffix(api, "/v2") && !f.OverridePath {
-			api = path.Join(api, "v2")
-		}
-	}
-	below, ok := strings.CutPrefix(api, "/v2")
-	if at = u.Host + below; !ok || below != "" && below[0] != '/' {
-		return "", Host{}, fmt.Errorf("its API is at %s: only one at /v2, or with override_path below it, can be asked", api)
-	}
-	if err := checkMirror(at); err != nil {
-		return "", Host{}, err
-	}
-	host = Host{Host: u.Host, SkipVerify: f.SkipVerify, PlainHTTP: u.Scheme == "http"}
-	switch ca := f.CA.(type) {
-	case nil:
-	case string:
-		host.CAFiles = []string{ca}
-	case []any:
-		for _, file := range ca {
-			text, ok := file.(string)
-			if !ok {
-				return "", Host{}, errors.New("ca: it is no list of files")
+	found.named = map[string]bool{}
+	for _, host := range hosts {
+		if described, ok := r.config.of(host.Host); ok && described.speaks() {
+			host.Client, host.Scheme = &http.Client{Transport: r.guards[described.Host]}, "https"
+			if described.PlainHTTP {
+				host.Scheme = "http"
 			}
-			host.CAFiles = append(host.CAFiles, text)
 		}
-	default:
-		return "", Host{}, errors.New("ca: it is neither a file nor a list of them")
+		_, guarded := host.Client.Transport.(*guarded)
+		found.named[host.Host] = found.named[host.Host] || host.Scheme == "http" || !guarded // containerd's fallback from TLS
+		host.Authorizer = nil
+		found.hosts = append(found.hosts, host)
 	}
-	return at, host, nil
 }
 
-// orderOf are the keys of the tables [host.KEY], in the order of the file, which is that in which they are asked. A map
-// has none; containerd looks at the text in the same way.
-func orderOf(text []byte) ([]string, error) {
-	var order []string
-	var p unstable.Parser
-	p.Reset(text)
-	for p.NextExpression() {
-		e := p.Expression()
-		if e.Kind != unstable.Table {
-			continue
-		}
-		var parts []string
-		for key := e.Key(); key.Next(); {
-			parts = append(parts, string(key.Node().Data))
-		}
-		if len(parts) >= 2 && parts[0] == "host" && !slices.Contains(order, parts[1]) {
-			order = append(order, parts[1])
-		}
+// log says what is wrong with a directory, if it is news.
+func (r *Registries) log(directory string, problem error) {
+	text := ""
+	if problem != nil {
+		text = problem.Error()
 	}
-	return order, p.Error()
+	r.mu.Lock()
+	news := r.logged[directory] != text
+	r.logged[directory] = text
+	r.mu.Unlock()
+	switch {
+	case news && text != "":
+		r.Log.Error(problem, "part of the hosts directory cannot be used", "directory", filepath.Base(directory))
+	case news:
+		r.Log.Info("a part of the hosts directory can be used again", "directory", filepath.Base(directory))
+	}
 }
 
-func cutLast(s, sep string) (before, after string, found bool) {
-	if i := strings.LastIndex(s, sep); i >= 0 {
-		return s[:i], s[i+len(sep):], true
+// withoutRoot is an error without the path of the hosts directory, which only the administrator may see.
+func withoutRoot(err error, root string) error {
+	return plain(errors.New(strings.ReplaceAll(err.Error(), filepath.Clean(root)+string(filepath.Separator), "")))
+}
+
+// errorHook keeps the last error that is logged: containerd logs that it passes over a hosts.toml.
+type errorHook struct{ found error }
+
+// Levels implements logrus.Hook.
+func (*errorHook) Levels() []logrus.Level { return []logrus.Level{logrus.ErrorLevel} }
+
+// Fire implements logrus.Hook.
+func (h *errorHook) Fire(entry *logrus.Entry) error {
+	h.found = errors.New(entry.Message)
+	if err, ok := entry.Data[logrus.ErrorKey].(error); ok {
+		h.found = fmt.Errorf("%s: %w", entry.Message, err)
 	}
-	return s, "", false
+	return nil
+}
+
+// checkFiles says whether what containerd reads of a directory are files that may be read: hosts.toml and what it names,
+// or else the certificates.
+func checkFiles(directory string) error {
+	entries, err := os.ReadDir(directory)
+	if err != nil {
+		return err
+	}
+	var files []string
+	for _, entry := range entries {
+		switch filepath.Ext(entry.Name()) {
+		case ".crt", ".cert", ".key":
+			files = append(files, filepath.Join(directory, entry.Name()))
+		}
+	}
+	text, err := readFile(filepath.Join(directory, "hosts.toml"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	type hostFiles struct {
+		CA     any `toml:"ca"`
+		Client any `toml:"client"`
+	}
+	var described struct {
+		hostFiles
+		Hosts map[string]hostFiles `toml:"host"`
+	}
+	if toml.Unmarshal(text, &described) == nil { // containerd says what is wrong with it
+		for _, host := range described.Hosts {
+			files = append(files, filesIn(host.CA)...)
+			files = append(files, filesIn(host.Client)...)
+		}
+		files = append(files, filesIn(described.CA)...)
+		files = append(files, filesIn(described.Client)...)
+	}
+	for _, file := range files {
+		if !filepath.IsAbs(file) {
+			file = filepath.Join(directory, file)
+		}
+		if err := checkFile(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// filesIn are the names in a value of hosts.toml: one, or lists of them.
+func filesIn(value any) []string {
+	switch value := value.(type) {
+	case string:
+		if value != "" {
+			return []string{value}
+		}
+	case []any:
+		var all []string
+		for _, v := range value {
+			all = append(all, filesIn(v)...)
+		}
+		return all
+	}
+	return nil
+}
+
+// pooled is the guarded transport for hosts that are known by a kind of TLS, so that connections outlive the route.
+func (r *Registries) pooled(kind *tls.Config) *guarded {
+	if kind.RootCAs == nil && !kind.InsecureSkipVerify && len(kind.Certificates) == 0 {
+		return r.guards[""]
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, g := range r.pool {
+		if sameTLS(g.tls, kind) {
+			return g
+		}
+	}
+	if len(r.pool) == maxPooled { // what was in use a long time ago; its connections end by themselves
+		r.pool = r.pool[1:]
+	}
+	g := newGuarded(kind, r.config.of, r.networks, r.proxy, r.room)
+	r.pool = append(r.pool, g)
+	return g
+}
+
+// sameTLS says whether two hosts are known in the same way, and we to them.
+func sameTLS(a, b *tls.Config) bool {
+	if a.InsecureSkipVerify != b.InsecureSkipVerify || len(a.Certificates) != len(b.Certificates) || (a.RootCAs == nil) != (b.RootCAs == nil) {
+		return false
+	}
+	for i := range a.Certificates {
+		if len(a.Certificates[i].Certificate) == 0 || len(b.Certificates[i].Certificate) == 0 ||
+			!bytes.Equal(a.Certificates[i].Certificate[0], b.Certificates[i].Certificate[0]) {
+			return false
+		}
+	}
+	return a.RootCAs == nil || a.RootCAs.Equal(b.RootCAs)
 }

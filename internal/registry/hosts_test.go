@@ -7,135 +7,197 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/podinit/podinit/internal/imageconfig"
 )
 
-func TestParseHosts(t *testing.T) {
-	for name, c := range map[string]struct {
-		directory, text string
-		want            []Host
-	}{
-		"of containerd's documentation": {"docker.io", `server = "https://registry-1.docker.io"
-
-[host."https://public-mirror.example.com"]
-  capabilities = ["pull"]
-[host."https://docker-mirror.internal"]
-  capabilities = ["pull", "resolve"]
-  ca = "docker-mirror.crt"
-[host."http://other.internal:5000/v2/dockerhub"]
-  capabilities = ["pull", "resolve", "push"]
-  override_path = true
-  dial_timeout = "1s"
-`, []Host{
-			{Host: "docker.io", Mirrors: []string{"docker-mirror.internal", "other.internal:5000/dockerhub"}},
-			{Host: "docker-mirror.internal", CAFiles: []string{"docker-mirror.crt"}},
-			{Host: "other.internal:5000", PlainHTTP: true},
-		}},
-		"the registry itself": {"registry.example_5000_", `server = "https://registry.example:5000"
-ca = ["/a.crt", "b.crt"]
-`, []Host{{Host: "registry.example:5000", CAFiles: []string{"/a.crt", "b.crt"}}}},
-		"without server":   {"registry.example", `skip_verify = true`, []Host{{Host: "registry.example", SkipVerify: true}}},
-		"as its own host":  {"registry.example:5000", "[host.\"http://registry.example:5000\"]\n", []Host{{Host: "registry.example:5000", PlainHTTP: true}}},
-		"another's server": {"name.example", `server = "real.example"`, []Host{{Host: "name.example", Mirrors: []string{"real.example"}}, {Host: "real.example"}}},
-		"nothing":          {"registry.example", "", []Host{{Host: "registry.example"}}},
-		"in this order": {"r.example", "[host.'https://z.example']\n[host.'https://a.example']\n[host.'https://a.example'.future]\nx = 1\n[host.'https://m.example/v2']\n",
-			[]Host{{Host: "r.example", Mirrors: []string{"z.example", "a.example", "m.example"}}, {Host: "z.example"}, {Host: "a.example"}, {Host: "m.example"}}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			got, err := parseHosts(c.directory, []byte(c.text))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(c.want, got); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-		})
-	}
-	for _, c := range []struct{ directory, text, want string }{
-		{"_default", "", "name each"},
-		{"a b", "", "named for no registry"},
-		{"r.example", "[host", "toml"},
-		{"r.example", "[host.'https://m.example/path']", "its API is at /path/v2"},
-		{"r.example", "[host.'https://m.example/v1']\noverride_path = true", "its API is at /v1"},
-		{"r.example", "[host.'https://m.example']\noverride_path = true", "its API is at /"},
-		{"r.example", "[host.'ftp://m.example']", "m.example"},
-		{"r.example", "[host.'https://user:secret@m.example']", "no URL of scheme, host"},
-		{"r.example", "[host.'https://m.example']\nclient = 'x.pem'", "client certificates"},
-		{"r.example", "[host.'https://m.example'.header]\nx = 'y'", "headers"},
-		{"r.example", "ca = 1", "ca: "},
-		{"r.example", "ca = [1]", "ca: "},
-	} {
-		if got, err := parseHosts(c.directory, []byte(c.text)); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%s: %q is read as %+v, %v; want an error with %q", c.directory, c.text, got, err, c.want)
-		}
-	}
-}
-
-// A node's certs.d serves as it is: a mirror below a path whose CA only the directory has.
-func TestHostsDirectory(t *testing.T) {
-	w := newWorld(t, httptest.NewTLSServer)
-	w.push("cache/team/app:1", image("linux", "amd64", "a"))
-	directory := t.TempDir()
-	write := func(name, text string) {
-		t.Helper()
-		file := filepath.Join(directory, name)
+// certsD writes files, and a registry configuration that names them as its hosts directory, with lines of its own; it
+// returns the configuration's name.
+func certsD(t *testing.T, lines string, files map[string]string) string {
+	t.Helper()
+	root := t.TempDir()
+	for name, text := range files {
+		file := filepath.Join(root, "certs.d", name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	write("certs.d/registry.example/ca.crt", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: w.server.Certificate().Raw})))
-	write("certs.d/registry.example/hosts.toml", "[host.'https://"+w.host+"/v2/cache']\noverride_path = true\nca = 'ca.crt'\n")
-	write("certs.d/only-certificates/ca.crt", "")
-	write("config.yaml", "hostsDirectory: certs.d\nregistries: [{host: first.example, mirrors: [a.example]}]\nprivateNetworks: [127.0.0.0/8, '::1/128']\n")
-	read := func() {
-		t.Helper()
-		var err error
-		if w.config, err = ReadConfig(filepath.Join(directory, "config.yaml")); err != nil {
-			t.Fatal(err)
-		}
-		w.restart()
+	config := filepath.Join(root, "config.yaml")
+	if err := os.MkdirAll(filepath.Join(root, "certs.d"), 0o755); err != nil {
+		t.Fatal(err)
 	}
-	read()
+	if err := os.WriteFile(config, []byte("hostsDirectory: certs.d\nprivateNetworks: [127.0.0.0/8, '::1/128']\n"+lines), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+func (w *world) certsD(lines string, files map[string]string) (directory string) {
+	w.t.Helper()
+	file := certsD(w.t, lines, files)
+	var err error
+	if w.config, err = ReadConfig(file); err != nil {
+		w.t.Fatal(err)
+	}
+	w.restart()
+	return w.config.HostsDirectory
+}
+
+// A node's certs.d serves as it is: a mirror below a path whose CA only the directory has. It may change at any time.
+func TestHostsDirectory(t *testing.T) {
+	w := newWorld(t, httptest.NewTLSServer)
+	w.push("cache/team/app:1", image("linux", "amd64", "a"))
+	ca := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: w.server.Certificate().Raw}))
+	hosts := "server = 'https://" + w.host + "/v2/nothing'\noverride_path = true\nca = 'ca.crt'\n" +
+		"[host.'https://" + w.host + "/v2/cache']\noverride_path = true\nca = 'ca.crt'\n"
+	directory := w.certsD("registries: [{host: first.example, mirrors: [a.example]}]\n", map[string]string{
+		"registry.example/ca.crt":     ca,
+		"registry.example/hosts.toml": hosts,
+		"first.example/hosts.toml":    "[host.'https://b.example']\n",
+	})
 	w.expect(w.query("//registry.example/team/app:1"), "a")
 
-	// What the configuration itself says comes first.
-	write("certs.d/first.example/hosts.toml", "[host.'https://b.example']\n")
-	read()
-	if host, _ := w.config.of("first.example"); !cmp.Equal(host.Mirrors, []string{"a.example"}) {
-		t.Errorf("first.example: %+v", host)
+	// What the configuration itself says of mirrors comes first.
+	ask := func(image string) (hosts []string) {
+		for candidate, err := range w.registries.Candidates(t.Context(), w.query("//"+image)) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			hosts = append(hosts, candidate.Host)
+		}
+		return hosts
+	}
+	if diff := cmp.Diff([]string{"a.example", "first.example"}, ask("first.example/x:1")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 
-	// One host is described in one way.
-	write("certs.d/other.example/hosts.toml", "[host.'https://"+w.host+"']\n")
-	read()
-	write("certs.d/other.example/hosts.toml", "[host.'http://"+w.host+"']\n")
-	if _, err := ReadConfig(filepath.Join(directory, "config.yaml")); err == nil || !strings.Contains(err.Error(), "described otherwise") {
-		t.Errorf("a host of two kinds: %v", err)
+	// A change counts 5 seconds later.
+	write := func(text string) {
+		if err := os.WriteFile(filepath.Join(directory, "registry.example/hosts.toml"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	write("config.yaml", "hostsDirectory: none\n")
-	if _, err := ReadConfig(filepath.Join(directory, "config.yaml")); err == nil || !strings.Contains(err.Error(), "none") {
+	write("server = 'https://c.example'\n")
+	w.now = w.now.Add(routeTime)
+	if diff := cmp.Diff([]string{"c.example"}, ask("registry.example/team/app:1")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+
+	// Connections outlive what is read anew.
+	pooled := len(w.registries.pool)
+	write(hosts)
+	w.now = w.now.Add(routeTime)
+	ask("registry.example/team/app:1")
+	if len(w.registries.pool) != pooled {
+		t.Errorf("%d kinds of TLS after the same was read again, %d before", len(w.registries.pool), pooled)
+	}
+}
+
+// What is broken concerns the images of its registry, and says why. The webhook starts.
+func TestBrokenHostsDirectory(t *testing.T) {
+	w := newWorld(t, httptest.NewServer)
+	w.push("team/app:1", image("linux", "amd64", "a"))
+	good := "server = 'http://" + w.host + "'\n"
+	directory := w.certsD("", map[string]string{
+		"good.example/hosts.toml":    good,
+		"missing.example/hosts.toml": good + "ca = 'none.crt'\n",
+		"large.example/hosts.toml":   good + "#" + strings.Repeat("x", maxConfig),
+		"ca.example/hosts.toml":      good + "ca = 'ca.crt'\n",
+		"ca.example/ca.crt":          strings.Repeat("x", maxConfig+1),
+		"device.example/hosts.toml":  good + "[host.'https://m.example']\nclient = [['/dev/zero', '/dev/zero']]\n",
+		"none.example/hosts.toml":    "server = 'http://" + w.host + "'\ncapabilities = ['push']\n",
+		"broken.invalid/hosts.toml":  "server = ",
+		"lost+found/x":               "",
+		"old registry/hosts.toml":    "",
+		"..data/hosts.toml":          good,
+		"hosts.toml":                 good,
+	})
+	var logged []string
+	w.registries.Log = funcr.New(func(_, line string) { logged = append(logged, line) }, funcr.Options{})
+	w.expect(w.query("//good.example/team/app:1"), "a")
+	if len(logged) > 0 {
+		t.Errorf("it is logged %q", logged)
+	}
+	for registry, says := range map[string]string{
+		"missing.example": `unable to read CA cert "missing.example/none.crt"`,
+		"large.example":   "large.example/hosts.toml is larger than",
+		"ca.example":      "ca.example/ca.crt is larger than",
+		"device.example":  "/dev/zero is not a regular file",
+		"none.example":    "no host that resolves tags",
+	} {
+		_, err := w.look(w.query("//" + registry + "/team/app:1"))
+		if f := imageconfig.FailureOf(err); f.Reason != "lookup-failed" || !f.Transient || !strings.Contains(f.Error(), says) || strings.Contains(f.Error(), directory) {
+			t.Errorf("%s: %v, want %q", registry, err, says)
+		}
+	}
+	// As on a node, one that cannot be read is as if it were not there; here its image's author is told besides.
+	_, err := w.look(w.query("//broken.invalid/team/app:1"))
+	if f := imageconfig.FailureOf(err); f.Reason != "lookup-unreachable" || !strings.Contains(f.Error(), "broken.invalid/hosts.toml") {
+		t.Errorf("%v", err)
+	}
+	// The log has each once, however many images and registries it concerns.
+	for range 3 {
+		w.now = w.now.Add(routeTime)
+		_, _ = w.look(w.query("//missing.example/team/app:2"))
+	}
+	count := 0
+	for _, line := range logged {
+		if strings.Contains(line, "none.crt") {
+			count++
+		}
+	}
+	if count != 1 || len(logged) != 5 {
+		t.Errorf("it is logged %q", logged)
+	}
+	// No name leads out of its directory, or into a ConfigMap's own.
+	for _, registry := range []string{"..", "..data", "."} {
+		if found, err := w.registries.hostDirectory(registry); found != "" || err != nil {
+			t.Errorf("%q leads to %s, %v", registry, found, err)
+		}
+	}
+	if _, err := ReadConfig(certsDWithout(t)); err == nil || !strings.Contains(err.Error(), "none") {
 		t.Errorf("a directory that is not there: %v", err)
 	}
 }
 
-func FuzzParseHosts(f *testing.F) {
+func certsDWithout(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "config.yaml")
+	if err := os.WriteFile(file, []byte("hostsDirectory: none\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// Whatever stands in hosts.toml, reading it ends, and every host that comes of it is guarded.
+func FuzzHostsDirectory(f *testing.F) {
 	f.Add("docker.io", []byte("server = 'https://registry-1.docker.io'\n[host.'https://m.example/v2/x']\noverride_path = true\nca = ['a']\n"))
-	f.Add("r.example_5000_", []byte("[host.'http://m:1']\ncapabilities = ['pull']\n[host.'http://m:1'.header]\nx = ['y']"))
-	f.Fuzz(func(t *testing.T, directory string, text []byte) {
-		hosts, err := parseHosts(directory, text)
-		if err != nil {
-			return
+	f.Add("r.example:5000", []byte("[host.'http://m:1']\ncapabilities = ['pull']\nskip_verify = true\n[host.'http://m:1'.header]\nx = ['y']"))
+	f.Add("r.example", []byte("client = [['a', '']]\n[host.'ftp://m']\n"))
+	r, err := New(Config{}, nil, time.Now)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, registry string, text []byte) {
+		directory := t.TempDir()
+		if err := os.WriteFile(filepath.Join(directory, "hosts.toml"), text, 0o600); err != nil {
+			t.Fatal(err)
 		}
-		if len(hosts) != 1+len(hosts[0].Mirrors) {
-			t.Errorf("%q: %+v", text, hosts)
+		found := &route{}
+		r.followDirectory(t.Context(), registry, directory, found)
+		if found.failure != nil && len(found.hosts) > 0 {
+			t.Errorf("%q: %v, and %d hosts", text, found.failure, len(found.hosts))
 		}
-		for _, host := range hosts {
-			if host.Host == "" || !validPattern(host.Host) || strings.Contains(host.Host, "/") {
-				t.Errorf("%q: %+v", text, host)
+		for _, host := range found.hosts {
+			if _, ok := host.Client.Transport.(*guarded); !ok && !found.named[host.Host] {
+				t.Errorf("%q: %s is not guarded", text, host.Host)
 			}
 		}
 	})

@@ -14,13 +14,14 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/containerd/platforms"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/podinit/podinit/internal/imageconfig"
 )
 
 // The kubelet's own rules (pkg/credentialprovider, TestURLsMatch and TestDockerKeyringForGlob have more such).
-func TestMatches(t *testing.T) {
+func TestMatchesURL(t *testing.T) {
 	for _, c := range []struct {
 		place, repository string
 		want              bool
@@ -47,7 +48,7 @@ func TestMatches(t *testing.T) {
 		{strings.Repeat("a", 64) + ".example", strings.Repeat("a", 64) + ".example/app", false},
 		{strings.Repeat("a.", 127) + "b", strings.Repeat("a.", 127) + "b/app", false},
 	} {
-		if got := matches(c.place, c.repository); got != c.want {
+		if got := matchesURL(c.place, c.repository); got != c.want {
 			t.Errorf("%s for %s: %v", c.place, c.repository, got)
 		}
 	}
@@ -95,14 +96,10 @@ func TestKeyring(t *testing.T) {
 func TestMatchingIsLinear(t *testing.T) {
 	label := strings.Repeat("a", 500_000)
 	repository := label + label + ".x/app"
-	start := time.Now()
-	for range 100 {
-		if matches("*"+label+"b.x", repository) {
+	for range 100 { // hours, if it were not linear
+		if matchesURL("*"+label+"b.x", repository) {
 			t.Fatal("it matches")
 		}
-	}
-	if took := time.Since(start); took > time.Second {
-		t.Errorf("matching a long key against a long host 100 times took %v", took)
 	}
 	auths := map[string]login{}
 	for i := range 2 * maxPlaces {
@@ -120,7 +117,7 @@ func TestMatchingIsLinear(t *testing.T) {
 }
 
 // FuzzKeyring matches keys of realistic length, as they stand in Secrets, against an image: it is what the kubelet's way
-// to match finds, in about the time that it takes to read them.
+// to match finds.
 func FuzzKeyring(f *testing.F) {
 	long := strings.Repeat("a", 63)
 	for _, seed := range [][2]string{
@@ -142,7 +139,6 @@ func FuzzKeyring(f *testing.F) {
 		if err != nil {
 			return
 		}
-		start := time.Now()
 		config, err := parseDockerConfig(text, false)
 		if err != nil {
 			t.Fatalf("%s: %v", text, err)
@@ -154,9 +150,6 @@ func FuzzKeyring(f *testing.F) {
 		found, err := ring.find(t.Context(), repository)
 		if err != nil {
 			t.Fatal(err)
-		}
-		if took := time.Since(start); took > time.Second {
-			t.Errorf("a key of %d bytes and an image of %d took %v", len(key), len(repository), took)
 		}
 		if !utf8.ValidString(key) {
 			return // JSON has another key then
@@ -570,22 +563,31 @@ func FuzzParseDockerConfig(f *testing.F) {
 	})
 }
 
-func FuzzParseIndex(f *testing.F) {
+func FuzzParseManifest(f *testing.F) {
 	f.Add([]byte(`{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":2,"digest":"sha256:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a","platform":{"os":"linux","architecture":"arm","variant":"v7"}}]}`), "arm")
+	f.Add([]byte(`{"schemaVersion":2,"config":{"mediaType":"","size":2,"digest":"sha256:0a"}}`), "")
 	f.Fuzz(func(t *testing.T, raw []byte, architecture string) {
-		parts, others, err := parseIndex(raw, []string{architecture})
-		if err != nil {
+		found, config, err := parseManifest(raw)
+		switch {
+		case err != nil:
 			return
+		case found.index == nil:
+			if config == nil && found.artifact == "" {
+				t.Error("neither an index nor an image")
+			}
+			return
+		case len(found.index.Manifests) > maxParts:
+			t.Errorf("%d parts", len(found.index.Manifests))
 		}
-		if len(parts) > maxPlatforms || len(others) > maxPlatforms {
-			t.Errorf("%d parts and %d others", len(parts), len(others))
+		if n := len(others(*found.index)); n > maxPlatforms {
+			t.Errorf("%d others", n)
 		}
-		for _, part := range parts {
-			if p := part.Platform; p != nil && p.OS != "" && (p.OS != "linux" || p.Architecture != architecture) {
-				t.Errorf("a part for %v", p)
+		for _, node := range append(nodePlatforms(*found.index, nil), nodePlatforms(*found.index, []string{architecture})...) {
+			part, ok := pick(*found.index, platforms.Only(node))
+			if ok && part.Platform != nil && !platforms.Only(node).Match(*part.Platform) {
+				t.Errorf("a part for %v on %v", part.Platform, node)
 			}
 		}
-		_, _ = kindOf("", raw)
 	})
 }
 
@@ -612,7 +614,7 @@ func FuzzPluginOutput(f *testing.F) {
 	f.Add([]byte(`[{"kind":"CredentialProviderResponse"}]`), "")
 	f.Fuzz(func(t *testing.T, output []byte, repository string) {
 		errs := map[string]bool{"its answer is not a CredentialProviderResponse": true, "cacheKeyType of its answer is not Image, Registry or Global": true,
-			"its answer is not JSON of a credential": true}
+			"its answer is not a credential in JSON": true}
 		if l, err := parseHelperResponse(output); err != nil && !errs[err.Error()] {
 			t.Errorf("an error of the output: %v", err)
 		} else if fmt.Sprintf("%v %+v %#v", l, l, l) != strings.TrimSpace(strings.Repeat(l.String()+" ", 3)) {
@@ -635,7 +637,7 @@ func FuzzPluginOutput(f *testing.F) {
 			serves := false
 			for key, l := range response.auths {
 				place, ok := placeOf(key)
-				serves = serves || ok && l == found && (matches(place, repository) || place == "index.docker.io" && strings.HasPrefix(repository, "docker.io/"))
+				serves = serves || ok && l == found && (matchesURL(place, repository) || place == "index.docker.io" && strings.HasPrefix(repository, "docker.io/"))
 			}
 			if !serves {
 				t.Errorf("%q is given to %q", output, repository)

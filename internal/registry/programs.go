@@ -23,7 +23,7 @@ import (
 const (
 	// programTime bounds one run of a program; the kubelet gives a minute.
 	programTime = 30 * time.Second
-	// helperTime is how long the answer of a docker-credential program counts, which does not say it.
+	// helperTime is how long the answer of a docker-credential plugin counts, which does not say it.
 	helperTime = 5 * time.Minute
 	// maxProgramOutput bounds what a program may say, in bytes.
 	maxProgramOutput = 1 << 20
@@ -57,9 +57,9 @@ func parseProviders(text []byte) ([]provider, error) {
 		group, _, _ := strings.Cut(p.APIVersion, "/")
 		switch {
 		case p.Name == "" || p.Name != filepath.Base(p.Name) || p.Name == "." || p.Name == "..":
-			return nil, fmt.Errorf("providers[%d].name: %q is no name of a program", i, p.Name)
+			return nil, fmt.Errorf("providers[%d].name: %q is not a file name", i, p.Name)
 		case group != "credentialprovider.kubelet.k8s.io":
-			return nil, fmt.Errorf("providers[%d].apiVersion: %q is none of credentialprovider.kubelet.k8s.io", i, p.APIVersion)
+			return nil, fmt.Errorf("providers[%d].apiVersion: %q is not a version of credentialprovider.kubelet.k8s.io", i, p.APIVersion)
 		case len(p.TokenAttributes) > 0 && string(p.TokenAttributes) != "null":
 			return nil, fmt.Errorf("providers[%d].tokenAttributes: the webhook has no token of a pod's service account (KEP-4412 is for kubelets); give the provider an identity of the webhook's own", i)
 		case !slices.ContainsFunc(p.MatchImages, validPattern):
@@ -70,7 +70,7 @@ func parseProviders(text []byte) ([]provider, error) {
 }
 
 func (p provider) serves(repository string) bool {
-	return slices.ContainsFunc(p.MatchImages, func(place string) bool { return matches(place, repository) })
+	return slices.ContainsFunc(p.MatchImages, func(place string) bool { return matchesURL(place, repository) })
 }
 
 // programs runs the programs that know credentials, one at a time for the same question, and remembers what they say.
@@ -90,7 +90,7 @@ type programs struct {
 // maxPrograms run at once. Those for the Pods of one namespace are at most half of them.
 const maxPrograms = 16
 
-// run is one run of a program, for all who wait for it.
+// run is one run of a program, for all lookups that wait for it.
 type run struct {
 	done  chan struct{}
 	auths map[string]login
@@ -203,11 +203,11 @@ func parseProviderResponse(text []byte) (providerResponse, error) {
 	return response, nil
 }
 
-// help asks a docker-credential program for the login of a registry.
+// help asks a docker-credential plugin for the login of a registry.
 func (p *programs) help(ctx context.Context, namespace, helper, server string) (map[string]login, error) {
 	program := "docker-credential-" + helper
 	if helper != filepath.Base(helper) {
-		return nil, fmt.Errorf("%q is no name of a docker-credential program", helper)
+		return nil, fmt.Errorf("%q is not the name of a docker-credential helper", helper)
 	}
 	key := program + "\x00" + server
 	return p.ask(ctx, namespace, []string{key}, func(ctx context.Context) (map[string]login, error) {
@@ -225,11 +225,11 @@ func (p *programs) help(ctx context.Context, namespace, helper, server string) (
 	})
 }
 
-// parseHelperResponse reads the output of a docker-credential program. No error quotes it.
+// parseHelperResponse reads the output of a docker-credential plugin. No error quotes it.
 func parseHelperResponse(text []byte) (login, error) {
 	var response struct{ Username, Secret string }
 	if err := json.Unmarshal(text, &response); err != nil {
-		return login{}, errors.New("its answer is not JSON of a credential")
+		return login{}, errors.New("its answer is not a credential in JSON")
 	}
 	if response.Username == "<token>" { // docker-credential-helpers' mark for an identity token
 		return login{IdentityToken: response.Secret}, nil
@@ -248,7 +248,7 @@ func (p *programs) ask(ctx context.Context, namespace string, keys []string, get
 	p.mu.Unlock()
 	if !underWay {
 		if err := p.slots.Acquire(ctx, namespace, 1); err != nil {
-			return nil, fmt.Errorf("waiting for a credential program to be run: %w", err)
+			return nil, fmt.Errorf("waiting to run a credential plugin: %w", err)
 		}
 		if auths, ok := p.recall(keys...); ok { // another had it meanwhile
 			p.slots.Release(namespace, 1)
@@ -260,7 +260,7 @@ func (p *programs) ask(ctx context.Context, namespace string, keys []string, get
 	case <-r.done:
 		return r.auths, r.err
 	case <-ctx.Done():
-		return nil, fmt.Errorf("waiting for a credential program: %w", ctx.Err())
+		return nil, fmt.Errorf("waiting for a credential plugin: %w", ctx.Err())
 	}
 }
 
@@ -295,7 +295,7 @@ func (p *programs) start(namespace, key string, get func(context.Context) (map[s
 // run runs a program of the directory. What it writes to standard error may hold anything, and is not repeated.
 func (p *programs) run(ctx context.Context, program string, args, env []string, input []byte) ([]byte, error) {
 	if p.directory == "" {
-		return nil, fmt.Errorf("running %s: the registry configuration names no programDirectory", program)
+		return nil, fmt.Errorf("running %s: programDirectory is missing in the registry configuration", program)
 	}
 	command := exec.CommandContext(ctx, filepath.Join(p.directory, program), args...)
 	command.Env = append(os.Environ(), env...)
@@ -317,7 +317,7 @@ type bounded struct {
 
 func (b *bounded) Write(p []byte) (int, error) {
 	if b.buffer.Len()+len(p) > b.max {
-		return 0, errors.New("it says too much")
+		return 0, errors.New("its output is too large")
 	}
 	return b.buffer.Write(p)
 }

@@ -10,9 +10,17 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"net/netip"
+	"net/url"
+	"path"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/remotes/docker"
+	"github.com/distribution/reference"
+	"github.com/go-logr/logr"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	corev1 "k8s.io/api/core/v1"
@@ -39,9 +47,11 @@ const (
 
 // Registries are all registries, as a Config describes them.
 type Registries struct {
-	// Keychain is asked besides, whatever the namespace: it belongs to whoever runs this on their own machine. Nil on a
+	// Keychain is asked too, whatever the namespace: it belongs to the user that runs this on their own machine. Nil on a
 	// server.
 	Keychain authn.Keychain
+	// Log gets a line, once, for each part of the hosts directory that cannot be used.
+	Log logr.Logger
 
 	config   Config
 	secrets  SecretReader
@@ -52,7 +62,16 @@ type Registries struct {
 	held *fair.Pool
 	now  func() time.Time
 
-	guards map[string]*guarded // by Host.Host; "" for all that have none
+	guards   map[string]*guarded // by Host.Host; "" for all that have none
+	networks map[string][]netip.Prefix
+	proxy    func(*http.Request) (*url.URL, error)
+
+	handshakes *handshakes
+
+	mu     sync.Mutex
+	routes map[string]*route // by registry
+	pool   []*guarded        // of the hosts directory, by kind of TLS
+	logged map[string]string // what is wrong with the hosts directory, by the directory's name
 }
 
 var _ imageconfig.Registry = (*Registries)(nil)
@@ -63,9 +82,10 @@ func New(config Config, secrets SecretReader, now func() time.Time) (*Registries
 		config: config, secrets: secrets, now: now, breakers: &breakers{now: now},
 		programs: newPrograms(config.Credentials.ProgramDirectory, now),
 		room:     fair.New(maxAtOnce), held: fair.New(maxSecrets), guards: map[string]*guarded{},
+		proxy: http.ProxyFromEnvironment, handshakes: &handshakes{now: now}, routes: map[string]*route{}, logged: map[string]string{},
 	}
-	networks, err := config.networks()
-	if err != nil {
+	var err error
+	if r.networks, err = config.networks(); err != nil {
 		return nil, err
 	}
 	if file := config.Credentials.ProviderConfigFile; file != "" {
@@ -81,31 +101,56 @@ func New(config Config, secrets SecretReader, now func() time.Time) (*Registries
 		if r.guards[host.Host] != nil {
 			continue // the first counts
 		}
-		if r.guards[host.Host], err = newGuarded(host, config.of, networks, http.ProxyFromEnvironment, r.room); err != nil {
+		kind, err := host.tls()
+		if err != nil {
 			return nil, err
 		}
+		r.guards[host.Host] = newGuarded(kind, config.of, r.networks, r.proxy, r.room)
 	}
 	return r, nil
 }
 
-// endpoint is where a repository can be read: its registry, or a mirror of that.
-type endpoint struct {
-	name name.Repository
-	via  *guarded
+// credential is a login, and the host that it is for; empty if it goes to each host of the route, as on nodes.
+type credential struct {
+	login login
+	host  string
+	// own is set for what is not the Pod's: no host that the route does not have gets to see it.
+	own bool
 }
 
-// place is the endpoint as docker configs name it.
-func (e endpoint) place() string {
-	return dockerHub(e.name.RegistryStr()) + "/" + e.name.RepositoryStr()
-}
-
-// Candidates are, for each mirror and then the registry itself: the Pod's own credentials as the kubelet matches them,
-// podinit's where they serve the namespace, and nobody's.
+// Candidates are the Pod's own credentials as the kubelet matches them with the image's name, podinit's where they serve
+// the namespace, and anonymous access; with each of them the hosts of the image's registry in the order in which the node asks.
 func (r *Registries) Candidates(ctx context.Context, q imageconfig.Query) iter.Seq2[imageconfig.Candidate, error] {
 	return func(yield func(imageconfig.Candidate, error) bool) {
-		endpoints, err := r.endpoints(q.Reference)
+		if host, _ := r.config.of(q.Reference.Registry); host.Lookup != nil && !*host.Lookup {
+			yield(imageconfig.Candidate{}, &imageconfig.Failure{
+				Reason: v1alpha1.ReasonLookupOff, Registry: dockerHub(q.Reference.Registry), Err: errors.New("lookup is off"),
+			})
+			return
+		}
+		named, err := name.NewRepository(q.Reference.Name(), name.StrictValidation)
+		if err == nil { // nodes are stricter, and a repository with ".." in it would lead out of the registry's API
+			_, err = reference.ParseNormalizedNamed(q.Reference.Name())
+		}
 		if err != nil {
-			yield(imageconfig.Candidate{}, err)
+			yield(imageconfig.Candidate{}, &imageconfig.Failure{Reason: v1alpha1.ReasonInvalidImage, Registry: q.Reference.Registry, Err: err})
+			return
+		}
+		route := r.routeOf(ctx, containerdName(q.Reference.Registry))
+		hosts := route.able(q.Reference)
+		switch {
+		case route.failure != nil:
+			yield(imageconfig.Candidate{}, &imageconfig.Failure{
+				Reason: v1alpha1.ReasonLookupFailed, Registry: dockerHub(q.Reference.Registry), Transient: true, Err: route.failure,
+			})
+			return
+		case len(hosts) == 0:
+			yield(imageconfig.Candidate{}, &imageconfig.Failure{
+				Reason: v1alpha1.ReasonLookupFailed, Registry: dockerHub(q.Reference.Registry), Transient: true,
+				Err: errors.New("the hosts directory has no host that resolves tags"),
+			})
+			return
+		case route.problem != nil && !yield(imageconfig.Candidate{}, route.problem):
 			return
 		}
 		secrets, problems, done := r.pullSecrets(ctx, q)
@@ -115,24 +160,25 @@ func (r *Registries) Candidates(ctx context.Context, q imageconfig.Query) iter.S
 				return
 			}
 		}
-		for _, e := range endpoints {
-			tried := map[string]bool{}
-			for login, err := range r.logins(ctx, q, e, secrets) {
-				if err != nil {
-					if !yield(imageconfig.Candidate{}, err) {
-						return
-					}
+		tried := map[string]bool{}
+		for c, err := range r.credentials(ctx, q, named, hosts, secrets) {
+			if err != nil {
+				if !yield(imageconfig.Candidate{}, err) {
+					return
+				}
+				continue
+			}
+			as := c.login.fingerprint()
+			for _, host := range hosts {
+				if c.host != "" && c.host != host.Host {
 					continue
 				}
-				key := e.place() + " as " + login.fingerprint()
-				if tried[key] {
+				candidate := r.candidate(q, route, host, c, as)
+				if tried[candidate.Key] {
 					continue
 				}
-				tried[key] = true
-				if !yield(imageconfig.Candidate{
-					Host: e.name.RegistryStr(), Endpoint: e.place(), Key: key, Anonymous: login.empty(),
-					Repository: &repository{name: e.name, login: login, transport: e.via, breakers: r.breakers, key: q.Namespace + " " + key, namespace: q.Namespace, now: r.now},
-				}, nil) {
+				tried[candidate.Key] = true
+				if !yield(candidate, nil) {
 					return
 				}
 			}
@@ -140,76 +186,132 @@ func (r *Registries) Candidates(ctx context.Context, q imageconfig.Query) iter.S
 	}
 }
 
-// endpoints of an image, in the order in which they are asked.
-func (r *Registries) endpoints(ref imageconfig.Reference) ([]endpoint, error) {
-	host, _ := r.config.of(ref.Registry)
-	if host.Lookup != nil && !*host.Lookup {
-		return nil, &imageconfig.Failure{Reason: v1alpha1.ReasonLookupOff, Registry: dockerHub(ref.Registry), Err: errors.New("lookup is off")}
+// able are the hosts that are asked what a reference stands for.
+func (r *route) able(ref imageconfig.Reference) []docker.RegistryHost {
+	needed := docker.HostCapabilityPull
+	if !ref.Pinned() {
+		needed |= docker.HostCapabilityResolve
 	}
-	var endpoints []endpoint
-	for _, at := range append(host.Mirrors, ref.Registry) {
-		e, err := r.endpoint(at, ref.Repository)
-		if err != nil {
-			return nil, &imageconfig.Failure{Reason: v1alpha1.ReasonInvalidImage, Registry: at, Err: err}
-		}
-		endpoints = append(endpoints, e)
+	unable := func(host docker.RegistryHost) bool { return !host.Capabilities.Has(needed) }
+	if !slices.ContainsFunc(r.hosts, unable) {
+		return r.hosts
 	}
-	return endpoints, nil
+	return slices.DeleteFunc(slices.Clone(r.hosts), unable)
 }
 
-func (r *Registries) endpoint(at, repository string) (endpoint, error) {
-	named, err := name.NewRepository(at+"/"+repository, name.StrictValidation)
-	if err != nil {
-		return endpoint{}, err
-	}
-	host, _ := r.config.of(named.RegistryStr())
-	return endpoint{named, r.guards[host.Host]}, nil
+// candidate is one host of a route, asked as one login, whose fingerprint is as.
+func (r *Registries) candidate(q imageconfig.Query, at *route, host docker.RegistryHost, c credential, as string) imageconfig.Candidate {
+	registry, of, namespace := containerdName(q.Reference.Registry), q.Reference.Repository, q.Namespace
+	endpoint := endpointOf(host, registry, of)
+	key := endpoint + " as " + as
+	return imageconfig.Candidate{Host: host.Host, Endpoint: endpoint, Key: key, Anonymous: c.login.empty(), Repository: &repository{
+		name: registry + "/" + of, at: host, named: at.named, login: c.login,
+		prepare: func() (own docker.RegistryHost, others []docker.RegistryHost) {
+			for _, other := range at.hosts {
+				place := endpointOf(other, registry, of)
+				user := namespace + " " + as + " "
+				other.Authorizer = &authorizer{
+					shared: r.handshakes, key: user + place, hostKey: user + endpointOf(other, registry, ""), host: other.Host,
+					scope: "repository:" + of + ":pull", login: c.login, own: c.own, client: other.Client, header: other.Header,
+				}
+				if place == endpoint {
+					own = other
+				} else if other.Capabilities.Has(docker.HostCapabilityPull) {
+					others = append(others, other)
+				}
+			}
+			return own, others
+		},
+		breakers: r.breakers, key: namespace + " " + key, namespace: namespace, now: r.now,
+	}}
 }
 
-// logins for an endpoint, in order. Whoever stops asking keeps programs from being run.
-func (r *Registries) logins(ctx context.Context, q imageconfig.Query, e endpoint, secrets keyring) iter.Seq2[login, error] {
-	return func(yield func(login, error) bool) {
-		found, err := secrets.find(ctx, e.place())
+// endpointOf tells a repository at a host from every other, also from one of the same name that the host keeps for another
+// registry.
+func endpointOf(host docker.RegistryHost, registry, repository string) string {
+	at := host.Scheme + "://" + host.Host + path.Join("/", host.Path, repository)
+	if host.Host != registry {
+		at += "?ns=" + registry
+	}
+	return at
+}
+
+// containerdName is a registry as containerd names it.
+func containerdName(registry string) string {
+	if registry == "localhost:443" { // see imageconfig.ParseReference
+		return "localhost"
+	}
+	return dockerHub(registry)
+}
+
+// place is a repository as docker configs name it.
+func place(named name.Repository) string {
+	return dockerHub(named.RegistryStr()) + "/" + named.RepositoryStr()
+}
+
+// credentials for an image, in order. Breaking out of the loop early avoids running the remaining programs.
+//
+// Nodes may also have credentials for a mirror by its own name (containerd's registry.configs, k3s' registries.yaml): so
+// podinit's own, and a keychain, are searched for each host besides.
+func (r *Registries) credentials(ctx context.Context, q imageconfig.Query, named name.Repository, hosts []docker.RegistryHost, secrets keyring) iter.Seq2[credential, error] {
+	return func(yield func(credential, error) bool) {
+		found, err := secrets.find(ctx, place(named))
 		if err != nil {
-			yield(login{}, transient(err))
+			yield(credential{}, transient(err))
 			return
 		}
 		for _, l := range found {
-			if !yield(l, nil) {
+			if !yield(credential{login: l}, nil) {
 				return
 			}
 		}
-		if r.config.Credentials.serves(q.Namespace) {
-			for l, err := range r.own(ctx, q.Namespace, e) {
-				if !yield(l, err) {
+		type search struct {
+			named name.Repository
+			host  string
+		}
+		searches := []search{{named: named}}
+		for _, host := range hosts {
+			if registryAt(host.Host) == dockerHub(named.RegistryStr()) {
+				continue
+			}
+			below := strings.TrimPrefix(strings.TrimPrefix(host.Path, "/v2"), "/")
+			if at, err := name.NewRepository(host.Host+"/"+path.Join(below, named.RepositoryStr()), name.StrictValidation); err == nil {
+				searches = append(searches, search{at, host.Host})
+			}
+		}
+		for _, s := range searches {
+			if r.config.Credentials.serves(q.Namespace) {
+				for l, err := range r.own(ctx, q.Namespace, s.named) {
+					if !yield(credential{l, s.host, true}, err) {
+						return
+					}
+				}
+			}
+			if r.Keychain != nil {
+				l, err := r.local(ctx, s.named)
+				if (err != nil || !l.empty()) && !yield(credential{l, s.host, true}, err) {
 					return
 				}
 			}
 		}
-		if r.Keychain != nil {
-			l, err := r.local(ctx, e)
-			if (err != nil || !l.empty()) && !yield(l, err) {
-				return
-			}
-		}
-		yield(login{}, nil)
+		yield(credential{}, nil)
 	}
 }
 
-// local is what the Keychain has for an endpoint; nobody's if it has nothing.
-func (r *Registries) local(ctx context.Context, e endpoint) (login, error) {
-	found, err := authn.Resolve(ctx, r.Keychain, e.name)
+// local is what the Keychain has for a repository; anonymous access if it has nothing.
+func (r *Registries) local(ctx context.Context, named name.Repository) (login, error) {
+	found, err := authn.Resolve(ctx, r.Keychain, named)
 	if err == nil {
 		var config *authn.AuthConfig
 		if config, err = authn.Authorization(ctx, found); err == nil {
 			return login(*config), nil
 		}
 	}
-	return login{}, transient(fmt.Errorf("looking for a credential for %s: %w", e.place(), err))
+	return login{}, transient(fmt.Errorf("looking for a credential for %s: %w", place(named), err))
 }
 
-// own are the logins that the webhook itself has for an endpoint.
-func (r *Registries) own(ctx context.Context, namespace string, e endpoint) iter.Seq2[login, error] {
+// own are the logins that the webhook itself has for a repository.
+func (r *Registries) own(ctx context.Context, namespace string, named name.Repository) iter.Seq2[login, error] {
 	return func(yield func(login, error) bool) {
 		all := func(auths map[string]login, err error) bool {
 			if err != nil {
@@ -217,7 +319,7 @@ func (r *Registries) own(ctx context.Context, namespace string, e endpoint) iter
 			}
 			var ring keyring
 			problem := ring.add(auths)
-			found, err := ring.find(ctx, e.place())
+			found, err := ring.find(ctx, place(named))
 			for _, l := range found {
 				if !yield(l, nil) {
 					return false
@@ -233,12 +335,12 @@ func (r *Registries) own(ctx context.Context, namespace string, e endpoint) iter
 			if !all(config.auths, err) {
 				return
 			}
-			if helper, server, ok := config.helper(dockerHub(e.name.RegistryStr())); ok && !all(r.programs.help(ctx, namespace, helper, server)) {
+			if helper, server, ok := config.helper(dockerHub(named.RegistryStr())); ok && !all(r.programs.help(ctx, namespace, helper, server)) {
 				return
 			}
 		}
 		for _, p := range r.programs.providers {
-			if p.serves(e.place()) && !all(r.programs.provide(ctx, namespace, p, e.place())) {
+			if p.serves(place(named)) && !all(r.programs.provide(ctx, namespace, p, place(named))) {
 				return
 			}
 		}
@@ -257,7 +359,7 @@ func readDockerConfig(file string) (dockerConfig, error) {
 	return config, nil
 }
 
-// helper is the docker-credential program for a host, and what the program calls it.
+// helper is the docker-credential plugin for a host, and what the program calls it.
 func (c dockerConfig) helper(host string) (helper, server string, ok bool) {
 	servers := []string{host}
 	if host == "docker.io" {

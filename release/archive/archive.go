@@ -1,5 +1,5 @@
 // Package archive writes tar and zip archives that are the same, byte for byte, whenever and wherever they are made: the
-// files are sorted, belong to nobody, and all have one time.
+// files are sorted, belong to root, and all have one time.
 package archive
 
 import (
@@ -33,7 +33,7 @@ type File struct {
 	Link string
 }
 
-// FromDirectory lists the regular files below directory, by their paths in it. What is no regular file is an error.
+// FromDirectory lists the regular files below directory, by their paths in it. What is not a regular file is an error.
 func FromDirectory(directory string) ([]File, error) {
 	var files []File
 	err := filepath.WalkDir(directory, func(path string, entry fs.DirEntry, err error) error {
@@ -45,7 +45,7 @@ func FromDirectory(directory string) ([]File, error) {
 			return err
 		}
 		if !info.Mode().IsRegular() {
-			return fmt.Errorf("%s is no regular file", path)
+			return fmt.Errorf("%s is not a regular file", path)
 		}
 		name, err := filepath.Rel(directory, path)
 		if err != nil {

@@ -1,5 +1,6 @@
-// Package image makes podinit's two container images for every architecture, as the Dockerfile makes them for one: a
-// static program, a user that is not root, and labels. It needs no engine, and equal programs make an equal digest.
+// Package image makes podinit's container images, as the Dockerfile makes them: a static program, a user that is not root,
+// and labels. It needs no engine, and equal programs make an equal digest. Everything that this repository ships, tests or
+// tries comes from here.
 package image
 
 import (
@@ -8,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,7 +18,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
@@ -33,20 +32,22 @@ type Spec struct {
 	Name string
 	// Program is the name of the binary, in bin/linux/ARCH and at the root of the image. It is the entrypoint.
 	Program string
-	// Title and Description are labels for people who look at a registry.
+	// Title and Description are labels for people that look at a registry.
 	Title, Description string
 }
 
-// Init and Webhook are the images. The Dockerfile has the same; a test compares.
+// Init, Webhook and Node are the images. The Dockerfile has the same; a test compares.
 var (
 	Init = Spec{Name: "init", Program: "init", Title: "podinit init",
 		Description: "The init that podinit copies into pods: PID 1 that forwards signals, reaps, and waits."}
 	Webhook = Spec{Name: "webhook", Program: "podinit-webhook", Title: "podinit webhook",
 		Description: "The admission webhook that gives every pod a real PID 1."}
+	Node = Spec{Name: "node", Program: "podinit-node", Title: "podinit node",
+		Description: "The plugin of a node's container runtime that gives every container a real PID 1."}
 )
 
-// All are both.
-var All = []Spec{Init, Webhook}
+// All are all of them.
+var All = []Spec{Init, Webhook, Node}
 
 // user is numeric, so that the kubelet can tell that it is not root.
 const user = "65532:65532"
@@ -61,14 +62,28 @@ var variants = map[string]string{"arm": "v7"}
 func (s Spec) Build(binaries string, architectures []string, version string, created time.Time) (v1.ImageIndex, error) {
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, architecture := range slices.Sorted(slices.Values(architectures)) {
-		platform := v1.Platform{OS: "linux", Architecture: architecture, Variant: variants[architecture]}
-		image, err := s.build(filepath.Join(binaries, architecture, s.Program), platform, version, created)
+		image, err := s.BuildOne(binaries, architecture, version, created)
 		if err != nil {
-			return nil, fmt.Errorf("make the image %s for %s: %w", s.Name, platform, err)
+			return nil, err
 		}
+		platform := platformOf(architecture)
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: &platform}})
 	}
 	return index, nil
+}
+
+// BuildOne makes the image of one architecture, the one that Build has in its index.
+func (s Spec) BuildOne(binaries, architecture, version string, created time.Time) (v1.Image, error) {
+	platform := platformOf(architecture)
+	image, err := s.build(filepath.Join(binaries, architecture, s.Program), platform, version, created)
+	if err != nil {
+		return nil, fmt.Errorf("make the image %s for %s: %w", s.Name, platform, err)
+	}
+	return image, nil
+}
+
+func platformOf(architecture string) v1.Platform {
+	return v1.Platform{OS: "linux", Architecture: architecture, Variant: variants[architecture]}
 }
 
 func (s Spec) build(program string, platform v1.Platform, version string, created time.Time) (v1.Image, error) {
@@ -110,32 +125,22 @@ func (s Spec) labels(version string) map[string]string {
 	}
 }
 
-// WriteArchive writes a tar archive of an OCI image layout that holds the index under its name, REPOSITORY:TAG. containerd,
-// podman, skopeo and Docker's containerd image store load it.
-func WriteArchive(file string, index v1.ImageIndex, reference name.Tag, created time.Time) (err error) {
-	directory, err := os.MkdirTemp("", "podinit-image-")
+// Named is the image with its own name as a label, so that the same programs under two names are two images.
+//
+// An image that is loaded into a node needs that. From Kubernetes 1.35, a kubelet that has pulled an image under one name asks
+// the registry before it runs the same image under another name, although the node has it (KEP-2535), and no registry has an
+// image that was only loaded.
+func Named(image v1.Image, reference name.Tag) (v1.Image, error) {
+	config, err := image.ConfigFile()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(directory)) }()
-	written, err := layout.Write(directory, empty.Index)
-	if err != nil {
-		return err
+	config = config.DeepCopy()
+	if config.Config.Labels == nil {
+		config.Config.Labels = map[string]string{}
 	}
-	if err := written.AppendIndex(index, layout.WithAnnotations(map[string]string{
-		"org.opencontainers.image.ref.name": reference.TagStr(),
-		"io.containerd.image.name":          reference.Name(),
-	})); err != nil {
-		return err
-	}
-	files, err := archive.FromDirectory(directory)
-	if err != nil {
-		return err
-	}
-	for i := range files {
-		files[i].Executable = false // layout makes some so
-	}
-	return archive.Create(file, func(to io.Writer) error { return archive.WriteTar(to, files, created) })
+	config.Config.Labels["org.opencontainers.image.ref.name"] = reference.String()
+	return mutate.ConfigFile(image, config)
 }
 
 // Push uploads what the registry does not have yet, with the user's credentials as "docker login" keeps them, and returns
@@ -147,8 +152,8 @@ func Push(ctx context.Context, index v1.ImageIndex, to name.Tag) (string, error)
 	return Pinned(index, to)
 }
 
-// Pinned is an index's name by tag and digest.
-func Pinned(index v1.ImageIndex, reference name.Tag) (string, error) {
+// Pinned is the name of an index, or of an image, by tag and digest.
+func Pinned(index interface{ Digest() (v1.Hash, error) }, reference name.Tag) (string, error) {
 	digest, err := index.Digest()
 	if err != nil {
 		return "", err

@@ -12,9 +12,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 )
@@ -91,6 +93,98 @@ func TestSameBytes(t *testing.T) {
 	}
 }
 
+// An archive of one image is the image that the index of all architectures has, and what "docker load" reads of it has the
+// same files and config.
+func TestWriteImage(t *testing.T) {
+	programs := binaries(t, 0o755)
+	index, err := Init.Build(programs, []string{"amd64", "arm"}, "v1.2.3", created)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := Init.BuildOne(programs, "amd64", "v1.2.3", created)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reference, err := Init.Reference("registry.example/podinit", "v1.2.3", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "amd64", "init.tar")
+	if err := WriteImage(file, img, reference, created); err != nil {
+		t.Fatal(err)
+	}
+	opened, err := Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := validate.Image(opened); err != nil {
+		t.Error(err)
+	}
+	if got, err := opened.Digest(); err != nil || got != manifest.Manifests[0].Digest {
+		t.Errorf("the archive has %s (%v), the index %s", got, err, manifest.Manifests[0].Digest)
+	}
+	tag, err := name.NewTag("registry.example/podinit/init:v1.2.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	docker, err := tarball.ImageFromPath(file, &tag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := validate.Image(docker); err != nil {
+		t.Error(err)
+	}
+	got, err := docker.ConfigName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want, err := img.ConfigName(); err != nil || got != want {
+		t.Errorf("docker loads image %s, want %s (%v)", got, want, err)
+	}
+
+	// What is no such archive says so.
+	if err := WriteArchive(file, index, reference, created); err != nil {
+		t.Fatal(err)
+	}
+	for _, wrong := range []string{file, filepath.Join(t.TempDir(), "none.tar")} {
+		if _, err := Open(wrong); err == nil || !strings.Contains(err.Error(), wrong) {
+			t.Errorf("opening %s: %v", wrong, err)
+		}
+	}
+}
+
+// A kubelet that has pulled an image under one name does not run it under another without a registry, so an image that is
+// loaded must be another one. Its programs are the same.
+func TestNamed(t *testing.T) {
+	built, err := Init.BuildOne(binaries(t, 0o755), "amd64", "v1.2.3", created)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, layers := map[v1.Hash]bool{}, map[v1.Hash]bool{}
+	for _, repository := range []string{"registry.example/podinit", "localhost/podinit"} {
+		reference, err := Init.Reference(repository, "v1.2.3", false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		img, err := Named(built, reference)
+		if err != nil {
+			t.Fatal(err)
+		}
+		manifest, err := img.Manifest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[manifest.Config.Digest], layers[manifest.Layers[0].Digest] = true, true
+	}
+	if len(ids) != 2 || len(layers) != 1 {
+		t.Errorf("two names give %d images of %d programs, want 2 of 1", len(ids), len(layers))
+	}
+}
+
 func TestPush(t *testing.T) {
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	defer server.Close()
@@ -132,7 +226,7 @@ func binaries(t *testing.T, mode os.FileMode) string {
 	t.Helper()
 	directory := t.TempDir()
 	for _, architecture := range []string{"amd64", "arm"} {
-		for _, program := range []string{"init", "podinit-webhook"} {
+		for _, program := range []string{"init", "podinit-webhook", "podinit-node"} {
 			file := filepath.Join(directory, architecture, program)
 			if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 				t.Fatal(err)

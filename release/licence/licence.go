@@ -174,7 +174,7 @@ func (m *Module) collect(root, directory string) error {
 // covered is how much of a licence's file must be known text, in percent. The rest are names and years.
 const covered = 75
 
-// classify says which licences the files hold. A module without one, and a text that is no known licence, is an error.
+// classify says which licences the files hold. A module without one, and a text that is not a known licence, is an error.
 func (m *Module) classify() error {
 	slices.SortFunc(m.Files, func(a, b File) int { return cmp.Compare(a.Path, b.Path) })
 	found := map[string]bool{}

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
+	releaseimage "github.com/podinit/podinit/release/image"
 	"github.com/podinit/podinit/test/cluster"
 )
 
@@ -66,7 +66,7 @@ func open(t *testing.T) *live {
 	reference := map[string]string{}
 	digest := func(name string) string { _, digest, _ := strings.Cut(reference[name], "@"); return digest }
 	for _, name := range []string{"init", "webhook"} {
-		image, err := tarball.ImageFromPath(filepath.Join(*imagesFlag, name+".tar"), nil)
+		image, err := releaseimage.Open(filepath.Join(*imagesFlag, name+".tar"))
 		if err != nil {
 			t.Fatalf("reading the image: %v", err)
 		}
@@ -101,7 +101,7 @@ func (l *live) empty(t *testing.T) {
 	t.Helper()
 	runHelm(t, "helm4", "uninstall", "podinit", "--namespace", system) // if there is a release
 	l.kubectl(t, "delete", "--ignore-not-found", "mutatingwebhookconfiguration", "zz-podinit")
-	l.kubectl(t, "delete", "--ignore-not-found", "clusterrole,clusterrolebinding", "podinit-webhook", "podinit-webhook-pull-secrets", "podinit-certificates")
+	l.kubectl(t, "delete", "--ignore-not-found", "clusterrole,clusterrolebinding", "podinit-webhook", "podinit-webhook-pull-secrets", "podinit-webhook-events", "podinit-certificates")
 	l.kubectl(t, "delete", "--ignore-not-found", "validatingadmissionpolicy,validatingadmissionpolicybinding", "podinit-wrapping")
 	l.kubectl(t, "delete", "--ignore-not-found", "crd", "initprofiles.podinit.dev")
 	run(t, *kubectlFlag, "delete", "pods", "--all", "-n", system, "--grace-period=0", "--force") // nobody waits for their replies

@@ -66,6 +66,79 @@ func TestSameAsConfig(t *testing.T) {
 	}
 }
 
+const nodeDigest = "sha256:3333333333333333333333333333333333333333333333333333333333333333"
+
+// TestNodeSameAsConfig compares the chart with mode node with config/node, and mode both with config/default and config/node in one
+// namespace.
+func TestNodeSameAsConfig(t *testing.T) {
+	images := []string{"--set=images.registry=registry.example/podinit", "--set=images.webhook.digest=" + webhookDigest,
+		"--set=images.init.digest=" + initDigest, "--set=images.node.digest=" + nodeDigest, "--set=prepull.enabled=false"}
+	for name, tt := range map[string]struct {
+		components []string
+		mode       string
+		values     []string
+	}{
+		"node":       {nil, "node", nil},
+		"prometheus": {[]string{"nodeprometheus"}, "node", []string{"--set=metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true"}},
+		"both":       {nil, "both", nil},
+	} {
+		want := kustomizedNode(t, tt.components)
+		if tt.mode == "both" {
+			for key, object := range kustomized(t, nil) {
+				want[key] = object
+			}
+		}
+		delete(want, "Namespace "+system)
+		for _, object := range want {
+			normalise(t, object)
+		}
+		for _, helm := range helms {
+			t.Run(name+"/"+helm, func(t *testing.T) {
+				got := rendered(t, helm, append(append([]string{"--set=mode=" + tt.mode}, images...), tt.values...)...)
+				for _, object := range got {
+					normalise(t, object)
+				}
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("(-config +chart):\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+// kustomizedNode is config/node, in the namespace of a release.
+func kustomizedNode(t *testing.T, components []string) map[string]map[string]any {
+	t.Helper()
+	directory := t.TempDir()
+	config, err := filepath.Abs(filepath.Join(root, "config"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config, err = filepath.Rel(directory, config); err != nil { // kustomize takes no absolute one
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("resources: [%s/node]\nimages:\n", config)
+	for name, digest := range map[string]string{"init": initDigest, "node": nodeDigest} {
+		text += fmt.Sprintf("- {name: ghcr.io/podinit/%s, newName: registry.example/podinit/%s, digest: %q}\n", name, name, digest)
+	}
+	if len(components) > 0 {
+		text += "components:\n"
+		for _, c := range components {
+			text += fmt.Sprintf("- %s/%s\n", config, c)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(directory, "kustomization.yaml"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, err := run(t, *kubectlFlag, "kustomize", directory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := objects(t, strings.ReplaceAll(out, "namespace: podinit-node", "namespace: "+system))
+	delete(made, "Namespace podinit-node")
+	return made
+}
+
 // kustomized is what 'make deploy' applies, with some components.
 func kustomized(t *testing.T, components []string) map[string]map[string]any {
 	t.Helper()

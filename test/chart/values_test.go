@@ -32,7 +32,7 @@ func variants() map[string]variant {
 		"defaults": {look: func(t *testing.T, made map[string]map[string]any) {
 			absent(t, made, "ValidatingAdmissionPolicy podinit-wrapping", "ValidatingAdmissionPolicyBinding podinit-wrapping")
 			// The pods that serve may write nothing but Events.
-			for _, role := range []string{"ClusterRole podinit-webhook", "ClusterRole podinit-webhook-pull-secrets", "Role podinit-webhook"} {
+			for _, role := range []string{"ClusterRole podinit-webhook", "ClusterRole podinit-webhook-pull-secrets", "ClusterRole podinit-webhook-events", "Role podinit-webhook"} {
 				text := strings.Replace(asJSON(t, made[role]), `{"apiGroups":[""],"resources":["events"],"verbs":["create"]}`, "", 1)
 				for _, verb := range []string{"create", "update", "patch", "delete", "*"} {
 					if strings.Contains(text, `"`+verb+`"`) {
@@ -69,9 +69,65 @@ prepull: {resources: {requests: {cpu: 2m}}, nodeSelector: {a: b}, tolerations: [
 			expect(t, made, "DaemonSet podinit-prepull", `"mirror.example:5000/a/b/i:v3"`, `"imagePullSecrets":[{"name":"one"},{"name":"two"}]`,
 				`"nodeSelector":{"a":"b","kubernetes.io/os":"linux"}`, `"tolerations":[{"key":"k","operator":"Exists"}]`, `"cpu":"2m"`, `"affinity":{"podAffinity":{}}`)
 		}},
+		"node": {values: `
+mode: node
+suspend: true
+verbosity: 1
+healthPort: 9081
+metrics: {enabled: true, port: 9080}
+webhook: {excludedNamespaces: [legacy]}
+images: {node: {repository: plugin, tag: v4, digest: "` + webhookDigest + `"}, pullSecrets: [one]}
+node:
+  directory: /opt/podinit
+  socketDirectory: /run/other/nri
+  index: "70"
+  report: false
+  resources: {requests: {cpu: 3m}}
+  rollingUpdate: {maxUnavailable: 1, maxSurge: 0}
+  priorityClassName: ""
+  criticalPodsQuota: {enabled: true, pods: 9}
+  nodeSelector: {a: b}
+  tolerations: [{key: k, operator: Exists}]
+  affinity: {nodeAffinity: null, podAffinity: {}}
+  seLinuxOptions: {type: spc_t}
+  podLabels: {l: "1"}
+  podAnnotations: {note: "2"}
+  env: [{name: KUBERNETES_SERVICE_HOST, value: api.example}]
+`, look: func(t *testing.T, made map[string]map[string]any) {
+			expect(t, made, "DaemonSet podinit-node", `"args":["-directory=/opt/podinit","-nri-index=70","-report=false","-health-probe-bind-address=:9081","-metrics-bind-address=:9080",`+
+				`"-exclude-namespaces=kube-system,kube-public,kube-node-lease,legacy","-suspend","-v=1"]`, `"image":"ghcr.io/podinit/plugin:v4@`+webhookDigest,
+				`"hostPath":{"path":"/run/other/nri"`, `"hostPath":{"path":"/opt/podinit"`, `"mountPath":"/opt/podinit"`, `"maxUnavailable":1`, `"cpu":"3m"`,
+				`"nodeSelector":{"a":"b","kubernetes.io/os":"linux"}`, `"affinity":{"podAffinity":{}}`, `"seLinuxOptions":{"type":"spc_t"}`, `"l":"1"`, `"note":"2"`,
+				"KUBERNETES_SERVICE_HOST", `"imagePullSecrets":[{"name":"one"}]`, `"containerPort":9080`, `"containerPort":9081`, `"key":"k"`)
+			absent(t, made, "ResourceQuota podinit-node-critical-pods", "ResourceQuota podinit-critical-pods", "Deployment podinit-webhook", "Deployment podinit-certificates",
+				"MutatingWebhookConfiguration zz-podinit", "ClusterRole podinit-webhook", "ClusterRole podinit-webhook-pull-secrets", "Service podinit-webhook", "DaemonSet podinit-prepull",
+				"PodDisruptionBudget podinit-webhook", "ConfigMap podinit-registries")
+			// It may read what it needs, and write nothing.
+			text := asJSON(t, made["ClusterRole podinit-node"]) + asJSON(t, made["Role podinit-node-suspend"])
+			for _, word := range []string{"create", "update", "patch", "delete", "*", "secrets", "pods"} {
+				if strings.Contains(text, `"`+word+`"`) {
+					t.Errorf("podinit-node has a right with %s: %s", word, text)
+				}
+			}
+		}},
+		"both": {values: "mode: both\nmetrics: {enabled: false}", look: func(t *testing.T, made map[string]map[string]any) {
+			expect(t, made, "DaemonSet podinit-node", `"args":["-metrics-bind-address=0"]`)
+			expect(t, made, "ResourceQuota podinit-node-critical-pods", `"pods":"20000"`, `"values":["system-node-critical"]`)
+			expect(t, made, "Deployment podinit-webhook", "ghcr.io/podinit/webhook:v0.1.0")
+		}},
+		"mirrors": {values: "images: {initMirrors: [mirror.example:5000/podinit/init, m.example/init]}", look: func(t *testing.T, made map[string]map[string]any) {
+			expect(t, made, "Deployment podinit-webhook", `"-init-image-mirrors=mirror.example:5000/podinit/init,m.example/init"`)
+		}},
+		"openshift": {values: "openshift: true", look: func(t *testing.T, made map[string]map[string]any) {
+			expect(t, made, "Deployment podinit-webhook", `"-openshift"`)
+		}},
 		"suspended": {values: "suspend: true", look: func(t *testing.T, made map[string]map[string]any) {
 			expect(t, made, "Deployment podinit-webhook", `"-suspend"`)
 			expect(t, made, "Role podinit-webhook-suspend", `"resourceNames":["podinit-suspend"],"resources":["configmaps"],"verbs":["list","watch"]`)
+		}},
+		"no events": {values: "events: false", look: func(t *testing.T, made map[string]map[string]any) {
+			expect(t, made, "Deployment podinit-webhook", `"-events=false"`)
+			absent(t, made, "ClusterRole podinit-webhook-events", "ClusterRoleBinding podinit-webhook-events")
 		}},
 		"no prepull": {values: "prepull: {enabled: false}", look: func(t *testing.T, made map[string]map[string]any) {
 			absent(t, made, "DaemonSet podinit-prepull")
@@ -433,7 +489,11 @@ func TestRefusals(t *testing.T) {
 		"--set=clientCertificates.caBundle=ca.crt":                          {"/clientCertificates/caBundle"},
 		"--set-json=networkPolicy.dnsPorts=[]":                              {"/networkPolicy/dnsPorts"},
 		"--set-json=networkPolicy.apiserverPorts=[]":                        {"/networkPolicy/apiserverPorts"},
-		"--set=registries.dockerConfigSecret=x":                             {"registries.config.credentials.namespaces", `["*"] is all`},
+		"--set=mode=sidecar":                                                {"mode", "webhook"},
+		"--set=mode=node,wrappingPolicy.enabled=true":                       {"wrappingPolicy.enabled", "with mode node no pod has the init in its spec"},
+		"--set=mode=node,networkPolicy.enabled=true":                        {"networkPolicy.enabled", "with mode node there is no webhook"},
+		"--set=mode=both,priorityClassName=system-node-critical":            {"node.priorityClassName", "it must differ from priorityClassName"},
+		"--set=registries.dockerConfigSecret=x":                             {"registries.config.credentials.namespaces", `["*"] means all`},
 		`--set=registries.files.registries\.yaml=`:                          {"registries.files", "registries.yaml"},
 		"--set=certificate.mode=existing,certificate.existing.secretName=x": {"certificate.existing.caBundle", "--set-file"},
 		"--set=certificate.mode=existing,certificate.existing.caBundle=-----BEGIN CERTIFICATE-----":            {"certificate.existing.secretName"},

@@ -107,10 +107,34 @@ func (c *Cluster) Kubectl(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, filepath.Join(c.Bin, "kubectl"), append([]string{"--kubeconfig", Kubeconfig}, args...)...)
 }
 
+// RestartContainerd ends containerd by SIGKILL, as a crash does, and returns when it is started again and listens. Pods
+// keep running.
+func (c *Cluster) RestartContainerd(ctx context.Context) error {
+	before, err := os.ReadFile(restartsFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := unix.Kill(c.PID, restartSignal); err != nil {
+		return fmt.Errorf("signal the node: %w", err)
+	}
+	for {
+		if now, err := os.ReadFile(restartsFile); err == nil && string(now) != string(before) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("containerd is not started again (logs are in %s): %w", filepath.Dir(nodeLog), ctx.Err())
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
 var (
 	stateFile = filepath.Join(Dir, "cluster.json")
 	lockFile  = filepath.Join(Dir, "node.lock")
 	nodeLog   = filepath.Join(Dir, "logs", "node.log")
+	// restartsFile changes whenever containerd has been restarted.
+	restartsFile = filepath.Join(Dir, "containerd-restarted")
 
 	errLocked = errors.New("a node is running")
 )

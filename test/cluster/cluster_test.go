@@ -58,6 +58,12 @@ func TestLifecycle(t *testing.T) {
 		t.Errorf("a second Up gave %v, want the running %v", again, c)
 	}
 
+	t.Log("containerd crashes")
+	if err := c.RestartContainerd(ctx); err != nil {
+		t.Fatal(err)
+	}
+	runPod(ctx, t, c)
+
 	t.Log("the node crashes")
 	if err := unix.Kill(c.PID, unix.SIGKILL); err != nil {
 		t.Fatal(err)

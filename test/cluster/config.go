@@ -84,7 +84,12 @@ state = "/run/containerd"
 [plugins.'io.containerd.internal.v1.opt']
   path = %[3]q
 [plugins.'io.containerd.nri.v1.nri']
-  disable = true
+  disable = false
+  socket_path = "/run/nri/nri.sock"
+  plugin_path = %[8]q
+  plugin_config_path = %[9]q
+[plugins.'io.containerd.nri.v1.nri'.default_validator]
+  enable = true
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
   sandbox = %[4]q
 [plugins.'io.containerd.cri.v1.images'.registry]
@@ -100,7 +105,7 @@ state = "/run/containerd"
     [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
       SystemdCgroup = false
 `, filepath.Join(Dir, "containerd"), containerdSocket, filepath.Join(Dir, "containerd-opt"), sandboxImage,
-			etc("certs.d"), cniDir(), etc("cni")),
+			etc("certs.d"), cniDir(), etc("cni"), filepath.Join(Dir, "nri", "plugins"), etc("nri")),
 
 		filepath.Join("certs.d", Registry, "hosts.toml"): fmt.Sprintf("server = \"http://%s\"\n", Registry),
 

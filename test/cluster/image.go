@@ -15,7 +15,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
-	"github.com/podinit/podinit/test/image"
+	"github.com/podinit/podinit/test/debianimage"
 )
 
 // pushSandboxImage puts the image that holds a pod's namespaces into the cluster's registry; the
@@ -64,6 +64,6 @@ func Push(ctx context.Context, repository string, img v1.Image) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	digest, err := image.Push(ctx, tag, img)
+	digest, err := debianimage.Push(ctx, tag, img)
 	return digest.String(), err
 }

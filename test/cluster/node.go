@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"sync"
 	"time"
@@ -56,8 +57,22 @@ func Node(bin string) error {
 	if err := s.startAll(); err != nil {
 		return err
 	}
-	return errors.New(<-s.ended)
+	restart := make(chan os.Signal, 1)
+	signal.Notify(restart, restartSignal)
+	for {
+		select {
+		case why := <-s.ended:
+			return errors.New(why)
+		case <-restart:
+			if err := s.restart(containerd()); err != nil {
+				return err
+			}
+		}
+	}
 }
+
+// restartSignal has the node restart containerd.
+const restartSignal = unix.SIGHUP
 
 // setUpMounts gives the node its own /proc, as a PID namespace needs, and its own /run and /var/log,
 // where containerd and kubelet leave sockets and links at fixed paths.
@@ -85,6 +100,9 @@ type supervisor struct {
 	mu       sync.Mutex
 	children map[int]string
 	ended    chan string
+	// stopping is the child that may end, stopped is closed when it has.
+	stopping int
+	stopped  chan struct{}
 }
 
 // component is a program of the cluster. ready tells whether what depends on it may start.
@@ -92,6 +110,45 @@ type component struct {
 	name  string
 	args  []string
 	ready func() error
+}
+
+// accepts is a component's ready: it listens at an address.
+func accepts(network, address string) func() error {
+	return func() error {
+		conn, err := net.DialTimeout(network, address, time.Second)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	}
+}
+
+func containerd() component {
+	return component{"containerd", []string{"--config", etc("containerd.toml")}, accepts("unix", containerdSocket)}
+}
+
+// restart ends a component by SIGKILL, as a crash does, and starts it again. What it writes to its log goes on.
+func (s *supervisor) restart(c component) error {
+	s.mu.Lock()
+	for pid, name := range s.children {
+		if name == c.name {
+			s.stopping, s.stopped = pid, make(chan struct{})
+		}
+	}
+	stopped := s.stopped
+	err := errors.New("it does not run")
+	if s.stopping != 0 {
+		err = unix.Kill(s.stopping, unix.SIGKILL)
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("end %s: %w", c.name, err)
+	}
+	<-stopped
+	if err := s.start(c); err != nil {
+		return err
+	}
+	return os.WriteFile(restartsFile, fmt.Append(nil, time.Now().UnixNano()), 0o644)
 }
 
 func (s *supervisor) startAll() error {
@@ -109,19 +166,10 @@ func (s *supervisor) startAll() error {
 			return nil
 		}
 	}
-	accepts := func(network, address string) func() error {
-		return func() error {
-			conn, err := net.DialTimeout(network, address, time.Second)
-			if err != nil {
-				return err
-			}
-			return conn.Close()
-		}
-	}
 	for _, c := range []component{
 		{"registry", []string{"serve", etc("registry.yaml")}, answers("http://" + Registry + "/v2/")},
 		{"etcd", etcdArgs(), answers("http://127.0.0.1:2379/readyz")},
-		{"containerd", []string{"--config", etc("containerd.toml")}, accepts("unix", containerdSocket)},
+		containerd(),
 		{"kube-apiserver", apiserverArgs(), accepts("tcp", NodeIP+":6443")},
 		{"kube-controller-manager", controllerManagerArgs(), nil},
 		{"kube-scheduler", []string{"--kubeconfig", kubeconfig("kube-scheduler"), "--leader-elect=false"}, nil},
@@ -143,7 +191,7 @@ func (s *supervisor) startAll() error {
 
 // start runs a component with its output in a log of its own and waits until it is ready.
 func (s *supervisor) start(c component) error {
-	out, err := os.Create(filepath.Join(Dir, "logs", c.name+".log"))
+	out, err := os.OpenFile(filepath.Join(Dir, "logs", c.name+".log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {
 		return err
 	}
@@ -203,6 +251,11 @@ func (s *supervisor) reap() {
 		}
 		s.mu.Lock()
 		name := s.children[pid]
+		delete(s.children, pid)
+		if pid == s.stopping {
+			s.stopping, name = 0, ""
+			close(s.stopped)
+		}
 		s.mu.Unlock()
 		if name == "" {
 			continue

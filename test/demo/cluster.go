@@ -26,7 +26,7 @@ import (
 )
 
 // patience is how long each thing that the cluster does may take; on a busy machine most need some seconds.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // cluster is the cluster that the pods run on.
 type cluster struct {

@@ -3,8 +3,10 @@
 // either side is not as it must be, so it is a test too.
 //
 //	demo -kubeconfig FILE -push HOST/NAME:TAG
+//	demo -kubeconfig FILE -load COMMAND
 //
-// The cluster must run podinit's webhook and be able to pull the image of the pods, which is made of Debian packages.
+// The cluster must run podinit's webhook. The image of the pods is made of Debian packages; nodes pull it, or a command
+// loads it into them.
 package main
 
 import (
@@ -14,20 +16,22 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/podinit/podinit/test/debianimage"
 )
 
 func main() {
 	var o options
 	flag.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `file` of the cluster (default: as kubectl finds it)")
-	flag.StringVar(&o.push, "push", "", "`HOST/NAME:TAG` to push the image of the pods to, by the name the cluster pulls it by")
-	flag.BoolVar(&o.plainHTTP, "plain-http", false, "the registry of -push is reached by plain HTTP")
+	o.nodes.AddFlags(flag.CommandLine)
 	flag.StringVar(&o.image, "image", "", "`image` of the pods that is in a registry already, instead of -push")
 	flag.BoolVar(&o.keep, "keep", false, "leave the demo's namespaces in the cluster")
 	flag.Parse()
-	if (o.push == "") == (o.image == "") || flag.NArg() > 0 {
+	if sources := slices.DeleteFunc([]string{o.nodes.Push, o.nodes.Load, o.image}, func(s string) bool { return s == "" }); len(sources) != 1 || flag.NArg() > 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
@@ -42,10 +46,9 @@ func main() {
 type options struct {
 	// kubeconfig is the file with the cluster's address and credentials; empty is kubectl's default.
 	kubeconfig string
-	// push is where the image of the pods goes, as both this machine and the nodes name it; by HTTP if plainHTTP is set.
-	push      string
-	plainHTTP bool
-	// image is one that was pushed before.
+	// nodes says how the image of the pods gets there.
+	nodes debianimage.Nodes
+	// image is one that was pushed before, instead.
 	image string
 	// keep leaves the namespaces, which are empty of pods by then.
 	keep bool
@@ -65,7 +68,11 @@ func run(ctx context.Context, o options, table, progress io.Writer) (err error) 
 	}
 	image := o.image
 	if image == "" {
-		if image, err = pushImage(ctx, o.push, o.plainHTTP, progress); err != nil {
+		built, err := buildImage(ctx, progress)
+		if err != nil {
+			return err
+		}
+		if image, err = o.nodes.Put(ctx, built, "demo", progress); err != nil {
 			return err
 		}
 	}

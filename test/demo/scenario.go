@@ -12,12 +12,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/podinit/podinit/test/image"
+	"github.com/podinit/podinit/test/debianimage"
 )
 
 const (
@@ -186,45 +185,28 @@ func (s scenario) pod(image string) *corev1.Pod {
 //go:embed app
 var app embed.FS
 
-// pushImage makes the one image that all pods run, and returns its name by digest.
-func pushImage(ctx context.Context, reference string, plainHTTP bool, progress io.Writer) (string, error) {
-	var options []name.Option
-	if plainHTTP {
-		options = append(options, name.Insecure)
-	}
-	to, err := name.NewTag(reference, options...)
+// buildImage makes the one image that all pods run.
+func buildImage(ctx context.Context, progress io.Writer) (v1.Image, error) {
+	cache, err := debianimage.UserCache(progress)
 	if err != nil {
-		return "", fmt.Errorf("-push %s: %w; give HOST/NAME:TAG", reference, err)
+		return nil, err
 	}
-	cache, err := image.UserCache(progress)
-	if err != nil {
-		return "", err
-	}
-	spec := image.Spec{
+	spec := debianimage.Spec{
 		Packages: []string{"bash", "coreutils", "procps", "python3-minimal"},
 		Config:   v1.Config{User: "1000:1000"},
 	}
 	programs, err := fs.ReadDir(app, "app")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	for _, program := range programs {
 		content, err := fs.ReadFile(app, "app/"+program.Name())
 		if err != nil {
-			return "", err
+			return nil, err
 		}
-		spec.Files = append(spec.Files, image.File{Path: "/app/" + program.Name(), Mode: 0o755, Content: string(content)})
+		spec.Files = append(spec.Files, debianimage.File{Path: "/app/" + program.Name(), Mode: 0o755, Content: string(content)})
 	}
-	built, err := cache.Build(ctx, spec)
-	if err != nil {
-		return "", err
-	}
-	fmt.Fprintf(progress, "Pushing the image of the pods to %s\n", to)
-	pushed, err := image.Push(ctx, to, built)
-	if err != nil {
-		return "", err
-	}
-	return pushed.String(), nil
+	return cache.Build(ctx, spec)
 }
 
 // parseProcesses reads what "ps -ww -eo pid=,stat=,args=" prints: the program that is PID 1, and the number of zombies.

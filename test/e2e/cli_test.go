@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -22,7 +23,6 @@ import (
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/cli"
 	"github.com/podinit/podinit/internal/cli/explain"
-	"github.com/podinit/podinit/internal/version"
 	"github.com/podinit/podinit/test/cluster"
 )
 
@@ -30,41 +30,19 @@ import (
 func podinit(t *testing.T, in string, args ...string) (out, errOut string, code int) {
 	t.Helper()
 	var o, e bytes.Buffer
-	code = cli.Run(append([]string{"podinit", "--kubeconfig", cluster.Kubeconfig}, args...), strings.NewReader(in), &o, &e)
+	code = cli.Run(append([]string{"podinit", "--kubeconfig", kubeconfig}, args...), strings.NewReader(in), &o, &e)
 	return o.String(), e.String(), code
 }
 
-// likeTheWebhook makes the command line plan as the cluster's webhook does: of its version, with its init image. It
-// returns the flags for inject.
-func likeTheWebhook(t *testing.T) []string {
-	t.Helper()
-	ns := namespace(t, optedIn())
-	seen, err := client.CoreV1().Pods(ns).Create(t.Context(), shellPod("seen", "true"), dryRun)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var status v1alpha1.Status
-	if err := json.Unmarshal([]byte(seen.Annotations[v1alpha1.StatusAnnotation]), &status); err != nil {
-		t.Fatal(err)
-	}
-	before := version.Version
-	version.Version = status.Version
-	t.Cleanup(func() { version.Version = before })
-
-	registries := filepath.Join(t.TempDir(), "registries.yaml")
-	config := fmt.Sprintf("registries:\n- {host: %q, plainHTTP: true}\n- {host: %q, plainHTTP: true}\n", cluster.Registry, private)
-	if err := os.WriteFile(registries, []byte(config), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return []string{"--init-image", seen.Spec.InitContainers[0].Image, "--registry-config", registries}
-}
-
 // TestInjectIsAdmission creates pods in an opted-in namespace, and what "podinit inject" makes of their manifests in one
-// that has not: they are the same. What it makes is not changed by admission either.
+// that has not: they are the same, and no flag is needed for that but to send a password without TLS. What it makes is not changed by admission either.
 func TestInjectIsAdmission(t *testing.T) {
 	lookups(t)
-	flags := likeTheWebhook(t)
 	plain, opted := namespace(t, nil), namespace(t, optedIn())
+	// The cluster's images are named by digest alone, so a pod that is wrapped says the webhook's version.
+	if _, err := client.CoreV1().Pods(opted).Create(t.Context(), shellPod("seen", "sleep", "60"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 
 	quits := push(t, cluster.Registry+"/e2e/inject-quits:1", shell(t, v1.Config{Entrypoint: []string{"sh", "-c", "echo $X"}, Cmd: []string{"$$"}, StopSignal: "SIGQUIT"}, ""))
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
@@ -85,6 +63,11 @@ func TestInjectIsAdmission(t *testing.T) {
 		t.Fatal(err)
 	}
 	makeSecret(t, opted, "login", string(login))
+
+	clear := filepath.Join(t.TempDir(), "registries.yaml")
+	if err := os.WriteFile(clear, fmt.Appendf(nil, "registries:\n- {host: %q, plainHTTP: true}\n", private), 0o644); err != nil {
+		t.Fatal(err)
+	}
 
 	always, no, grace := corev1.ContainerRestartPolicyAlways, false, int64(47)
 	for name, change := range map[string]func(*corev1.Pod){
@@ -131,9 +114,17 @@ func TestInjectIsAdmission(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			out, told, code := podinit(t, string(manifest), append([]string{"inject", "-f", "-"}, flags...)...)
+			args, goesBy := []string{"inject", "-f", "-"}, ", registry configuration\n"
+			if len(pod.Spec.ImagePullSecrets) > 0 {
+				// Only the user says that a password may go without TLS.
+				args, goesBy = append(args, "--registry-config", clear), "init image "
+			}
+			out, told, code := podinit(t, string(manifest), args...)
 			if code != 0 {
 				t.Fatalf("exit code %d: %s", code, told)
+			}
+			if !strings.Contains(told, "as deployment/podinit-webhook in namespace podinit-system: init image ") || !strings.Contains(told, goesBy) {
+				t.Errorf("nothing says what it goes by: %s", told)
 			}
 			var printed corev1.Pod
 			if err := yaml.UnmarshalStrict([]byte(out), &printed); err != nil {
@@ -157,6 +148,52 @@ func TestInjectIsAdmission(t *testing.T) {
 	}
 }
 
+// TestExplainAgrees asks about an image at a registry without TLS, which the webhook wraps by its registry configuration.
+// Who may not read that is told so.
+func TestExplainAgrees(t *testing.T) {
+	lookups(t)
+	opted := namespace(t, optedIn())
+	pod := imagePod("agrees", push(t, cluster.Registry+"/e2e/explain:1", shell(t, v1.Config{Entrypoint: []string{"sleep", "60"}}, "")))
+	pod.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}
+	admitted, err := client.CoreV1().Pods(opted).Create(t.Context(), pod, dryRun)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := statusOf(t, admitted); s.Source != v1alpha1.SourceRegistry {
+		t.Fatalf("the webhook says %+v", s)
+	}
+	manifest, err := yaml.Marshal(pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		args  []string
+		wraps bool
+		told  string
+	}{
+		{nil, true, ", registry configuration\n"},
+		{[]string{"--as=somebody"}, false, "you may not read podinit's Deployment"},
+		{[]string{"--offline"}, false, "--offline asks neither registries nor a cluster; assumed: init image "},
+		{[]string{"--kubeconfig", filepath.Join(t.TempDir(), "none"), "--server", "https://127.0.0.1:1"}, false, "assumed: init image "},
+	} {
+		began := time.Now()
+		out, told, code := podinit(t, string(manifest), append([]string{"explain", "-f", "-", "-o", "json"}, tt.args...)...)
+		var all []explain.Explanation
+		if err := json.Unmarshal([]byte(out), &all); code != 0 && tt.wraps || err != nil && code == 0 || tt.wraps && len(all) != 1 {
+			t.Fatalf("%v: exit code %d, %v: %s", tt.args, code, err, told)
+		}
+		if len(all) == 1 && (all[0].Containers[0].WithInit != nil) != tt.wraps {
+			t.Errorf("%v: explained as %s", tt.args, out)
+		}
+		if !strings.Contains(told, tt.told) {
+			t.Errorf("%v: told %q, want %q in it", tt.args, told, tt.told)
+		}
+		if took := time.Since(began); took > 15*time.Second {
+			t.Errorf("%v: it took %s", tt.args, took)
+		}
+	}
+}
+
 // TestInjectedWorkload applies a Deployment that was wrapped beforehand to an opted-in namespace: its pod runs, as it
 // was printed. "podinit explain" says so of both.
 func TestInjectedWorkload(t *testing.T) {
@@ -175,11 +212,11 @@ func TestInjectedWorkload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, told, code := podinit(t, string(manifest), append([]string{"inject", "-f", "-"}, likeTheWebhook(t)...)...)
+	out, told, code := podinit(t, string(manifest), "inject", "-f", "-")
 	if code != 0 {
 		t.Fatalf("exit code %d: %s", code, told)
 	}
-	apply := running.Kubectl(t.Context(), "apply", "-f", "-")
+	apply := kubectl(t.Context(), "apply", "-f", "-")
 	apply.Stdin = strings.NewReader(out)
 	if text, err := apply.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, text)
@@ -188,7 +225,7 @@ func TestInjectedWorkload(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(out), &printed); err != nil {
 		t.Fatal(err)
 	}
-	if text, err := running.Kubectl(t.Context(), "-n", ns, "rollout", "status", "deployment/web", "--timeout=120s").CombinedOutput(); err != nil {
+	if text, err := kubectl(t.Context(), "-n", ns, "rollout", "status", "deployment/web", "--timeout=120s").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
 	pods, err := client.CoreV1().Pods(ns).List(t.Context(), metav1.ListOptions{LabelSelector: "app=web"})
@@ -222,7 +259,6 @@ func TestInjectedWorkload(t *testing.T) {
 
 // TestCommandLineFindsTheWebhook finds the webhook, and InitProfiles by their names.
 func TestCommandLineFindsTheWebhook(t *testing.T) {
-	likeTheWebhook(t)
 	out, told, code := podinit(t, "", "version", "-o", "json")
 	var versions struct {
 		Server struct{ Namespace, Name, Image, InitImage string }

@@ -28,7 +28,7 @@ import (
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/test/cluster"
-	"github.com/podinit/podinit/test/image"
+	"github.com/podinit/podinit/test/debianimage"
 )
 
 const (
@@ -56,10 +56,6 @@ var (
 )
 
 func setUpLookups(ctx context.Context) error {
-	running, err := cluster.Open()
-	if err != nil {
-		return err
-	}
 	// containerd reads this when it pulls.
 	hosts := filepath.Join(cluster.Dir, "etc", "certs.d", private)
 	if err := os.MkdirAll(hosts, 0o755); err != nil {
@@ -72,8 +68,8 @@ func setUpLookups(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	reference, err := build(ctx, "e2e/registry", image.Spec{
-		Files: []image.File{
+	reference, err := build(ctx, "e2e/registry", debianimage.Spec{
+		Files: []debianimage.File{
 			{Path: "/registry", Mode: 0o755, Content: string(program)},
 			{Path: "/etc/registry/htpasswd", Mode: 0o644, Content: htpasswd},
 			{Path: "/etc/registry/config.yaml", Mode: 0o644, Content: `version: 0.1
@@ -121,7 +117,7 @@ auth:
 	if _, err := client.AppsV1().Deployments(system).Patch(ctx, "podinit-webhook", apitypes.MergePatchType, restart, metav1.PatchOptions{}); err != nil {
 		return err
 	}
-	if out, err := running.Kubectl(ctx, "-n", system, "rollout", "status", "deployment/podinit-webhook", "--timeout=180s").CombinedOutput(); err != nil {
+	if out, err := kubectl(ctx, "-n", system, "rollout", "status", "deployment/podinit-webhook", "--timeout=180s").CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, out)
 	}
 	// An apiserver may still hold a connection to an old replica, which ends.
@@ -140,8 +136,8 @@ func registryAnswers() bool {
 }
 
 // build makes an image and pushes it to the cluster's registry.
-func build(ctx context.Context, repository string, spec image.Spec) (string, error) {
-	cache, err := image.UserCache(os.Stderr)
+func build(ctx context.Context, repository string, spec debianimage.Spec) (string, error) {
+	cache, err := debianimage.UserCache(os.Stderr)
 	if err != nil {
 		return "", err
 	}
@@ -469,15 +465,17 @@ func TestOfficialStyleImages(t *testing.T) {
 	lookups(t)
 	plain, wrapped := namespace(t, nil), namespace(t, optedIn())
 	const id = 65532
-	writable := func(path string) image.File { return image.File{Path: path, Mode: os.ModeDir | 0o700, UID: id} }
+	writable := func(path string) debianimage.File {
+		return debianimage.File{Path: path, Mode: os.ModeDir | 0o700, UID: id}
+	}
 	for name, c := range map[string]struct {
-		spec  image.Spec
+		spec  debianimage.Spec
 		ready []string
 	}{
 		"nginx": {
-			spec: image.Spec{
+			spec: debianimage.Spec{
 				Packages: []string{"nginx-light", "bash", "coreutils", "procps"},
-				Files: []image.File{
+				Files: []debianimage.File{
 					{Path: "/docker-entrypoint.sh", Mode: 0o755, Content: "#!/bin/sh\nset -e\necho \"$0: ready for start up\"\nexec \"$@\"\n"},
 					{Path: "/etc/nginx/nginx.conf", Mode: 0o644, Content: `pid /tmp/nginx.pid; error_log stderr notice;
 events {} http { access_log off; client_body_temp_path /tmp/b; proxy_temp_path /tmp/p; fastcgi_temp_path /tmp/f; uwsgi_temp_path /tmp/u; scgi_temp_path /tmp/s; server { listen 8080; } }`},
@@ -488,9 +486,9 @@ events {} http { access_log off; client_body_temp_path /tmp/b; proxy_temp_path /
 			ready: []string{"test", "-s", "/tmp/nginx.pid"},
 		},
 		"redis": {
-			spec: image.Spec{
+			spec: debianimage.Spec{
 				Packages: []string{"redis-server", "redis-tools", "bash", "coreutils", "procps"},
-				Files: []image.File{{Path: "/usr/local/bin/docker-entrypoint.sh", Mode: 0o755, Content: `#!/bin/sh
+				Files: []debianimage.File{{Path: "/usr/local/bin/docker-entrypoint.sh", Mode: 0o755, Content: `#!/bin/sh
 set -e
 if [ "${1#-}" != "$1" ]; then set -- redis-server "$@"; fi
 exec "$@"
@@ -500,16 +498,16 @@ exec "$@"
 			ready: []string{"redis-cli", "ping"},
 		},
 		"postgres": {
-			spec: image.Spec{
+			spec: debianimage.Spec{
 				Packages: []string{"postgresql", "bash", "coreutils", "procps"},
 				Without:  []string{"libllvm14", "libllvm19", "libllvm16"},
-				Files: []image.File{{Path: "/docker-entrypoint.sh", Mode: 0o755, Content: `#!/usr/bin/env bash
+				Files: []debianimage.File{{Path: "/docker-entrypoint.sh", Mode: 0o755, Content: `#!/usr/bin/env bash
 set -Eeo pipefail
 PATH="$(echo /usr/lib/postgresql/*/bin):$PATH"; export PGDATA=/tmp/data LC_ALL=C
 if [ ! -s "$PGDATA/PG_VERSION" ]; then initdb --no-sync -A trust -U postgres >/dev/null; fi
 exec "$@"
 `}},
-				Users:  []image.User{{Name: "app", ID: id}},
+				Users:  []debianimage.User{{Name: "app", ID: id}},
 				Config: v1.Config{Entrypoint: []string{"/docker-entrypoint.sh"}, Cmd: []string{"postgres", "-k", "/tmp", "-c", "fsync=off"}, StopSignal: "SIGINT"},
 			},
 			ready: []string{"bash", "-c", "/usr/lib/postgresql/*/bin/psql -h /tmp -U postgres -c 'select 1'"},
@@ -560,7 +558,9 @@ func TestRegistryIsDown(t *testing.T) {
 	makeSecret(t, ns, "right", string(config))
 	app := shell(t, v1.Config{Entrypoint: []string{"true"}}, "")
 	known := imagePod("known", push(t, private+"/team/known:1", app), "right")
-	known.Spec.Containers[0].ImagePullPolicy = corev1.PullAlways // so that the registry would be asked each time
+	known.Spec.Containers[0].ImagePullPolicy = corev1.PullIfNotPresent
+	fresh := known.DeepCopy()
+	fresh.Spec.Containers[0].ImagePullPolicy = corev1.PullAlways
 	wrapped := func(pod *corev1.Pod) bool { return statusOf(t, pod).Action == v1alpha1.ActionWrapped }
 	admitted(t, ns, known, "is wrapped", wrapped) // by every replica
 
@@ -585,6 +585,9 @@ func TestRegistryIsDown(t *testing.T) {
 	if s := tried(t, ns, known); s.Action != v1alpha1.ActionWrapped {
 		t.Errorf("an image that is known: %+v", s)
 	}
+	if s := tried(t, ns, fresh); s.Reason != v1alpha1.ReasonLookupUnreachable {
+		t.Errorf("an image that is known, of which the node would ask for the newest: %+v", s)
+	}
 
 	registry.ObjectMeta = metav1.ObjectMeta{Name: registry.Name}
 	registry.Spec.NodeName = ""
@@ -596,6 +599,7 @@ func TestRegistryIsDown(t *testing.T) {
 	push(t, private+"/team/known:1", app)
 	admitted(t, ns, unknown, "is wrapped", wrapped)
 	admitted(t, ns, known, "is wrapped", wrapped)
+	admitted(t, ns, fresh, "is wrapped", wrapped)
 }
 
 // TestRegistriesThatAreNotAsked names registries that are none.

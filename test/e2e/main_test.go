@@ -1,5 +1,8 @@
 // Package e2e shows podinit's behaviour on a real cluster, the one of package cluster, to which
 // 'make cluster-deploy' has deployed the webhook from config/. 'make test-e2e' does all of that.
+//
+// With -current it is the cluster of the current kubeconfig, and the tests in testClusterOnly are not run:
+// 'make test-e2e CLUSTER=current'.
 package e2e
 
 import (
@@ -9,6 +12,9 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -21,11 +27,12 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/remotecommand"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/podinit/podinit/test/cluster"
-	"github.com/podinit/podinit/test/image"
+	"github.com/podinit/podinit/test/debianimage"
 )
 
 const (
@@ -37,28 +44,53 @@ const (
 )
 
 var (
+	current        = flag.Bool("current", false, "test the cluster of the current kubeconfig, where podinit is installed, instead of the test cluster")
+	kubectlProgram = flag.String("kubectl", "kubectl", "`program` for -current")
+	// nodes says how the image of the pods gets to the nodes of -current.
+	nodes debianimage.Nodes
+)
+
+var (
+	// running is the test cluster; nil with -current.
 	running *cluster.Cluster
-	config  *rest.Config
-	client  *kubernetes.Clientset
+	// kubeconfig is the file by which kubectl and podinit reach the cluster.
+	kubeconfig string
+	config     *rest.Config
+	client     *kubernetes.Clientset
 	// shellImage has bash, coreutils and ps, and no entrypoint.
 	shellImage string
 )
 
 func TestMain(m *testing.M) {
+	nodes.AddFlags(flag.CommandLine)
 	flag.Parse()
 	ctrllog.SetLogger(logr.Discard())
 	if err := setUp(context.Background()); err != nil {
 		log.Fatalf("cannot set up the end-to-end tests ('make test-e2e' prepares all they need): %v", err)
 	}
+	if *current {
+		if err := leaveOut(); err != nil {
+			log.Fatal(err)
+		}
+	}
 	os.Exit(m.Run())
 }
 
 func setUp(ctx context.Context) error {
-	var err error
-	if running, err = cluster.Open(); err != nil {
-		return err
+	put := func(image v1.Image) (string, error) { return nodes.Put(ctx, image, "e2e", os.Stderr) }
+	if *current {
+		// One file, as the script that runs this makes it: podinit and kubectl must go by the same cluster.
+		kubeconfig = os.Getenv("KUBECONFIG")
+	} else {
+		var err error
+		if running, err = cluster.Open(); err != nil {
+			return err
+		}
+		kubeconfig, *kubectlProgram = cluster.Kubeconfig, filepath.Join(running.Bin, "kubectl")
+		put = func(image v1.Image) (string, error) { return cluster.Push(ctx, "e2e/shell", image) }
 	}
-	if config, err = running.RESTConfig(); err != nil {
+	var err error
+	if config, err = clientcmd.BuildConfigFromFlags("", kubeconfig); err != nil {
 		return err
 	}
 	// The tests' own requests must not queue behind each other.
@@ -66,19 +98,24 @@ func setUp(ctx context.Context) error {
 	if client, err = kubernetes.NewForConfig(config); err != nil {
 		return err
 	}
-	cache, err := image.UserCache(os.Stderr)
+	cache, err := debianimage.UserCache(os.Stderr)
 	if err != nil {
 		return err
 	}
-	shell, err := cache.Build(ctx, image.Spec{
+	shell, err := cache.Build(ctx, debianimage.Spec{
 		Packages: []string{"bash", "coreutils", "grep", "procps"},
 		Config:   v1.Config{User: "65532:65532"},
 	})
 	if err != nil {
 		return err
 	}
-	shellImage, err = cluster.Push(ctx, "e2e/shell", shell)
+	shellImage, err = put(shell)
 	return err
+}
+
+// kubectl is a command that runs kubectl against the cluster.
+func kubectl(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, *kubectlProgram, append([]string{"--kubeconfig", kubeconfig}, args...)...)
 }
 
 // namespace makes a namespace for one test, deleted when the test ends, and waits until pods may be
@@ -141,6 +178,7 @@ func shellPod(name string, command ...string) *corev1.Pod {
 				RunAsNonRoot:   &yes,
 				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 			},
+			NodeSelector: nodeSelector(),
 			Containers: []corev1.Container{{
 				Name:    "app",
 				Image:   shellImage,
@@ -152,6 +190,15 @@ func shellPod(name string, command ...string) *corev1.Pod {
 			}},
 		},
 	}
+}
+
+// nodeSelector is for the nodes that can run the shell image, which has the architecture of this machine. All nodes of the
+// test cluster can.
+func nodeSelector() map[string]string {
+	if !*current {
+		return nil
+	}
+	return map[string]string{corev1.LabelOSStable: "linux", corev1.LabelArchStable: runtime.GOARCH}
 }
 
 func create(t *testing.T, namespace string, pod *corev1.Pod) *corev1.Pod {

@@ -14,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/util/retry"
 
 	"github.com/podinit/podinit/api/v1alpha1"
 )
@@ -364,20 +365,23 @@ func TestPolicyUpdates(t *testing.T) {
 	before := create(t, namespace(t, demanding(nil)), shellPod("before", "sleep", "60"))
 	wrapped := create(t, namespace(t, demanding(optedIn())), shellPod("app", "sleep", "60"))
 	policy(t, before.Namespace, map[string]string{"initRepository": repository, "sidecars": "true", "initContainers": "true"})
+	read := func(pod *corev1.Pod) *corev1.Pod {
+		t.Helper()
+		now, err := client.CoreV1().Pods(pod.Namespace).Get(t.Context(), pod.Name, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return now
+	}
+	// The kubelet writes the pods, too: what it was faster than is written again.
 	change := func(pod *corev1.Pod, with func(*corev1.Pod)) error {
 		t.Helper()
-		var err error
-		for range 20 { // the kubelet writes it, too
-			now, failure := client.CoreV1().Pods(pod.Namespace).Get(t.Context(), pod.Name, metav1.GetOptions{})
-			if failure != nil {
-				t.Fatal(failure)
-			}
+		return retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+			now := read(pod)
 			with(now)
-			if _, err = client.CoreV1().Pods(pod.Namespace).Update(t.Context(), now, metav1.UpdateOptions{}); !apierrors.IsConflict(err) {
-				break
-			}
-		}
-		return err
+			_, err := client.CoreV1().Pods(pod.Namespace).Update(t.Context(), now, metav1.UpdateOptions{})
+			return err
+		})
 	}
 	label := func(pod *corev1.Pod) { pod.Labels = map[string]string{"a": "b"} }
 	for _, pod := range []*corev1.Pod{before, wrapped} {
@@ -389,16 +393,16 @@ func TestPolicyUpdates(t *testing.T) {
 		t.Errorf("the copier's image was changed: %v", err)
 	}
 	debug := func(mount corev1.VolumeMount) error {
-		now, err := client.CoreV1().Pods(wrapped.Namespace).Get(t.Context(), wrapped.Name, metav1.GetOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		now.Spec.EphemeralContainers = append(now.Spec.EphemeralContainers, corev1.EphemeralContainer{EphemeralContainerCommon: corev1.EphemeralContainerCommon{
-			Name: fmt.Sprintf("debug-%d", len(now.Spec.EphemeralContainers)), Image: shellImage, Command: []string{"true"}, VolumeMounts: []corev1.VolumeMount{mount},
-			TerminationMessagePolicy: corev1.TerminationMessageReadFile, ImagePullPolicy: corev1.PullIfNotPresent,
-		}})
-		_, err = client.CoreV1().Pods(now.Namespace).UpdateEphemeralContainers(t.Context(), now.Name, now, metav1.UpdateOptions{})
-		return err
+		t.Helper()
+		return retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+			now := read(wrapped)
+			now.Spec.EphemeralContainers = append(now.Spec.EphemeralContainers, corev1.EphemeralContainer{EphemeralContainerCommon: corev1.EphemeralContainerCommon{
+				Name: fmt.Sprintf("debug-%d", len(now.Spec.EphemeralContainers)), Image: shellImage, Command: []string{"true"}, VolumeMounts: []corev1.VolumeMount{mount},
+				TerminationMessagePolicy: corev1.TerminationMessageReadFile, ImagePullPolicy: corev1.PullIfNotPresent,
+			}})
+			_, err := client.CoreV1().Pods(now.Namespace).UpdateEphemeralContainers(t.Context(), now.Name, now, metav1.UpdateOptions{})
+			return err
+		})
 	}
 	if err := debug(corev1.VolumeMount{Name: "podinit", MountPath: "/x"}); err == nil || !strings.Contains(err.Error(), "could write to volume podinit") {
 		t.Errorf("an ephemeral container that could write: %v", err)

@@ -103,6 +103,21 @@ func isWrapped(pod *corev1.Pod) bool {
 	return len(command) > 0 && command[0] == "/podinit/init"
 }
 
+// TestLeftToNode: the webhook changes nothing of a pod whose profile leaves it to its node, also where it would have to look
+// something up.
+func TestLeftToNode(t *testing.T) {
+	ns := withProfile(t, v1alpha1.InitProfileSpec{Delivery: v1alpha1.DeliverByNode})
+	pod := shellPod("app", "sleep", "1")
+	pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: "other", Image: "registry.example/other:1"})
+	got := admitted(t, ns, pod, "a pod that is left to its node", func(p *corev1.Pod) bool {
+		_, status := p.Annotations[v1alpha1.StatusAnnotation]
+		return !isWrapped(p) && !status
+	})
+	if len(got.Annotations) > 0 || len(got.Spec.InitContainers) > 0 {
+		t.Errorf("annotations %v, init containers %v", got.Annotations, got.Spec.InitContainers)
+	}
+}
+
 // TestImageVolume has the init mounted straight from its image: the pod has no init container, and
 // behaves as with one. Auto takes image volumes on this cluster, whose every node can mount them.
 func TestImageVolume(t *testing.T) {
@@ -168,7 +183,14 @@ func TestProfileValidation(t *testing.T) {
 		"no signal":       {Init: v1alpha1.InitSpec{RewriteSignals: []string{"TERM:NONSENSE"}}},
 		"no exit code":    {Init: v1alpha1.InitSpec{RemapExitCodes: []int32{256}}},
 		"no delivery":     {Delivery: "ByPost"},
+		"pins by node":    {Delivery: v1alpha1.DeliverByNode, PinDigest: v1alpha1.PinOnLookup},
+		"rejects by node": {Delivery: v1alpha1.DeliverByNode, OnProblem: v1alpha1.ProblemReject},
+		"requires node":   {RequireNode: true},
 		"no grace":        {Init: v1alpha1.InitSpec{Grace: "soon"}},
+		"no owner":        {Exclude: v1alpha1.ExcludeSpec{Owners: []v1alpha1.ExcludedOwner{{Compares: v1alpha1.ComparesPod}}}},
+		"no comparison":   {Exclude: v1alpha1.ExcludeSpec{Owners: []v1alpha1.ExcludedOwner{{Kind: "X", Compares: "Name"}}}},
+		"no group":        {Exclude: v1alpha1.ExcludeSpec{Owners: []v1alpha1.ExcludedOwner{{Group: "acme.example/v1"}}}},
+		"no mark":         {Exclude: v1alpha1.ExcludeSpec{Owners: []v1alpha1.ExcludedOwner{{Marks: []string{"=x"}}}}},
 		"negative linger": {Init: v1alpha1.InitSpec{Linger: &metav1.Duration{Duration: -time.Second}}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -283,9 +305,9 @@ func TestWrappedSidecar(t *testing.T) {
 func TestDebugCopy(t *testing.T) {
 	ns := namespace(t, optedIn())
 	create(t, ns, shellPod("app", "bash", "-c", "while :; do sleep 0.2; done"))
-	kubectl := running.Kubectl(t.Context(), "debug", "-n", ns, "app", "--copy-to=copy", "--container=app", "--share-processes=false",
+	command := kubectl(t.Context(), "debug", "-n", ns, "app", "--copy-to=copy", "--container=app", "--share-processes=false",
 		"--", "sleep", "infinity")
-	if out, err := kubectl.CombinedOutput(); err != nil {
+	if out, err := command.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	copied, err := client.CoreV1().Pods(ns).Get(t.Context(), "copy", metav1.GetOptions{})
@@ -313,17 +335,17 @@ func TestWithoutProfiles(t *testing.T) {
 	byCopier := func(p *corev1.Pod) bool { return isWrapped(p) && len(p.Spec.InitContainers) == 1 }
 	admitted(t, ns, pod, "a pod by the profile", byImageVolume)
 
-	kubectl := func(args ...string) []byte {
+	run := func(args ...string) []byte {
 		t.Helper()
-		out, err := running.Kubectl(t.Context(), args...).Output()
+		out, err := kubectl(t.Context(), args...).Output()
 		if err != nil {
 			t.Fatalf("kubectl %q: %v", args, err)
 		}
 		return out
 	}
-	definition := kubectl("get", "crd", "initprofiles.podinit.dev", "-o", "json")
+	definition := run("get", "crd", "initprofiles.podinit.dev", "-o", "json")
 	restore := func(ctx context.Context) error {
-		apply := running.Kubectl(ctx, "apply", "--server-side", "--force-conflicts", "-f", "-")
+		apply := kubectl(ctx, "apply", "--server-side", "--force-conflicts", "-f", "-")
 		apply.Stdin = strings.NewReader(stripped(t, definition))
 		if out, err := apply.CombinedOutput(); err != nil {
 			return fmt.Errorf("%w: %s", err, out)
@@ -337,10 +359,10 @@ func TestWithoutProfiles(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	kubectl("delete", "crd", "initprofiles.podinit.dev")
+	run("delete", "crd", "initprofiles.podinit.dev")
 	admitted(t, ns, pod, "a pod by default, without the definition", byCopier)
-	kubectl("-n", system, "rollout", "restart", "deployment/podinit-webhook")
-	kubectl("-n", system, "rollout", "status", "deployment/podinit-webhook", "--timeout=120s")
+	run("-n", system, "rollout", "restart", "deployment/podinit-webhook")
+	run("-n", system, "rollout", "status", "deployment/podinit-webhook", "--timeout=120s")
 	admitted(t, ns, pod, "a pod by default, after a restart", byCopier)
 
 	if err := restore(t.Context()); err != nil {

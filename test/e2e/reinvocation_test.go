@@ -3,6 +3,7 @@ package e2e
 import (
 	"crypto/tls"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -22,7 +23,7 @@ import (
 // the pod. Ours is called again: the container is wrapped too, and the copier is the first again.
 func TestLateWebhook(t *testing.T) {
 	ns := namespace(t, optedIn())
-	lateWebhook(t, ns)
+	lateWebhook(t, ns, addLate, func(p *corev1.Pod) bool { return len(p.Spec.Containers) == 2 })
 	pod := create(t, ns, shellPod("app", "bash", "-c", "while :; do sleep 0.2; done"))
 	names := []string{}
 	for _, c := range append(pod.Spec.InitContainers, pod.Spec.Containers...) {
@@ -42,8 +43,38 @@ func TestLateWebhook(t *testing.T) {
 	}
 }
 
-// lateWebhook serves, from this process, a webhook that the apiserver calls after ours for pods of one namespace.
-func lateWebhook(t *testing.T, ns string) {
+// TestLateProgram has another webhook, called after ours, put a program before every command and make the command its args,
+// as Bank-Vaults' does with vault-env. Ours is called again: there is one init, and it is PID 1.
+func TestLateProgram(t *testing.T) {
+	ns := namespace(t, optedIn())
+	lateWebhook(t, ns, putBefore, func(p *corev1.Pod) bool {
+		return strings.Contains(strings.Join(p.Spec.Containers[0].Command, " "), "LATE=1")
+	})
+	pod := shellPod("app", "bash", "-c", "while :; do sleep 0.2; done")
+	pod.Spec.Containers[0].Args = []string{"app", "$(HOSTNAME)", "$$"}
+	created := create(t, ns, pod)
+	c := created.Spec.Containers[0]
+	words := strings.Join(append(c.Command, c.Args...), " ")
+	if !strings.HasPrefix(words, "/podinit/init ") || strings.Count(words, "/podinit/init") != 1 ||
+		!strings.HasSuffix(words, " -- env LATE=1 bash -c while :; do sleep 0.2; done app $(HOSTNAME) $$") {
+		t.Errorf("command %q, args %q", c.Command, c.Args)
+	}
+	started(t, created)
+	if ps := execute(t, created, "ps", "-e", "-o", "pid,args"); strings.Count(ps, "/podinit/init") != 1 || !strings.Contains(ps, "1 /podinit/init") {
+		t.Errorf("not one init as PID 1:\n%s", ps)
+	}
+	// What the documentation has people write in place of 1.
+	byParent := strings.TrimSpace(execute(t, created, "pgrep", "-o", "-P", "1"))
+	byChildren := strings.TrimSpace(execute(t, created, "cut", "-d ", "-f1", "/proc/1/task/1/children"))
+	byName := strings.TrimSpace(execute(t, created, "pgrep", "-o", "-x", "bash"))
+	if byParent == "" || byParent != byChildren || byParent != byName {
+		t.Errorf("the program is %s by its parent, %s by the init's children, %s by its name", byParent, byChildren, byName)
+	}
+}
+
+// lateWebhook serves, from this process, a webhook that the apiserver calls after ours for pods of one namespace; called
+// says of a pod that it was.
+func lateWebhook(t *testing.T, ns string, mutate http.HandlerFunc, called func(*corev1.Pod) bool) {
 	t.Helper()
 	certificate, bundle := selfSigned(t)
 	listener, err := net.Listen("tcp", cluster.HostIP+":0")
@@ -51,7 +82,7 @@ func lateWebhook(t *testing.T, ns string) {
 		t.Fatal(err)
 	}
 	server := &http.Server{
-		Handler:   http.HandlerFunc(addLate),
+		Handler:   mutate,
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}},
 	}
 	go server.ServeTLS(listener, "", "")
@@ -92,7 +123,7 @@ func lateWebhook(t *testing.T, ns string) {
 	// The apiserver takes a moment to know of it.
 	for began := time.Now(); ; {
 		pod, err := client.CoreV1().Pods(ns).Create(t.Context(), shellPod("probe", "true"), dryRun)
-		if err == nil && len(pod.Spec.Containers) == 2 {
+		if err == nil && called(pod) {
 			return
 		}
 		if time.Since(began) > patience {
@@ -102,18 +133,25 @@ func lateWebhook(t *testing.T, ns string) {
 	}
 }
 
+// putBefore answers a review with env before each command.
+func putBefore(w http.ResponseWriter, r *http.Request) {
+	patched(w, r, func(pod *corev1.Pod) (patch []map[string]any) {
+		for i, c := range pod.Spec.Containers {
+			at := fmt.Sprintf("/spec/containers/%d/", i)
+			patch = append(patch,
+				map[string]any{"op": "add", "path": at + "args", "value": append(c.Command, c.Args...)},
+				map[string]any{"op": "add", "path": at + "command", "value": []string{"env", "LATE=1"}})
+		}
+		return patch
+	})
+}
+
 // addLate answers a review with a container and an init container more.
 func addLate(w http.ResponseWriter, r *http.Request) {
-	var review admissionv1.AdmissionReview
-	if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
-	var pod corev1.Pod
-	if err := json.Unmarshal(review.Request.Object.Raw, &pod); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
-	}
+	patched(w, r, lateContainers)
+}
+
+func lateContainers(pod *corev1.Pod) []map[string]any {
 	late := *pod.Spec.Containers[0].DeepCopy()
 	late.Name, late.Command, late.VolumeMounts = "late", []string{"sleep", "infinity"}, nil
 	first := *late.DeepCopy()
@@ -124,7 +162,22 @@ func addLate(w http.ResponseWriter, r *http.Request) {
 	} else {
 		patch = append(patch, map[string]any{"op": "add", "path": "/spec/initContainers/0", "value": first})
 	}
-	text, err := json.Marshal(patch)
+	return patch
+}
+
+// patched answers a review with a patch for its pod.
+func patched(w http.ResponseWriter, r *http.Request, makePatch func(*corev1.Pod) []map[string]any) {
+	var review admissionv1.AdmissionReview
+	if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	var pod corev1.Pod
+	if err := json.Unmarshal(review.Request.Object.Raw, &pod); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	text, err := json.Marshal(makePatch(&pod))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	componentresource "k8s.io/component-helpers/resource"
 )
 
@@ -235,8 +236,8 @@ func TestStatefulSetRolled(t *testing.T) {
 		}
 		rolledOut()
 		first := set.Status.CurrentRevision
-		set.Spec.Template.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "REVISION", Value: "2"}}
-		if set, err = client.AppsV1().StatefulSets(ns).Update(t.Context(), set, metav1.UpdateOptions{}); err != nil {
+		revise := []byte(`[{"op": "add", "path": "/spec/template/spec/containers/0/env", "value": [{"name": "REVISION", "value": "2"}]}]`)
+		if set, err = client.AppsV1().StatefulSets(ns).Patch(t.Context(), "db", types.JSONPatchType, revise, metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		rolledOut()

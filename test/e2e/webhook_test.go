@@ -22,7 +22,7 @@ const (
 	webhookSelector   = "app.kubernetes.io/name=podinit,app.kubernetes.io/component=webhook"
 )
 
-// creator creates pods in one labelled namespace and counts those that came back unwrapped. One that
+// creator creates pods in one labelled namespace and counts those that were not wrapped. One that
 // is refused ends the test.
 type creator struct {
 	t                  *testing.T

@@ -53,7 +53,9 @@ func TestOnlyWhatIsPromised(t *testing.T) {
 	want.Labels = map[string]string{"podinit.dev/version": wrapped.Labels["podinit.dev/version"]}
 	want.Annotations = map[string]string{
 		"cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes": "scratch,podinit",
-		"podinit.dev/status": wrapped.Annotations["podinit.dev/status"],
+		"backup.velero.io/backup-volumes-excludes":                     "podinit",
+		"kubectl.kubernetes.io/default-container":                      "app",
+		"podinit.dev/status":                                           wrapped.Annotations["podinit.dev/status"],
 	}
 	limit := resource.MustParse("32Mi")
 	volume := corev1.Volume{Name: "podinit", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: &limit}}}
@@ -65,13 +67,14 @@ func TestOnlyWhatIsPromised(t *testing.T) {
 		t.Fatalf("init containers: %+v", wrapped.Spec.InitContainers)
 	}
 	yes, no := true, false
+	enough := corev1.ResourceList{"cpu": resource.MustParse("50m"), "memory": resource.MustParse("32Mi")}
 	want.Spec.InitContainers = []corev1.Container{{
 		Name:                     "podinit-copy",
 		Image:                    wrapped.Spec.InitContainers[0].Image,
 		ImagePullPolicy:          corev1.PullIfNotPresent,
 		Command:                  []string{"/init", "copy", "/podinit/init"},
 		WorkingDir:               "/",
-		Resources:                app.Resources,
+		Resources:                corev1.ResourceRequirements{Requests: enough, Limits: enough},
 		VolumeMounts:             []corev1.VolumeMount{{Name: "podinit", MountPath: "/podinit"}},
 		TerminationMessagePath:   corev1.TerminationMessagePathDefault,
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
@@ -204,6 +207,12 @@ func TestLeftAlone(t *testing.T) {
 		{"label", func(p *corev1.Pod) { p.Labels = map[string]string{"podinit.dev/inject": "disabled"} }, ""},
 		{"annotation", func(p *corev1.Pod) { p.Annotations = map[string]string{"podinit.dev/inject": "disabled"} }, ""},
 		{"host-pid", func(p *corev1.Pod) { p.Spec.HostPID = true }, `"reason":"host-pid"`},
+		{"shared-processes", func(p *corev1.Pod) { yes := true; p.Spec.ShareProcessNamespace = &yes }, `"reason":"shared-process-namespace"`},
+		{"virt-launcher", func(p *corev1.Pod) { p.Labels = map[string]string{"kubevirt.io": "virt-launcher"} }, `"reason":"counts-on-pids"`},
+		{"tekton-sidecar", func(p *corev1.Pod) { p.Labels = map[string]string{"tekton.dev/taskRun": "build"} }, `"reason":"tekton-sidecar"`},
+		{"windows-label", func(p *corev1.Pod) {
+			p.Spec.NodeSelector = map[string]string{"node.kubernetes.io/windows-build": "10.0.20348"}
+		}, `"reason":"windows"`},
 		{"windows", func(p *corev1.Pod) {
 			p.Spec.OS = &corev1.PodOS{Name: corev1.Windows}
 			p.Spec.SecurityContext.SeccompProfile = nil

@@ -45,16 +45,23 @@ func (r Rules) Alerts() (alerts []Alert) {
 	return alerts
 }
 
-// ReadRules reads the PrometheusRule below the repository's root.
+// ReadRules reads the PrometheusRules below the repository's root: the webhook's, and those of node mode.
 func ReadRules(root string) (Rules, error) {
-	var rule struct {
-		Spec Rules `json:"spec"`
+	var all Rules
+	for _, of := range []string{"prometheus", "nodeprometheus"} {
+		var rule struct {
+			Spec Rules `json:"spec"`
+		}
+		text, err := os.ReadFile(filepath.Join(root, "config", of, "prometheus_rule.yaml"))
+		if err == nil {
+			err = yaml.Unmarshal(text, &rule)
+		}
+		if err != nil {
+			return Rules{}, err
+		}
+		all.Groups = append(all.Groups, rule.Spec.Groups...)
 	}
-	text, err := os.ReadFile(filepath.Join(root, "config/prometheus/prometheus_rule.yaml"))
-	if err == nil {
-		err = yaml.Unmarshal(text, &rule)
-	}
-	return rule.Spec, err
+	return all, nil
 }
 
 // Dashboard is as much of a Grafana dashboard as can be checked without Grafana.
@@ -85,7 +92,12 @@ type Panel struct {
 	GridPos     struct {
 		X, Y, W, H int
 	} `json:"gridPos"`
-	Targets []Target `json:"targets"`
+	Targets     []Target `json:"targets"`
+	FieldConfig struct {
+		Defaults struct {
+			Unit string `json:"unit"`
+		} `json:"defaults"`
+	} `json:"fieldConfig"`
 }
 
 // Datasource of a panel or a target.
@@ -187,7 +199,7 @@ func Expressions(ctx context.Context, root string) ([]Expression, error) {
 
 // TargetLabel says that a label is given by Prometheus to what it scrapes, and by no program.
 func TargetLabel(label string) bool {
-	return slices.Contains([]string{"job", "instance", "pod", "namespace"}, label)
+	return slices.Contains([]string{"job", "instance", "pod", "namespace", "node"}, label)
 }
 
 // Finds says whether a selector finds one of these samples, whatever was scraped where.

@@ -22,8 +22,11 @@ import (
 	"github.com/prometheus/common/model"
 	"sigs.k8s.io/yaml"
 
+	"github.com/podinit/podinit/internal/admission"
+	"github.com/podinit/podinit/internal/events"
 	"github.com/podinit/podinit/internal/imageconfig"
 	"github.com/podinit/podinit/internal/inject"
+	"github.com/podinit/podinit/internal/node/plugin"
 	"github.com/podinit/podinit/internal/reason"
 	"github.com/podinit/podinit/internal/registry"
 	"github.com/podinit/podinit/webhook"
@@ -210,8 +213,10 @@ var elsewhere = map[string][]string{
 	"apiserver_admission_webhook_fail_open_count":                   {"name", "type"},
 	"apiserver_admission_webhook_rejection_count":                   {"name", "type", "operation", "error_type", "rejection_code"},
 	"apiserver_admission_webhook_admission_duration_seconds_bucket": {"name", "type", "operation", "rejected", "le"},
-	"kube_pod_labels": {"label_podinit_dev_version"}, // kube-state-metrics, docs/metrics/workload/pod-metrics.md
-	"kube_pod_init_container_status_waiting_reason": {"container", "reason"}, // the same
+	"kube_daemonset_status_desired_number_scheduled":                {"daemonset"},                 // kube-state-metrics, docs/metrics/workload/daemonset-metrics.md
+	"kube_daemonset_status_number_ready":                            {"daemonset"},                 // the same
+	"kube_pod_labels":                                               {"label_podinit_dev_version"}, // kube-state-metrics, docs/metrics/workload/pod-metrics.md
+	"kube_pod_init_container_status_waiting_reason":                 {"container", "reason"},       // the same
 }
 
 // TestMetricsExist holds every metric, label and value that an alert or a panel names against those that the webhook has.
@@ -292,7 +297,8 @@ func TestMetricsExist(t *testing.T) {
 	// What nobody looks at need not be there.
 	for name := range labels {
 		base := regexp.MustCompile(`_(bucket|count|sum)$`).ReplaceAllString(name, "")
-		if strings.HasPrefix(name, "podinit_") && !used[name] && !used[base+"_bucket"] && !used[base+"_count"] {
+		// Those of node mode have no dashboard.
+		if strings.HasPrefix(name, "podinit_") && !strings.HasPrefix(name, "podinit_node_") && !used[name] && !used[base+"_bucket"] && !used[base+"_count"] {
 			t.Errorf("%s is in no panel and no alert", name)
 		}
 	}
@@ -311,7 +317,7 @@ func gather(t *testing.T) model.Vector {
 	return samples
 }
 
-// families are the webhook's metrics after it has answered for a Pod that names a container without a command.
+// families are the metrics of podinit-node, and the webhook's after it has answered for a Pod that names a container without a command.
 func families(t *testing.T) []*dto.MetricFamily {
 	t.Helper()
 	metrics := prometheus.NewRegistry()
@@ -322,10 +328,12 @@ func families(t *testing.T) []*dto.MetricFamily {
 	}
 	cache := imageconfig.NewCache(registries, imageconfig.DefaultLimits(), time.Now)
 	handler := &webhook.Handler{
-		Mutator: webhook.Injector{Config: inject.Config{Image: "registry.example/init:1", Version: "v1.2.3"}, Images: cache, LookupTime: time.Second},
-		Metrics: webhook.NewMetrics(metrics), Log: testr.New(t),
+		Mutator: admission.Planner{Config: inject.Config{Image: "registry.example/init:1", Version: "v1.2.3"}, Images: cache, LookupTimeout: time.Second},
+		Metrics: webhook.NewMetrics(metrics), Events: events.NewRecorder(nil, "", metrics, testr.New(t)), Log: testr.New(t),
 	}
-	metrics.MustRegister(cache, webhook.NewBuildInfo("v1.2.3"), webhook.NewSuspended(func() float64 { return 0 }), webhook.NewInitImageUnavailable(func() []string { return nil }), webhook.NewCertificateExpiry(func() float64 { return 1 }),
+	plugin.NewMetrics(metrics)
+	metrics.MustRegister(plugin.NewBuildInfo("v1.2.3"), plugin.NewSuspended(func() bool { return false }))
+	metrics.MustRegister(cache, webhook.NewBuildInfo("v1.2.3"), webhook.NewSuspended(func() bool { return false }), webhook.NewInitImageUnavailable(func() []string { return nil }), webhook.NewCertificateExpiry(func() float64 { return 1 }),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	request := httptest.NewRequest(http.MethodPost, "/mutate?timeout=5s", strings.NewReader(fmt.Sprintf(
 		`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","resource":{"resource":"pods"},"namespace":"a","operation":"CREATE","object":%s}}`,

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
+	releaseimage "github.com/podinit/podinit/release/image"
 	"github.com/podinit/podinit/test/cluster"
 )
 
@@ -82,7 +83,7 @@ func current(t *testing.T) release {
 	t.Helper()
 	var references []string
 	for _, target := range []string{"init", "webhook"} {
-		image, err := tarball.ImageFromPath(filepath.Join(*images, target+".tar"), nil)
+		image, err := releaseimage.Open(filepath.Join(*images, target+".tar"))
 		if err != nil {
 			t.Fatalf("%v; 'make images' writes it", err)
 		}
@@ -135,7 +136,7 @@ func rebuilt(t *testing.T, target, file string, build ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	image, err := tarball.ImageFromPath(filepath.Join(*images, target+".tar"), nil)
+	image, err := releaseimage.Open(filepath.Join(*images, target+".tar"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/test/cluster"
 )
 
@@ -50,7 +51,9 @@ func TestRBAC(t *testing.T) {
 	if pod, complaints := exercise(t, func(pod *corev1.Pod, complaints string) bool { return ready(pod) }); strings.Contains(complaints, "forbidden") {
 		t.Fatalf("with all of its rules pod %s complains: %s", pod.Name, complaints)
 	}
-	for _, r := range rules(t) {
+	all := rules(t)
+	everywhere := all[slices.IndexFunc(all, func(r role) bool { return r.name == "ClusterRole podinit-webhook-events" })]
+	for _, r := range all {
 		for i, rule := range r.get(t) {
 			for _, verb := range rule.Verbs {
 				t.Run(fmt.Sprintf("%s %s %s", r.name, rule.Resources[0], verb), func(t *testing.T) {
@@ -59,6 +62,14 @@ func TestRBAC(t *testing.T) {
 						r.without(t, i, "list") // it stands in for what has not been listed
 					}
 					want := fmt.Sprintf("cannot %s resource \\\"%s\\\"", verb, rule.Resources[0])
+					if rule.Resources[0] == "events" {
+						where := optedInNamespace
+						if r.name == "Role podinit-webhook" { // without -events, it is all that there is
+							where = system
+							everywhere.without(t, 0, verb)
+						}
+						want += fmt.Sprintf(" in API group \\\"\\\" in the namespace \\\"%s\\\"", where)
+					}
 					if len(rule.ResourceNames) == 0 && rule.Resources[0] == "secrets" && verb == "get" {
 						want = unusable // a pod's secret that cannot be read is no fault of the webhook's, and is counted
 					}
@@ -167,6 +178,9 @@ func exercise(t *testing.T, enough func(*corev1.Pod, string) bool) (pod *corev1.
 	wanting.Spec.Containers[0].Command = nil
 	wanting.Spec.Containers[0].Image = cluster.Registry + "/operate/absent:v1"
 	wanting.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "pull"}}
+	mistaken := newPod()
+	mistaken.Annotations = map[string]string{v1alpha1.SkipContainersAnnotation: "none-of-this-name"}
+	mistaken.Spec.NodeSelector = map[string]string{"example.com/no-node": "has-this"}
 	for began := time.Now(); time.Since(began) < 40*time.Second; time.Sleep(200 * time.Millisecond) {
 		pods, err := replicas(ctx)
 		if err != nil {
@@ -198,6 +212,14 @@ func exercise(t *testing.T, enough func(*corev1.Pod, string) bool) (pod *corev1.
 			_, err := client.CoreV1().Pods(optedInNamespace).Create(attempt, wanting, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 			cancel()
 			if err != nil {
+				t.Fatal(err)
+			}
+			// An Event is about a pod that is there, by its name.
+			mistaken.Name = fmt.Sprintf("mistaken-%d", time.Now().UnixMilli())
+			if _, err := client.CoreV1().Pods(optedInNamespace).Create(ctx, mistaken, metav1.CreateOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			if err := client.CoreV1().Pods(optedInNamespace).Delete(ctx, mistaken.Name, metav1.DeleteOptions{GracePeriodSeconds: &none}); err != nil {
 				t.Fatal(err)
 			}
 			if count, err := metric(ctx, pod, "podinit_unusable_credentials_total"); err == nil && count > 0 {

@@ -17,6 +17,15 @@ func Generate(r *rand.Rand) Object {
 	if maybe(30) {
 		metadata["labels"] = Object{"app.kubernetes.io/name": "x", "app": "y"}
 	}
+	if maybe(5) {
+		metadata["labels"] = One(r, Object{"tekton.dev/taskRun": "build"}, Object{"kubevirt.io": "virt-launcher"})
+	}
+	if maybe(10) {
+		metadata["ownerReferences"] = []any{One(r,
+			Object{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "x", "uid": "x"}, Object{"apiVersion": "v1", "kind": "ReplicationController", "name": "x", "uid": "x"},
+			Object{"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster", "name": "x", "uid": "x"}, Object{"apiVersion": "jenkins.io/v1alpha2", "kind": "Jenkins", "name": "x", "uid": "x"},
+			Object{"apiVersion": "example.com/v1", "kind": "Example", "name": "x", "uid": "x", "controller": true})}
+	}
 	annotations := Object{}
 	annotate := func(percent int, key string, value string) {
 		if maybe(percent) {
@@ -25,6 +34,10 @@ func Generate(r *rand.Rand) Object {
 	}
 	annotate(30, "note", "<&>\u2028\"\\")
 	annotate(30, "example.com/empty", "")
+	annotate(5, "podinit.dev/skip-container", "app0")
+	annotate(5, "kubectl.kubernetes.io/default-container", "app0")
+	annotate(5, "backup.velero.io/backup-volumes-excludes", One(r, "data", "data,x"))
+	annotate(5, "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes", "data")
 	annotate(10, "podinit.dev/inject", One(r, "enabled", "yes"))
 	annotate(10, "podinit.dev/containers", One(r, "app0,setup0", "app1, nobody", ","))
 	annotate(10, "podinit.dev/skip-containers", One(r, "app0", "setup0,app2"))
@@ -90,7 +103,7 @@ func Generate(r *rand.Rand) Object {
 		requests, limits := Object{}, Object{}
 		for _, name := range []string{"cpu", "memory", "ephemeral-storage", "example.com/device"} {
 			q := map[string][]any{
-				"cpu": {"500m", 1, json.Number("0.25")}, "memory": {"64Mi", "1Gi", 134217728, "8Mi"},
+				"cpu": {"500m", 1, json.Number("0.25"), "4"}, "memory": {"64Mi", "1Gi", 134217728, "8Mi"},
 				"ephemeral-storage": {"1Gi"}, "example.com/device": {1},
 			}[name]
 			value := q[r.IntN(len(q))]
@@ -137,6 +150,19 @@ func Generate(r *rand.Rand) Object {
 			if maybe(20) {
 				c["securityContext"].(Object)["seLinuxOptions"] = Object{"level": One(r, "s0:c1,c2", "s0:c3,c4")}
 			}
+		} else if maybe(30) {
+			own := Object{}
+			if maybe(60) {
+				own["runAsUser"] = One(r, 0, 1000, 1001)
+			}
+			if maybe(40) {
+				own["runAsGroup"] = One(r, 0, 2000)
+			}
+			if maybe(40) {
+				own["capabilities"] = One(r, Object{"drop": []any{"MKNOD", "NET_RAW"}}, Object{"drop": []any{"ALL"}, "add": []any{"SETUID", "SETGID"}},
+					Object{"drop": []any{"KILL"}}, Object{"add": []any{"CHOWN"}}, Object{"drop": []any{"ALL"}, "add": []any{"SETUID", "KILL"}})
+			}
+			c["securityContext"] = own
 		}
 		future(c)
 		return c

@@ -5,6 +5,8 @@ package release
 import (
 	"archive/tar"
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -28,6 +30,8 @@ import (
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 	"sigs.k8s.io/yaml"
+
+	"github.com/podinit/podinit/release/image"
 )
 
 var (
@@ -72,10 +76,10 @@ func TestRelease(t *testing.T) {
 	})
 
 	names := map[string]string{}
-	for _, image := range []struct{ name, program string }{{"init", "init"}, {"webhook", "podinit-webhook"}} {
-		t.Run("image "+image.name, func(t *testing.T) {
-			index, digest := openArchive(t, filepath.Join(dist, "podinit-image-"+version+"-"+image.name+".tar"))
-			names[image.name] = repository + "/" + image.name + ":" + version + "@" + digest
+	for _, made := range []struct{ name, program string }{{"init", "init"}, {"webhook", "podinit-webhook"}, {"node", "podinit-node"}} {
+		t.Run("image "+made.name, func(t *testing.T) {
+			index, digest := openArchive(t, filepath.Join(dist, "podinit-image-"+version+"-"+made.name+".tar"))
+			names[made.name] = repository + "/" + made.name + ":" + version + "@" + digest
 			manifest, err := index.IndexManifest()
 			if err != nil {
 				t.Fatal(err)
@@ -88,7 +92,7 @@ func TestRelease(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					testImage(t, first, img, *m.Platform, image.name, image.program)
+					testImage(t, first, img, *m.Platform, made.name, made.program)
 				})
 			}
 			if diff := cmp.Diff(slices.Sorted(slices.Values(strings.Fields(*architectures))), platforms); diff != "" {
@@ -97,6 +101,42 @@ func TestRelease(t *testing.T) {
 		})
 	}
 
+	// "make images" makes, in either directory, the images that the release has for this architecture.
+	t.Run("make images", func(t *testing.T) {
+		engines := t.TempDir() // that do not work
+		for _, engine := range []string{"docker", "buildah"} {
+			if err := os.Symlink("/bin/false", filepath.Join(engines, engine)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, directory := range []string{first, second} {
+			runIn(t, directory, "bash", "-c", fmt.Sprintf("PATH=%s:$PATH; make images VERSION=%s SOURCE_DATE_EPOCH=%s IMAGE_REPOSITORY=%s", engines, version, epoch, repository))
+			for _, name := range []string{"init", "webhook", "node"} {
+				made, err := image.Open(filepath.Join(directory, "bin", "images", runtime.GOARCH, name+".tar"))
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := made.Digest()
+				if err != nil {
+					t.Fatal(err)
+				}
+				index, _ := openArchive(t, filepath.Join(dist, "podinit-image-"+version+"-"+name+".tar"))
+				manifest, err := index.IndexManifest()
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, m := range manifest.Manifests {
+					if m.Platform.Architecture == runtime.GOARCH && m.Digest != got {
+						t.Errorf("%s: make images makes %s, the release has %s", name, got, m.Digest)
+					}
+				}
+			}
+		}
+	})
+
+	// Node mode has a kustomization of its own.
+	byWebhook := maps.Clone(names)
+	delete(byWebhook, "node")
 	t.Run("manifests", func(t *testing.T) {
 		var deployment string
 		for _, document := range strings.Split(string(read(t, dist, "install.yaml")), "\n---\n") {
@@ -121,10 +161,10 @@ func TestRelease(t *testing.T) {
 				got["init"] = variable.Value
 			}
 		}
-		if image := object.Spec.Template.Spec.InitContainers[0].Image; image != got["init"] {
-			t.Errorf("the initContainer has image %s, pods get %s", image, got["init"])
+		if copier := object.Spec.Template.Spec.InitContainers[0].Image; copier != got["init"] {
+			t.Errorf("the initContainer has image %s, pods get %s", copier, got["init"])
 		}
-		if diff := cmp.Diff(names, got); diff != "" {
+		if diff := cmp.Diff(byWebhook, got); diff != "" {
 			t.Errorf("images (-of the archives +of the manifests):\n%s", diff)
 		}
 		if got := object.Metadata.Labels["app.kubernetes.io/version"]; got != version {
@@ -136,7 +176,7 @@ func TestRelease(t *testing.T) {
 		chart := "podinit-" + strings.TrimPrefix(version, "v") + ".tgz"
 		runIn(t, dist, *helm, "lint", "--strict", chart)
 		rendered := runIn(t, dist, *helm, "template", "--kube-version", "1.36.0", "podinit", chart)
-		for _, name := range names {
+		for _, name := range byWebhook {
 			if !strings.Contains(rendered, `"`+name+`"`) {
 				t.Errorf("what the chart makes does not have %s", name)
 			}
@@ -151,21 +191,29 @@ func TestRelease(t *testing.T) {
 		directory := t.TempDir()
 		runIn(t, directory, "tar", "-xzf", filepath.Join(dist, "podinit-config-"+version+".tar.gz"))
 		file := filepath.Join(directory, "kustomization.yaml")
-		if err := os.WriteFile(file, []byte("resources: [config/default]\ncomponents: [config/prepull]\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		made, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), directory)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := made.AsYaml()
-		if err != nil {
-			t.Fatal(err)
-		}
-		// The init image is in the webhook's environment and its initContainer, and in the DaemonSet.
-		for name, times := range map[string]int{names["webhook"]: 2, names["init"]: 3} {
-			if got := strings.Count(string(text), ": "+name+"\n"); got != times {
-				t.Errorf("%s is named %d times, want %d", name, got, times)
+		for _, c := range []struct {
+			content string
+			times   map[string]int
+		}{
+			// The init image is in the webhook's environment and its initContainer, and in the DaemonSet.
+			{"resources: [config/default]\ncomponents: [config/prepull]\n", map[string]int{names["webhook"]: 2, names["init"]: 3}},
+			{"resources: [config/node]\n", map[string]int{names["node"]: 1, names["init"]: 1}},
+		} {
+			if err := os.WriteFile(file, []byte(c.content), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			made, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), directory)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := made.AsYaml()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for name, times := range c.times {
+				if got := strings.Count(string(text), ": "+name+"\n"); got != times {
+					t.Errorf("%q names %s %d times, want %d", c.content, name, got, times)
+				}
 			}
 		}
 	})
@@ -186,7 +234,7 @@ func TestRelease(t *testing.T) {
 		for _, c := range bill.Components {
 			got[c.Name] = c.Version
 		}
-		for _, name := range []string{"init", "podinit-webhook", "podinit"} {
+		for _, name := range []string{"init", "podinit-webhook", "podinit-node", "podinit"} {
 			if got[name] != version {
 				t.Errorf("%s has version %q, want %s", name, got[name], version)
 			}
@@ -292,7 +340,7 @@ func testImage(t *testing.T, sources string, img v1.Image, platform v1.Platform,
 		}
 		if platform.Architecture == runtime.GOARCH {
 			command := exec.Command("chroot", "--userspec=65532:65532", root, "/"+program, "-h")
-			if output, _ := command.CombinedOutput(); !strings.Contains(string(output), "-init-image") {
+			if output, _ := command.CombinedOutput(); !strings.Contains(string(output), "-init-") {
 				t.Errorf("%s -h prints %q", program, output)
 			}
 		}
@@ -397,15 +445,17 @@ func openArchive(t *testing.T, file string) (v1.ImageIndex, string) {
 type file struct {
 	Mode     fs.FileMode
 	UID, GID int
-	Size     int64
+	SHA256   string
 }
 
 func filesOf(t *testing.T, img v1.Image) map[string]file {
 	t.Helper()
 	files := map[string]file{}
-	walk(t, mutate.Extract(img), func(header *tar.Header, _ io.Reader) error {
-		files[strings.TrimPrefix(header.Name, "/")] = file{header.FileInfo().Mode(), header.Uid, header.Gid, header.Size}
-		return nil
+	walk(t, mutate.Extract(img), func(header *tar.Header, content io.Reader) error {
+		sum := sha256.New()
+		_, err := io.Copy(sum, content)
+		files[strings.TrimPrefix(header.Name, "/")] = file{header.FileInfo().Mode(), header.Uid, header.Gid, hex.EncodeToString(sum.Sum(nil))}
+		return err
 	})
 	return files
 }

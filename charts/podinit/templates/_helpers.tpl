@@ -19,6 +19,12 @@ app.kubernetes.io/component: certificates
 app.kubernetes.io/name: podinit
 {{- end }}
 
+{{/* podinit.nodeSelector selects the pods of node mode. */}}
+{{- define "podinit.nodeSelector" -}}
+app.kubernetes.io/component: node
+app.kubernetes.io/name: podinit
+{{- end }}
+
 {{/* podinit.image is the reference of an image: (list $ .Values.images.init). A released chart has the digest of each image in an
 annotation, which counts where the values name neither tag nor digest. */}}
 {{- define "podinit.image" -}}
@@ -35,7 +41,7 @@ annotation, which counts where the values name neither tag nor digest. */}}
 {{/* podinit.port is the port of the admission server. */}}
 {{- define "podinit.port" -}}
 {{- if and .Values.hostNetwork (eq (toString .Values.port) "10250") }}
-{{- fail "port: 10250 is the kubelet's on the network of the nodes: leave port out for 10260, or name another" }}
+{{- fail "port: 10250 is the kubelet's on the network of the nodes: remove port for 10260, or set another" }}
 {{- end }}
 {{- .Values.port | default (ternary 10260 10250 .Values.hostNetwork) }}
 {{- end }}
@@ -45,7 +51,7 @@ annotation, which counts where the values name neither tag nor digest. */}}
 {{- concat (list "kube-system" "kube-public" "kube-node-lease") .Values.webhook.excludedNamespaces | uniq | join "," }}
 {{- end }}
 
-{{/* podinit.tlsSecret is the Secret that somebody else keeps the certificate in; nothing if nobody does. */}}
+{{/* podinit.tlsSecret is the Secret that cert-manager or the user writes the certificate to; empty with self-managed. */}}
 {{- define "podinit.tlsSecret" -}}
 {{- if eq .Values.certificate.mode "cert-manager" -}}
 podinit-webhook-tls
@@ -73,7 +79,7 @@ podinit-webhook-tls
 {{- end }}
 {{- if $credentials }}
 {{- if not $credentials.namespaces }}
-{{- fail "registries.config.credentials.namespaces: credentials serve the namespaces that are named here, and none is; [\"*\"] is all" }}
+{{- fail "registries.config.credentials.namespaces: set the namespaces that the credentials serve; [\"*\"] means all" }}
 {{- end }}
 {{- $_ := set $config "credentials" $credentials }}
 {{- end }}

@@ -29,7 +29,7 @@ func checkBreaker(f *Facts, r *Result) {
 		return
 	}
 	if len(f.Canaries.Value) == 0 {
-		r.skip(reinstall(f), "no pod of podinit's own tries the init image")
+		r.skip(reinstall(f), "none of podinit's own pods pulls the init image")
 		return
 	}
 	architecture := map[string]string{}
@@ -39,10 +39,10 @@ func checkBreaker(f *Facts, r *Result) {
 	known := func(node string) (string, bool) { return architecture[node], architecture[node] != "" }
 	open := canary.OpenFor(f.Canaries.Value, known)
 	for _, o := range open {
-		r.fail(kubectl(f, "describe pod", o.Pod)+". Once the image can be pulled, pods are wrapped again by themselves.",
+		r.fail(kubectl(f, "describe pod", o.Pod)+". Once nodes can pull the image, podinit wraps new pods again.",
 			"new pods for linux/%s are left alone: pod %s on node %s: %s: %s", o.Architecture, o.Pod, o.Node, o.Reason, lastLine(o.Message))
 	}
 	if len(open) == 0 {
-		r.say("%d try it", len(f.Canaries.Value))
+		r.say("%d pods have pulled it, or try to", len(f.Canaries.Value))
 	}
 }

@@ -2,8 +2,6 @@ package check
 
 import (
 	"crypto/x509"
-	"encoding/pem"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -11,6 +9,9 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/podinit/podinit/internal/cli/installation"
+	"github.com/podinit/podinit/internal/pemtext"
 )
 
 // soon is when a certificate should have been renewed: podinit and cert-manager do so earlier.
@@ -19,44 +20,22 @@ const soon = 14 * 24 * time.Hour
 const dateFormat = "2006-01-02 15:04 MST"
 
 // chain is the certificate that is served, and those between it and the CA.
-func chain(f *Facts) ([]*x509.Certificate, error) { return parse(f.Certificate.Value) }
-
-func parse(text []byte) ([]*x509.Certificate, error) {
-	var all []*x509.Certificate
-	for {
-		var block *pem.Block
-		if block, text = pem.Decode(text); block == nil {
-			break
-		}
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
-		c, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, c)
-	}
-	if len(all) == 0 {
-		return nil, errors.New("there is no certificate in it")
-	}
-	return all, nil
-}
+func chain(f *Facts) ([]*x509.Certificate, error) { return pemtext.Certificates(f.Certificate.Value) }
 
 // renew is how to have another certificate.
 func renew(f *Facts) string {
-	return "Who makes it says why in its log: podinit itself, " + kubectl(f, "logs -l", keeperSelector) + ", or cert-manager."
+	return "The log of the certificate's issuer says why: of podinit itself, " + kubectl(f, "logs -l", keeperSelector) + ", or cert-manager."
 }
 
 // checkKeeper looks at the Deployment that makes and renews the certificate. With cert-manager or a certificate of the
 // user's own there is none.
 func checkKeeper(f *Facts, r *Result) {
-	if f.Deployment.Err == nil && flagOf(f.Deployment.Value, certificateDirectory) != "" {
-		r.say("not by podinit")
+	if f.Deployment.Err == nil && installation.Flag(f.Deployment.Value, certificateDirectory) != "" {
+		r.say("not issued by podinit")
 		return
 	}
 	if f.Keeper.missing() {
-		r.fail(reinstall(f), "no Deployment in namespace %s is labelled %s: the certificate will end, and a webhook that has none yet gets none", f.Namespace, keeperSelector)
+		r.fail(reinstall(f), "no Deployment in namespace %s is labelled %s: the certificate will expire, and a new webhook gets no certificate", f.Namespace, keeperSelector)
 		return
 	}
 	if !f.Keeper.usable(r, "Deployments in namespace "+f.Namespace) {
@@ -64,18 +43,18 @@ func checkKeeper(f *Facts, r *Result) {
 	}
 	d := f.Keeper.Value
 	if replicasOf(d) == 0 {
-		r.fail(kubectl(f, "scale deployment", d.Name, "--replicas=1"), "Deployment %s is scaled to 0: the certificate will end", d.Name)
+		r.fail(kubectl(f, "scale deployment", d.Name, "--replicas=1"), "Deployment %s is scaled to 0: the certificate will expire", d.Name)
 		return
 	}
 	rollout := kubectl(f, "rollout status deployment", d.Name)
 	if d.Status.ObservedGeneration < d.Generation || d.Status.UpdatedReplicas < replicasOf(d) {
-		r.fail(rollout, "a change of Deployment %s is not rolled out", d.Name)
+		r.fail(rollout, "the last change of Deployment %s is not rolled out", d.Name)
 	} else if d.Status.ReadyReplicas < 1 {
 		r.fail(kubectl(f, "logs -l", keeperSelector), "Deployment %s has no pod that is ready: the certificate is not renewed", d.Name)
 	}
 	for _, c := range d.Status.Conditions {
 		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
-			r.fail("See "+kubectl(f, "get events"), "no pod can be made: %s", c.Message)
+			r.fail("See "+kubectl(f, "get events"), "cannot create pods: %s", c.Message)
 		}
 	}
 	if f.KeeperPods.Err == nil {
@@ -87,7 +66,7 @@ func checkKeeper(f *Facts, r *Result) {
 
 func checkCertificate(f *Facts, r *Result) {
 	if f.Certificate.missing() {
-		r.fail(reinstall(f), "the Secret for the certificate is missing in namespace %s; podinit fills it, but may not create it", f.Namespace)
+		r.fail(reinstall(f), "the Secret for the certificate is missing in namespace %s; podinit writes the certificate into it, but may not create it", f.Namespace)
 		return
 	}
 	if !f.Certificate.usable(r, "the certificate's Secret (get secrets)") {
@@ -120,11 +99,11 @@ func checkValidity(f *Facts, r *Result) {
 	}
 	switch ends := c.NotAfter.UTC().Format(dateFormat); {
 	case f.Now.After(c.NotAfter):
-		r.fail(renew(f), "the certificate has expired: it ended on %s", ends)
+		r.fail(renew(f), "the certificate expired on %s", ends)
 	case f.Now.Before(c.NotBefore):
-		r.fail("Compare the clocks of the nodes with yours.", "the certificate is valid from %s on only", c.NotBefore.UTC().Format(dateFormat))
+		r.fail("Compare the clocks of the nodes with yours.", "the certificate is not valid before %s", c.NotBefore.UTC().Format(dateFormat))
 	case f.Now.Add(soon).After(c.NotAfter):
-		r.warn(renew(f), "the certificate ends on %s, and should have been renewed by now", ends)
+		r.warn(renew(f), "the certificate expires on %s, and should have been renewed by now", ends)
 	default:
 		r.say("until %s", ends)
 	}
@@ -160,7 +139,7 @@ func checkBundle(f *Facts, r *Result) {
 			r.fail(renew(f), "webhook %s has no caBundle: the apiserver trusts no certificate of podinit", there.Name)
 			return
 		}
-		authorities, err := parse(there.ClientConfig.CABundle)
+		authorities, err := pemtext.Certificates(there.ClientConfig.CABundle)
 		if err != nil {
 			r.fail(renew(f), "the caBundle of webhook %s cannot be read: %v", there.Name, err)
 			return
@@ -170,7 +149,7 @@ func checkBundle(f *Facts, r *Result) {
 		}
 		if err := signed(f, authorities); err != nil {
 			r.fail("Podinit, or cert-manager's cainjector, writes it; "+lower(renew(f)),
-				"the caBundle of webhook %s does not match the certificate in the Secret: that was signed by %q, the caBundle has %q", there.Name, issuer(c), subjects(authorities))
+				"the caBundle of webhook %s does not match the certificate in the Secret: %q has signed the certificate, the caBundle has %q", there.Name, issuer(c), subjects(authorities))
 		}
 	})
 }

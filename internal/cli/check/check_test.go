@@ -31,7 +31,8 @@ import (
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/canary"
-	"github.com/podinit/podinit/internal/cli/image"
+	"github.com/podinit/podinit/internal/cli/installation"
+	"github.com/podinit/podinit/internal/cli/remoteimage"
 )
 
 var now = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -83,6 +84,7 @@ func healthy(t *testing.T) *Facts {
 	f.Keeper.Value.Status.Replicas, f.Keeper.Value.Status.ReadyReplicas, f.Keeper.Value.Status.UpdatedReplicas = 1, 1, 1
 	f.Policy.Err, f.Bindings.Err = missing(), missing()
 	f.Suspend.Err = missing()
+	f.Plugin.Err, f.OnNodes.Err, f.PluginSuspend.Err = missing(), missing(), missing()
 	yes := true
 	f.Endpoints.Value = []discoveryv1.EndpointSlice{{Endpoints: []discoveryv1.Endpoint{{Conditions: discoveryv1.EndpointConditions{Ready: &yes}}, {}}}}
 	for _, name := range []string{"w1", "w2"} {
@@ -206,7 +208,7 @@ func TestInstallation(t *testing.T) {
 		{"CRD serves nothing", func(_ *testing.T, f *Facts) { f.Definition.Value.Spec.Versions[0].Served = false }, map[string]string{"crd": "failed: initprofiles.podinit.dev does not serve v1alpha1"}},
 		{"CRD of another version", func(_ *testing.T, f *Facts) {
 			delete(f.Definition.Value.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties, "spec")
-		}, map[string]string{"crd-schema": "warning: it is that of another version"}},
+		}, map[string]string{"crd-schema": "warning: it has another version than this program"}},
 
 		{"suspended by a ConfigMap", func(_ *testing.T, f *Facts) {
 			f.Suspend = Read[*corev1.ConfigMap]{Value: &corev1.ConfigMap{
@@ -214,14 +216,14 @@ func TestInstallation(t *testing.T) {
 			}}
 			f.DryRun.Answers = []DryRunAnswer{{Status: &v1alpha1.Status{Reason: v1alpha1.ReasonSuspended}}}
 		}, map[string]string{
-			"suspended":   "warning: new pods are admitted as they come, since ConfigMap podinit-suspend was created at 2030-01-01T00:00:00Z: INC-42",
+			"suspended":   "warning: new pods are admitted unchanged, since ConfigMap podinit-suspend was created at 2030-01-01T00:00:00Z: INC-42",
 			"dry-run-pod": "not-checked: podinit is suspended",
 		}},
 		{"suspended by the flag", func(_ *testing.T, f *Facts) {
 			c := &f.Deployment.Value.Spec.Template.Spec.Containers[0]
 			c.Args = append(c.Args, "-suspend")
 		}, map[string]string{
-			"suspended":   "warning: new pods are admitted as they come, since Deployment podinit-webhook has flag -suspend",
+			"suspended":   "warning: new pods are admitted unchanged, since Deployment podinit-webhook has flag -suspend",
 			"dry-run-pod": "not-checked: podinit is suspended",
 		}},
 		{"suspended where the init is demanded", func(_ *testing.T, f *Facts) {
@@ -331,11 +333,11 @@ func TestInstallation(t *testing.T) {
 			f.KeeperPods.Value = append(f.KeeperPods.Value, pod)
 		}, map[string]string{"certificate-keeper": "failed: pod k runs, but is not ready"}},
 		{"the keeper is not rolled out", func(_ *testing.T, f *Facts) { f.Keeper.Value.Generation = 7 }, map[string]string{
-			"certificate-keeper": "failed: a change of Deployment podinit-certificates is not rolled out",
+			"certificate-keeper": "failed: the last change of Deployment podinit-certificates is not rolled out",
 		}},
 		{"no keeper, and another's certificate", func(_ *testing.T, f *Facts) {
 			f.Keeper.Err, f.KeeperPods.Err = missing(), missing()
-			c := containerOf(f.Deployment.Value)
+			c := installation.ContainerOf(f.Deployment.Value)
 			c.Args = append(c.Args, "-certificate-directory=/etc/podinit/tls")
 		}, nil},
 
@@ -352,22 +354,22 @@ func TestInstallation(t *testing.T) {
 		{"a policy for another image", func(_ *testing.T, f *Facts) {
 			f.policy()
 			f.InitImage = "registry.example:5000/podinit/init:v1@sha256:0"
-		}, map[string]string{"wrapping-policy": "failed: ValidatingAdmissionPolicy podinit-wrapping demands the init of r/init, and pods are given that of registry.example:5000/podinit/init"}},
+		}, map[string]string{"wrapping-policy": "failed: ValidatingAdmissionPolicy podinit-wrapping requires the init of image r/init, and the webhook gives pods that of image registry.example:5000/podinit/init"}},
 		{"a policy of another version", func(_ *testing.T, f *Facts) {
 			f.policy()
 			f.Policy.Value.Spec.Validations = f.Policy.Value.Spec.Validations[1:]
-		}, map[string]string{"wrapping-policy": "warning: ValidatingAdmissionPolicy podinit-wrapping is that of another version"}},
+		}, map[string]string{"wrapping-policy": "warning: ValidatingAdmissionPolicy podinit-wrapping has another version than this program"}},
 		{"a policy that lets errors pass", func(_ *testing.T, f *Facts) {
 			f.policy()
 			*f.Policy.Value.Spec.FailurePolicy = "Ignore"
-		}, map[string]string{"wrapping-policy": "warning: ValidatingAdmissionPolicy podinit-wrapping is that of another version"}},
+		}, map[string]string{"wrapping-policy": "warning: ValidatingAdmissionPolicy podinit-wrapping has another version than this program"}},
 		{"a policy that nothing binds", func(_ *testing.T, f *Facts) {
 			f.policy()
 			f.Bindings.Value = nil
 		}, map[string]string{"wrapping-policy": "warning: no ValidatingAdmissionPolicyBinding names"}},
 		{"pull secrets are off", func(_ *testing.T, f *Facts) {
 			right(f, "get secrets").Allowed.Value = false
-			c := containerOf(f.Deployment.Value)
+			c := installation.ContainerOf(f.Deployment.Value)
 			c.Args = append(c.Args, "-pull-secrets=false")
 		}, nil},
 		{"another's certificate", func(_ *testing.T, f *Facts) {
@@ -377,7 +379,7 @@ func TestInstallation(t *testing.T) {
 					f.Rights[i].Allowed.Value = false
 				}
 			}
-			c := containerOf(f.Deployment.Value)
+			c := installation.ContainerOf(f.Deployment.Value)
 			c.Args = append(c.Args, "-certificate-directory=/etc/podinit/tls")
 		}, nil},
 		{"rights cannot be asked", func(_ *testing.T, f *Facts) {
@@ -406,7 +408,7 @@ func TestInstallation(t *testing.T) {
 			f.Pods.Value[1].Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "0/2 nodes"}}
 		}, map[string]string{"deployment": "failed: pod w2 has no node: 0/2 nodes"}},
 		{"rollout hangs", func(_ *testing.T, f *Facts) { f.Deployment.Value.Status.Replicas = 3 }, map[string]string{"deployment": "failed: 3 replicas run, 2 are wanted"}},
-		{"the kubelet's port", func(_ *testing.T, f *Facts) { f.Deployment.Value.Spec.Template.Spec.HostNetwork = true }, map[string]string{"deployment": "failed: under hostNetwork port 10250 is the kubelet's"}},
+		{"the kubelet's port", func(_ *testing.T, f *Facts) { f.Deployment.Value.Spec.Template.Spec.HostNetwork = true }, map[string]string{"deployment": "failed: with hostNetwork, the kubelet uses port 10250"}},
 		{"other versions", func(_ *testing.T, f *Facts) {
 			f.Pods.Value[1].Status.ContainerStatuses[0].ImageID = "r/webhook@sha256:2"
 		}, map[string]string{
@@ -423,7 +425,7 @@ func TestInstallation(t *testing.T) {
 			f.Pods.Value[1].Status.ContainerStatuses[0].ImageID = "r/webhook@sha256:2"
 		}, map[string]string{"image-volumes": "not-checked", "init-image-registry": "not-checked", "init-image-nodes": "not-checked", "init-image-breaker": "not-checked"}},
 		{"another's pod", func(_ *testing.T, f *Facts) { f.Pods.Value[1].OwnerReferences = nil }, map[string]string{"replicas": "warning: pods that belong to no Deployment"}},
-		{"registry configuration", func(_ *testing.T, f *Facts) { f.RegistryConfig.Value = "registry: []" }, map[string]string{"registry-config": "failed: the webhook will not start with it"}},
+		{"registry configuration", func(_ *testing.T, f *Facts) { f.RegistryConfig.Value = "registry: []" }, map[string]string{"registry-config": "failed: the webhook cannot start with it"}},
 
 		{"no Service", func(_ *testing.T, f *Facts) { f.Service.Err, f.Reached.Err = missing(), missing() }, map[string]string{
 			"service": "failed: there is no Service podinit-webhook", "endpoints": "not-checked", "webhook-reachable": "not-checked",
@@ -435,7 +437,7 @@ func TestInstallation(t *testing.T) {
 			"service": "failed: Service podinit-webhook: targetPort 1 leads to 1; the webhook listens on 10250",
 		}},
 		{"unknown target", func(_ *testing.T, f *Facts) { f.Service.Value.Spec.Ports[0].TargetPort = intstr.FromString("https") }, map[string]string{
-			"service": "failed: Service podinit-webhook: targetPort https is no port of the webhook's container",
+			"service": "failed: Service podinit-webhook: targetPort https is not a port of the webhook's container",
 		}},
 		{"no endpoints", func(_ *testing.T, f *Facts) {
 			f.Endpoints.Value, f.Service.Value.Spec.Selector = nil, map[string]string{"app": "x"}
@@ -443,7 +445,7 @@ func TestInstallation(t *testing.T) {
 		{"unreachable", func(_ *testing.T, f *Facts) { f.Reached.Err = errors.New("dial tcp: i/o timeout") }, map[string]string{
 			"webhook-reachable": "failed: asking Service podinit-webhook, port 443, through the apiserver: dial tcp: i/o timeout",
 		}},
-		{"somebody else answers", func(_ *testing.T, f *Facts) { f.Reached.Value = false }, map[string]string{"webhook-reachable": "failed: what answers"}},
+		{"somebody else answers", func(_ *testing.T, f *Facts) { f.Reached.Value = false }, map[string]string{"webhook-reachable": "failed: the program that answers"}},
 		{"no budget", func(_ *testing.T, f *Facts) { f.Budgets.Value = nil }, map[string]string{"disruption-budget": "warning: no PodDisruptionBudget"}},
 		{"tight budget", func(_ *testing.T, f *Facts) { f.Budgets.Value[0].Status.DisruptionsAllowed = 0 }, map[string]string{"disruption-budget": "warning: PodDisruptionBudget"}},
 		{"no quota", func(_ *testing.T, f *Facts) { f.Quotas.Value = nil }, map[string]string{"critical-pods-quota": "warning: no ResourceQuota names priority class"}},
@@ -462,17 +464,17 @@ func TestInstallation(t *testing.T) {
 			a := newAuthority(t, "podinit-ca")
 			f.Certificate.Value = a.issue(t, now.Add(-time.Hour), serviceName)
 			f.bundle(a)
-		}, map[string]string{"certificate-validity": "failed: the certificate has expired: it ended on 2029-12-31 23:00 UTC"}},
+		}, map[string]string{"certificate-validity": "failed: the certificate expired on 2029-12-31 23:00 UTC"}},
 		{"not yet valid", func(t *testing.T, f *Facts) {
 			a := newAuthority(t, "podinit-ca")
 			f.Certificate.Value = a.issue(t, now.AddDate(1, 0, 1), serviceName)
 			f.bundle(a)
-		}, map[string]string{"certificate-validity": "failed: the certificate is valid from 2030-01-02"}},
+		}, map[string]string{"certificate-validity": "failed: the certificate is not valid before 2030-01-02"}},
 		{"ends soon", func(t *testing.T, f *Facts) {
 			a := newAuthority(t, "podinit-ca")
 			f.Certificate.Value = a.issue(t, now.AddDate(0, 0, 3), serviceName)
 			f.bundle(a)
-		}, map[string]string{"certificate-validity": "warning: the certificate ends on 2030-01-04"}},
+		}, map[string]string{"certificate-validity": "warning: the certificate expires on 2030-01-04"}},
 		{"another name", func(t *testing.T, f *Facts) {
 			a := newAuthority(t, "podinit-ca")
 			f.Certificate.Value = a.issue(t, now.AddDate(1, 0, 0), "podinit.example")
@@ -494,14 +496,14 @@ func TestInstallation(t *testing.T) {
 		{"no init image", func(_ *testing.T, f *Facts) { environment(f)[0].Value, f.InitImage = "", "" }, map[string]string{
 			"init-image": "failed: Deployment podinit-webhook says neither", "init-image-registry": "not-checked", "init-image-nodes": "not-checked",
 		}},
-		{"not in the registry", func(_ *testing.T, f *Facts) { f.Platforms = Read[[]string]{Err: image.ErrMissing} }, map[string]string{
-			"init-image-registry": "failed: the registry has no r/init:1", "init-image-nodes": "failed: not there, and the registry does not have it for them: nodes b",
+		{"not in the registry", func(_ *testing.T, f *Facts) { f.Platforms = Read[[]string]{Err: remoteimage.ErrMissing} }, map[string]string{
+			"init-image-registry": "failed: the registry does not have r/init:1", "init-image-nodes": "failed: these nodes do not have it, and the registry does not have it for them: b",
 		}},
 		{"registry out of reach", func(_ *testing.T, f *Facts) { f.Platforms = Read[[]string]{Err: errors.New("no route to host")} }, map[string]string{
-			"init-image-registry": "not-checked: asking the registry for r/init:1 from here: no route to host", "init-image-nodes": "warning: not there yet, and the registry cannot be asked from here: nodes b",
+			"init-image-registry": "not-checked: asking the registry for r/init:1 from here: no route to host", "init-image-nodes": "warning: these nodes do not have it yet, and this machine cannot ask the registry: b",
 		}},
 		{"an architecture is missing", func(_ *testing.T, f *Facts) { f.Platforms.Value = []string{"linux/amd64"} }, map[string]string{
-			"init-image-registry": "failed: r/init:1 is not made for linux/arm64 (nodes: b)", "init-image-nodes": "failed: not there, and the registry does not have it for them: nodes b",
+			"init-image-registry": "failed: r/init:1 is not made for linux/arm64 (nodes: b)", "init-image-nodes": "failed: these nodes do not have it, and the registry does not have it for them: b",
 		}},
 		{"podinit's own pods wait", func(_ *testing.T, f *Facts) {
 			f.Canaries.Value[1] = canary.Canary{Name: "podinit-prepull-x", UID: "x", Node: "b", State: canary.Waiting, Reason: "ErrImagePull", Message: "not found"}
@@ -512,7 +514,7 @@ func TestInstallation(t *testing.T) {
 			f.Nodes.Value[2].Name = "c"
 		}, nil},
 		{"none of podinit's own pods tries the image", func(_ *testing.T, f *Facts) { f.Canaries.Value = nil }, map[string]string{
-			"init-image-breaker": "not-checked: no pod of podinit's own tries the init image",
+			"init-image-breaker": "not-checked: none of podinit's own pods pulls the init image",
 		}},
 		{"a replica waits for the init image", func(_ *testing.T, f *Facts) {
 			f.Pods.Value = append(f.Pods.Value, webhookPod("w3", ""))
@@ -532,10 +534,10 @@ func TestInstallation(t *testing.T) {
 			f.DryRun = DryRun{}
 		}, map[string]string{"namespaces-labelled": "warning: no namespace is labelled", "dry-run-pod": "not-checked: no namespace has opted in"}},
 		{"a label's value", func(_ *testing.T, f *Facts) { label(f, v1alpha1.Inject, "true") }, map[string]string{
-			"namespace-labels": `warning: namespace new is labelled podinit.dev/inject="true", which means nothing`,
+			"namespace-labels": `warning: namespace new is labelled podinit.dev/inject="true", which is not a valid value`,
 		}},
 		{"a label's name", func(_ *testing.T, f *Facts) { label(f, "podinit.io/inject", "enabled") }, map[string]string{
-			"namespace-labels": "warning: namespace new has the label podinit.io/inject; it is podinit.dev/inject that counts",
+			"namespace-labels": "warning: namespace new has the label podinit.io/inject, which has no effect; use podinit.dev/inject",
 		}},
 		{"our own namespace", func(_ *testing.T, f *Facts) { f.Namespaces.Value[1].Labels[v1alpha1.Inject] = "enabled" }, map[string]string{
 			"namespace-labels": "warning: namespace podinit-system is labelled podinit.dev/inject=enabled, but podinit never touches it",
@@ -548,11 +550,11 @@ func TestInstallation(t *testing.T) {
 		}, map[string]string{"namespace-profiles": "warning: namespace shop names InitProfile nosuch, which does not exist"}},
 
 		{"unwrapped", func(_ *testing.T, f *Facts) { f.DryRun.Answers[1] = DryRunAnswer{} }, map[string]string{
-			"dry-run-pod": "failed: 1 of 4 pods came back unwrapped in namespace shop",
+			"dry-run-pod": "failed: 1 of 4 pods in namespace shop were not wrapped",
 		}},
 		{"left alone", func(_ *testing.T, f *Facts) {
 			f.DryRun.Answers[1] = DryRunAnswer{Status: &v1alpha1.Status{Containers: map[string]v1alpha1.ContainerStatus{"app": {Reason: v1alpha1.ReasonMemoryLimitTooSmall}}}}
-		}, map[string]string{"dry-run-pod": "failed: the pod came back unwrapped, because"}},
+		}, map[string]string{"dry-run-pod": "failed: the pod was not wrapped, because"}},
 		{"two versions", func(_ *testing.T, f *Facts) { f.DryRun.Answers[1].Status = &v1alpha1.Status{Version: "v2"} }, map[string]string{
 			"dry-run-pod": "failed: replicas of different versions answer: v1, v2",
 		}},
@@ -571,7 +573,7 @@ func TestInstallation(t *testing.T) {
 			f := healthy(t)
 			test.wreck(t, f)
 			got := map[string]string{}
-			for _, r := range run(installation, f) {
+			for _, r := range run(installationChecks, f) {
 				for _, p := range r.Problems {
 					found := string(p.Status) + ": " + p.Found
 					if want, ok := test.want[r.Name]; ok && strings.HasPrefix(found, want) || got[r.Name] == "" {
@@ -634,12 +636,13 @@ func TestForbidden(t *testing.T) {
 	f.Configuration.Err, f.Deployment.Err, f.Pods.Err, f.Service.Err, f.Endpoints.Err = forbidden(), forbidden(), forbidden(), forbidden(), forbidden()
 	f.Certificate.Err, f.RegistryConfig.Err, f.Quotas.Err, f.Budgets.Err, f.Reached.Err = forbidden(), forbidden(), forbidden(), forbidden(), forbidden()
 	f.Platforms.Err, f.Suspend.Err, f.InitImage = forbidden(), forbidden(), "r/init:1"
+	f.Plugin.Err, f.OnNodes.Err, f.PluginSuspend.Err = forbidden(), forbidden(), forbidden()
 	f.Canaries.Err, f.Stuck.Err, f.Keeper.Err, f.KeeperPods.Err, f.Policy.Err, f.Bindings.Err = forbidden(), forbidden(), forbidden(), forbidden(), forbidden(), forbidden()
 	for _, right := range shipped.rights(f.Namespace) {
 		right.Allowed.Err = forbidden()
 		f.Rights = append(f.Rights, right)
 	}
-	for _, checks := range [][]check{installation, before} {
+	for _, checks := range [][]check{installationChecks, before} {
 		for _, r := range run(checks, f) {
 			green := r.Status == Passed && r.Name != "kubernetes-version" && r.Name != "init-image" && r.Name != "install-rights"
 			if r.Status == Failed || r.Status == Warning || green {
@@ -668,6 +671,11 @@ func TestOneForbidden(t *testing.T) {
 		"the webhook configuration": {func(f *Facts) { f.Configuration.Value, f.Configuration.Err = nil, forbidden() }, []string{
 			"webhook-configuration", "webhook-rules", "webhook-selectors", "webhook-conditions", "webhook-policy", "ca-bundle",
 		}},
+		"DaemonSets": {func(f *Facts) {
+			f.Plugin.Err, f.OnNodes.Err, f.PluginSuspend.Err = forbidden(), forbidden(), forbidden()
+		}, []string{
+			"node-plugin", "node-versions", "node-suspended", "node-containers",
+		}},
 		"InitProfiles":    {func(f *Facts) { f.Profiles.Value, f.Profiles.Err = nil, forbidden() }, []string{"image-volumes"}},
 		"the certificate": {func(f *Facts) { f.Certificate.Err = forbidden() }, []string{"certificate", "certificate-validity", "certificate-names", "ca-bundle"}},
 		"the Service":     {func(f *Facts) { f.Service.Value, f.Service.Err = nil, forbidden() }, []string{"service", "endpoints"}},
@@ -679,7 +687,7 @@ func TestOneForbidden(t *testing.T) {
 		f := healthy(t)
 		test.forbid(f)
 		var got []string
-		for _, r := range run(installation, f) {
+		for _, r := range run(installationChecks, f) {
 			if r.Status != Passed {
 				got = append(got, r.Name)
 			}
@@ -738,7 +746,7 @@ func TestBefore(t *testing.T) {
 			f.Mine = append(f.Mine, Right{Role: "ClusterRole x", Granted: true, Attributes: authorizationv1.ResourceAttributes{Verb: "list", Resource: "nodes"}})
 		}, "install-rights failed"},
 		"there is one":      {func(f *Facts) { f.Configuration.Err = nil }, "not-installed warning"},
-		"no image anywhere": {func(f *Facts) { f.Platforms.Err = image.ErrMissing }, "init-image-registry failed"},
+		"no image anywhere": {func(f *Facts) { f.Platforms.Err = remoteimage.ErrMissing }, "init-image-registry failed"},
 	} {
 		f := fresh(t)
 		test.wreck(f)
@@ -756,7 +764,7 @@ func TestBefore(t *testing.T) {
 
 // Names of checks are unique, and rights are asked for by the names that kubectl has for them.
 func TestNames(t *testing.T) {
-	for _, checks := range [][]check{installation, before} {
+	for _, checks := range [][]check{installationChecks, before} {
 		seen := map[string]bool{}
 		for _, c := range checks {
 			if seen[c.name] || titles[c.category] == "" {
@@ -790,40 +798,9 @@ func TestDocumentation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range slices.Concat(installation, before) {
+	for _, c := range slices.Concat(installationChecks, before) {
 		if !strings.Contains(string(text), "\n| `"+c.name+"` | ") {
 			t.Errorf("docs/cli-check.md has no row for %s", c.name)
-		}
-	}
-}
-
-func TestVolumeAt(t *testing.T) {
-	d := healthy(t).Deployment.Value
-	d.Spec.Template.Spec.Volumes = append(d.Spec.Template.Spec.Volumes, corev1.Volume{Name: "tls", VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: "theirs"}}})
-	c := containerOf(d)
-	c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "tls", MountPath: "/etc/podinit/tls"})
-	for file, want := range map[string]string{
-		"/etc/podinit/tls/tls.crt":                "tls tls.crt",
-		"/etc/podinit/registries/registries.yaml": "registries registries.yaml",
-		"/etc/podinit/tlsx/tls.crt":               "",
-		"":                                        "",
-	} {
-		got := ""
-		if volume, path := volumeAt(d, file); volume != nil {
-			got = volume.Name + " " + path
-		}
-		if got != want {
-			t.Errorf("volumeAt(%q) = %q, want %q", file, got, want)
-		}
-	}
-}
-
-func TestFlagOf(t *testing.T) {
-	d := healthy(t).Deployment.Value
-	containerOf(d).Args = []string{"-a=1", "--b=2", "-c", "3", "d=4", "-e"}
-	for name, want := range map[string]string{"a": "1", "b": "2", "c": "3", "d": "", "e": "", "f": ""} {
-		if got := flagOf(d, name); got != want {
-			t.Errorf("flagOf(%q) = %q, want %q", name, got, want)
 		}
 	}
 }

@@ -27,9 +27,9 @@ func checkVersion(f *Facts, r *Result) {
 	v, err := version.ParseGeneric(f.Kubernetes.Value)
 	switch {
 	case err != nil:
-		r.skip("", "the apiserver says of itself that it is %q", f.Kubernetes.Value)
+		r.skip("", "the apiserver reports version %q", f.Kubernetes.Value)
 	case !v.AtLeast(minKubernetes):
-		r.fail("Upgrade the cluster; before 1.30 the webhook configuration's matchConditions do not hold.", "Kubernetes is %s", f.Kubernetes.Value)
+		r.fail("Upgrade the cluster; before 1.30 the webhook configuration's matchConditions may not work.", "Kubernetes is %s", f.Kubernetes.Value)
 	}
 }
 
@@ -49,7 +49,7 @@ func checkNodes(f *Facts, r *Result) {
 		return
 	}
 	if len(f.Nodes.Value) == 0 {
-		r.fail("See them: kubectl get nodes -o wide", "there is no Linux node")
+		r.fail("List the nodes: kubectl get nodes -o wide", "there is no Linux node")
 		return
 	}
 	for _, arch := range archs(f.Nodes.Value) {
@@ -119,12 +119,12 @@ func on(nodes []string) string {
 
 func checkNotInstalled(f *Facts, r *Result) {
 	if f.Configuration.Err == nil {
-		r.warn("To look after it: podinit check", "there is a MutatingWebhookConfiguration %s", f.Configuration.Value.Name)
+		r.warn("To check it: podinit check", "there is a MutatingWebhookConfiguration %s", f.Configuration.Value.Name)
 	} else if !f.Configuration.missing() {
 		f.Configuration.usable(r, "webhook configurations")
 	}
 	if f.Definition.Err == nil {
-		r.warn("InitProfiles that are there will hold. To see them: kubectl get initprofiles", "there is a CustomResourceDefinition %s", f.Definition.Value.Name)
+		r.warn("Existing InitProfiles will apply. To list them: kubectl get initprofiles", "there is a CustomResourceDefinition %s", f.Definition.Value.Name)
 	} else if !f.Definition.missing() {
 		f.Definition.usable(r, "CustomResourceDefinitions")
 	}

@@ -19,8 +19,8 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/podinit/podinit/internal/cli/exit"
-	"github.com/podinit/podinit/internal/cli/image"
 	"github.com/podinit/podinit/internal/cli/output"
+	"github.com/podinit/podinit/internal/cli/remoteimage"
 	"github.com/podinit/podinit/internal/imageconfig"
 )
 
@@ -44,6 +44,8 @@ type options struct {
 	InitImage string
 	// Strict has what could not be checked count as a failure.
 	Strict bool
+	// Short has one line printed for each check that does not pass, and nothing else; ProblemsOnly leaves out those that pass.
+	Short, ProblemsOnly bool
 	// CreateNamespace has a namespace made for the dry run, and deleted.
 	CreateNamespace bool
 }
@@ -53,33 +55,40 @@ func NewCommand(flags *genericclioptions.ConfigFlags, streams genericiooptions.I
 	var o options
 	command := &cobra.Command{
 		Use:   "check",
-		Short: "Is the cluster ready for podinit, and is what is installed in order?",
-		Long: `Is the cluster ready for podinit, and is what is installed in order?
+		Short: "Check that the cluster is ready for podinit, and that the installation works",
+		Long: `Check that the cluster is ready for podinit, and that the installation works.
 
-Each check has a name and says what is so and what to do. Nothing is changed: the pod that is created in a namespace
-that has opted in, to see whether it comes back wrapped, is a dry run. It goes to the namespace that -n names, else to one
-that is labelled podinit.dev/inject=enabled, else, with --create-namespace, to a temporary one. What you may not read is
-not checked, and fails nothing but with --strict.
+Each check has a name, and reports what it found and what to do. It changes nothing: whether a new pod is wrapped is found
+out by a dry run. The dry run creates a pod in the namespace that -n names, else in a namespace with the label
+podinit.dev/inject=enabled, else, with --create-namespace, in a temporary namespace. A check whose objects you may not read is
+not made.
 
-The exit code is 1 if a check fails, and with --strict also if one could not be made; else 0. Warnings do not count.`,
+The exit code is 1 if a check fails, and with --strict also if a check is not made; else 0. Warnings do not count.`,
 		Example: `  # Before podinit is installed:
   podinit check --pre
 
   # Right after, while it starts:
   podinit check --wait 2m
 
-  # In a pipeline: what is wrong, one line each
+  # The problems, one line each, or nothing
+  podinit check --short
+
+  # In a pipeline: one line for each problem
   podinit check -o json | jq -r '.results[] | select(.status == "failed") | .name + ": " + .problems[].found'`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	format := output.AddFlag(command)
 	command.Flags().BoolVar(&o.Pre, "pre", false, "check what a cluster needs before podinit is installed")
-	command.Flags().DurationVar(&o.Wait, "wait", 0, "how long to look again until nothing fails, such as 2m")
-	command.Flags().StringVar(&o.InstallNamespace, "install-namespace", "", "namespace that podinit is installed in; else the one that its webhook configuration names")
-	command.Flags().StringVar(&o.InitImage, "init-image", "", "image of the init; else the one that the webhook gives to pods")
+	command.Flags().DurationVar(&o.Wait, "wait", 0, "check again for this long, until nothing fails, such as 2m")
+	command.Flags().StringVar(&o.InstallNamespace, "install-namespace", "", "namespace that podinit is installed in; else the namespace in its webhook configuration")
+	command.Flags().StringVar(&o.InitImage, "init-image", "", "image of the init; else the image that the webhook gives to pods")
 	command.Flags().BoolVar(&o.CreateNamespace, "create-namespace", false, "make a temporary namespace for the dry run")
-	command.Flags().BoolVar(&o.Strict, "strict", false, "fail also if something could not be checked")
+	command.Flags().BoolVar(&o.Short, "short", false, "print one line for each check that does not pass, and nothing else")
+	command.Flags().BoolVar(&o.ProblemsOnly, "problems-only", false, "leave out checks that pass; the summary counts them")
+	command.Flags().BoolVar(&o.Strict, "strict", false, "fail also if a check could not be made")
+	command.MarkFlagsMutuallyExclusive("short", "problems-only")
+	command.MarkFlagsMutuallyExclusive("short", "output")
 	command.RunE = func(command *cobra.Command, _ []string) error {
 		g, err := newGatherer(flags, o)
 		if err != nil {
@@ -89,9 +98,15 @@ The exit code is 1 if a check fails, and with --strict also if one could not be 
 		if err != nil {
 			return err
 		}
-		if *format == output.Table {
+		if o.ProblemsOnly {
+			report = report.problemsOnly()
+		}
+		switch {
+		case o.Short:
+			err = report.short(streams.Out, output.StyleFor(streams.Out))
+		case *format == output.Table:
 			err = report.print(streams.Out, output.StyleFor(streams.Out))
-		} else {
+		default:
 			err = format.Print(streams.Out, report)
 		}
 		if err == nil && !report.good(o.Strict) {
@@ -104,7 +119,7 @@ The exit code is 1 if a check fails, and with --strict also if one could not be 
 
 func newGatherer(flags *genericclioptions.ConfigFlags, o options) (*Gatherer, error) {
 	if o.CreateNamespace && *flags.Namespace != "" {
-		return nil, exit.With(exit.Usage, errors.New("-n names a namespace that is there, --create-namespace makes one: give one of them"))
+		return nil, exit.With(exit.Usage, errors.New("-n and --create-namespace exclude each other: -n names an existing namespace"))
 	}
 	config, err := flags.ToRESTConfig()
 	if err != nil {
@@ -130,16 +145,16 @@ func newGatherer(flags *genericclioptions.ConfigFlags, o options) (*Gatherer, er
 		}
 	}
 	return &Gatherer{
-		Client: client, Shipped: shipped, Images: image.Platforms,
+		Client: client, Shipped: shipped, Images: remoteimage.Platforms,
 		Namespace: o.InstallNamespace, InitImage: o.InitImage, DryRunNamespace: *flags.Namespace, Temporary: o.CreateNamespace,
 	}, nil
 }
 
 // report looks, with --wait again and again until nothing fails. That the cluster cannot be asked at all is an error.
 func (g *Gatherer) report(ctx context.Context, o options, streams genericiooptions.IOStreams) (Report, error) {
-	gather, checks := g.Installation, installation
+	gather, checksOf := g.Installation, checksOf
 	if o.Pre {
-		gather, checks = g.Before, before
+		gather, checksOf = g.Before, func(*Facts) []check { return before }
 	}
 	end := time.Now().Add(o.Wait)
 	for said := ""; ; {
@@ -151,7 +166,7 @@ func (g *Gatherer) report(ctx context.Context, o options, streams genericiooptio
 		if facts.Kubernetes.Err != nil && last {
 			return Report{}, fmt.Errorf("the cluster does not answer: %w", facts.Kubernetes.Err)
 		}
-		report := newReport(run(checks, facts))
+		report := newReport(run(checksOf(facts), facts))
 		if report.good(o.Strict) && facts.Kubernetes.Err == nil || last {
 			return report, nil
 		}

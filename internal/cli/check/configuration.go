@@ -13,12 +13,13 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/cli/installation"
 	"github.com/podinit/podinit/internal/inject"
 )
 
 func checkDefinition(f *Facts, r *Result) {
 	if f.Definition.missing() {
-		r.fail(reinstall(f), "CustomResourceDefinition %s is missing: no InitProfile can be made, and none holds", f.Shipped.Definition.Name)
+		r.fail(reinstall(f), "CustomResourceDefinition %s is missing: InitProfiles cannot be created, and do not apply", f.Shipped.Definition.Name)
 		return
 	}
 	if !f.Definition.usable(r, "CustomResourceDefinition "+f.Shipped.Definition.Name) {
@@ -57,7 +58,7 @@ func checkSchema(f *Facts, r *Result) {
 	}
 	if !reflect.DeepEqual(schema(f.Definition.Value), schema(&f.Shipped.Definition)) {
 		r.warn("If podinit was upgraded: Helm leaves CustomResourceDefinitions as they are. kubectl apply --server-side --force-conflicts -f config/crd/podinit.dev_initprofiles.yaml",
-			"it is that of another version than this program's; fields that are new do nothing")
+			"it has another version than this program; its new fields have no effect")
 	}
 }
 
@@ -109,7 +110,7 @@ func checkRules(f *Facts, r *Result) {
 		if !slices.ContainsFunc(there.Rules, asksForPods) {
 			r.fail(reinstall(f), "webhook %s has no rule for CREATE of pods: it is never called", there.Name)
 		} else if !reflect.DeepEqual(there.Rules, shipped.Rules) {
-			r.warn(reinstall(f), "webhook %s has other rules than it is shipped with; podinit handles CREATE of pods alone", there.Name)
+			r.warn(reinstall(f), "webhook %s has other rules than podinit ships; podinit handles only CREATE of pods", there.Name)
 		}
 	})
 }
@@ -126,7 +127,8 @@ func asksForPods(rule admissionregistrationv1.RuleWithOperations) bool {
 
 // excluded says whether no entry is ever called for pods of a namespace, by the namespace's name.
 func excluded(f *Facts, namespace string) bool {
-	return namespace == f.Namespace || slices.Contains(inject.SystemNamespaces, namespace)
+	plugin := f.Plugin.Err == nil && f.Plugin.Value != nil && f.Plugin.Value.Namespace == namespace
+	return namespace == f.Namespace || plugin || slices.Contains(inject.SystemNamespaces, namespace)
 }
 
 // sample is a namespace or a pod as a selector sees it, and what to call it.
@@ -220,7 +222,7 @@ func checkLeftOut(f *Facts, r *Result) {
 		}
 	}
 	if len(left) > 0 {
-		r.warn("Take the label away from them, or them from the exclusions.", "opted in, but excluded by the webhook configuration: namespaces %s", names(left))
+		r.warn("Remove the label from these namespaces, or these namespaces from the exclusions.", "opted in, but excluded by the webhook configuration: namespaces %s", names(left))
 	}
 }
 
@@ -233,7 +235,7 @@ func checkConditions(f *Facts, r *Result) {
 		for _, c := range shipped.MatchConditions {
 			switch have, ok := expressions[c.Name]; {
 			case !ok:
-				r.fail(reinstall(f), "webhook %s lacks matchCondition %s: it is called for pods that it should not see", there.Name, c.Name)
+				r.fail(reinstall(f), "webhook %s lacks matchCondition %s: it is called for pods that have not opted in", there.Name, c.Name)
 			case have != strings.Join(strings.Fields(c.Expression), " "):
 				r.fail(reinstall(f), "webhook %s has another matchCondition %s: %s", there.Name, c.Name, have)
 			}
@@ -245,7 +247,7 @@ func checkConditions(f *Facts, r *Result) {
 		}
 		slices.Sort(more)
 		for _, name := range more {
-			r.warn("If you have added it yourself, all is well.", "webhook %s has a matchCondition that is not shipped: %s", there.Name, name)
+			r.warn("If you have added it yourself, nothing is wrong.", "webhook %s has a matchCondition that is not shipped: %s", there.Name, name)
 		}
 	})
 }
@@ -260,7 +262,7 @@ func checkPolicy(f *Facts, r *Result) {
 			said = append(said, string(*p))
 		}
 		if t := there.TimeoutSeconds; t != nil && *t > longTimeout {
-			r.warn(reinstall(f), "webhook %s has timeoutSeconds %d: so long every pod waits while the webhook is away", there.Name, *t)
+			r.warn(reinstall(f), "webhook %s has timeoutSeconds %d: every pod waits for so long while the webhook is not available", there.Name, *t)
 		}
 		if p := there.FailurePolicy; p != nil && *p == admissionregistrationv1.Fail && f.Deployment.Err == nil && replicasOf(f.Deployment.Value) < 2 {
 			r.warn(kubectl(f, "scale deployment", f.Deployment.Value.Name, "--replicas=2"),
@@ -283,17 +285,19 @@ func reinvoked(w *admissionregistrationv1.MutatingWebhook) bool {
 	return w.ReinvocationPolicy != nil && *w.ReinvocationPolicy == admissionregistrationv1.IfNeededReinvocationPolicy
 }
 
-// needed says whether a right is needed, as the webhook is configured. Without lookups or pull secrets it reads no Secret,
-// and with a certificate that is made elsewhere neither that one nor its webhook configuration, and podinit-certificates
-// does not exist.
+// needed says whether a right is needed, as the webhook is configured. With -events=false it writes no Event outside of its
+// namespace, without lookups or pull secrets it reads no Secret, and with a certificate that is made elsewhere neither that
+// one nor its webhook configuration, and podinit-certificates does not exist.
 func needed(d *appsv1.Deployment, right Right) bool {
 	switch {
 	case right.Account == keeperName:
-		return flagOf(d, certificateDirectory) == ""
+		return installation.Flag(d, certificateDirectory) == ""
+	case right.Role == "ClusterRole "+eventsRole:
+		return installation.Flag(d, "events") != "false"
 	case right.Optional:
-		return flagOf(d, "pull-secrets") != "false" && flagOf(d, "lookups") != "false"
+		return installation.Flag(d, "pull-secrets") != "false" && installation.Flag(d, "lookups") != "false"
 	case right.Attributes.Resource == "secrets", right.Attributes.Resource == "mutatingwebhookconfigurations":
-		return flagOf(d, certificateDirectory) == ""
+		return installation.Flag(d, certificateDirectory) == ""
 	}
 	return true
 }
@@ -305,15 +309,15 @@ func checkRights(f *Facts, r *Result) {
 		}
 		switch {
 		case right.Allowed.Err != nil:
-			right.Allowed.usable(r, "what others may do (create subjectaccessreviews)")
+			right.Allowed.usable(r, "the permissions of service accounts (create subjectaccessreviews)")
 			return
 		case right.Allowed.Value:
-		case right.Optional && !f.Unread.usable(r, "what others may do (create subjectaccessreviews)"):
+		case right.Optional && !f.Unread.usable(r, "the permissions of service accounts (create subjectaccessreviews)"):
 			return
 		case right.Optional:
 			r.say("%s may not %s in every namespace", right.Account, right)
 			if len(f.Unread.Value) > 0 {
-				r.warn("If they need none, all is well. Else bind "+right.Role+" there, with a RoleBinding or the chart's lookups.pullSecretNamespaces.",
+				r.warn("If they need none, nothing is wrong. Else bind "+right.Role+" there, with a RoleBinding or the chart's lookups.pullSecretNamespaces.",
 					"%s may not %s in namespaces that have opted in: %s. Their private images cannot be looked up", right.Account, right, names(f.Unread.Value))
 			}
 		default:

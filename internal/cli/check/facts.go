@@ -16,6 +16,7 @@ import (
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/canary"
+	"github.com/podinit/podinit/internal/cli/nodes"
 )
 
 // Facts are what is known about a cluster. The checks look at nothing else.
@@ -63,6 +64,11 @@ type Facts struct {
 	// Policy demands that pods are wrapped; not found where it is not installed. Bindings are its bindings.
 	Policy   Read[*admissionregistrationv1.ValidatingAdmissionPolicy]
 	Bindings Read[[]admissionregistrationv1.ValidatingAdmissionPolicyBinding]
+	// Plugin is the DaemonSet of node mode; not found where node mode is not installed. OnNodes are the nodes on which it is to
+	// run, each asked for its report, and PluginSuspend is the ConfigMap that suspends it.
+	Plugin        Read[*appsv1.DaemonSet]
+	OnNodes       Read[[]nodes.Node]
+	PluginSuspend Read[*corev1.ConfigMap]
 	// Reached is what the webhook answers through the apiserver's proxy of its Service: whether it is one of its own.
 	Reached Read[bool]
 
@@ -102,7 +108,7 @@ func (r Read[T]) usable(result *Result, what string) bool {
 	case r.missing():
 		result.skip("", "there is no %s", what)
 	case apierrors.IsForbidden(r.Err):
-		result.skip("Ask as someone who may, or have it granted.", "forbidden: you may not read %s", what)
+		result.skip("Use an account that may read it, or ask an administrator for the permission.", "forbidden: you may not read %s", what)
 	default:
 		result.skip("", "reading %s: %v", what, r.Err)
 	}
@@ -116,6 +122,8 @@ type Node struct {
 	// HasImage says that the node lists the init image, Listed how many images it lists.
 	HasImage bool
 	Listed   int
+	// NodeMode is set where podinit-node is to run on it.
+	NodeMode bool
 }
 
 // Namespace is its name, and what podinit looks at.

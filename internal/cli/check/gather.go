@@ -25,17 +25,15 @@ import (
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/canary"
+	"github.com/podinit/podinit/internal/cli/installation"
+	"github.com/podinit/podinit/internal/cli/nodes"
 	"github.com/podinit/podinit/internal/cli/pages"
 )
 
 const (
-	// webhookSelector is what the webhook's objects are labelled with, wherever they are installed.
-	webhookSelector = "app.kubernetes.io/name=podinit,app.kubernetes.io/component=webhook"
 	// keeperSelector and keeperName are of what keeps the certificate.
 	keeperSelector = "app.kubernetes.io/name=podinit,app.kubernetes.io/component=certificates"
 	keeperName     = "podinit-certificates"
-	// webhookContainer is the Deployment's container.
-	webhookContainer = "webhook"
 )
 
 // Gatherer reads facts from a cluster. It changes nothing but, with Temporary, one namespace.
@@ -111,7 +109,9 @@ func (g *Gatherer) Installation(ctx context.Context) *Facts {
 	g.namespaces(ctx, f)
 	g.deployment(ctx, f)
 	g.service(ctx, f)
+	g.plugin(ctx, f)
 	g.images(ctx, f)
+	g.onNodes(ctx, f)
 	g.canaries(ctx, f)
 	g.stuck(ctx, f)
 	f.Rights = g.review(ctx, g.Shipped.rights(f.Namespace), g.others(f))
@@ -175,7 +175,7 @@ func (g *Gatherer) namespaces(ctx context.Context, f *Facts) {
 }
 
 func (g *Gatherer) deployment(ctx context.Context, f *Facts) {
-	f.Deployment, f.Pods = g.labelled(ctx, f.Namespace, webhookSelector)
+	f.Deployment, f.Pods = g.labelled(ctx, f.Namespace, installation.Selector)
 	f.Keeper, f.KeeperPods = g.labelled(ctx, f.Namespace, keeperSelector)
 	quotas, err := g.Client.CoreV1().ResourceQuotas(f.Namespace).List(ctx, metav1.ListOptions{Limit: pages.Size})
 	if f.Quotas.Err = err; err == nil {
@@ -191,14 +191,14 @@ func (g *Gatherer) deployment(ctx context.Context, f *Facts) {
 
 // labelled is the Deployment with these labels, and the pods of its selector.
 func (g *Gatherer) labelled(ctx context.Context, namespace, with string) (d Read[*appsv1.Deployment], pods Read[[]corev1.Pod]) {
-	found, err := g.Client.AppsV1().Deployments(namespace).List(ctx, metav1.ListOptions{LabelSelector: with})
-	if err == nil && len(found.Items) == 0 {
+	found, err := installation.FindLabelled(ctx, g.Client, namespace, with)
+	if errors.Is(err, installation.ErrMissing) {
 		err = apierrors.NewNotFound(schema.GroupResource{Group: "apps", Resource: "deployments"}, with)
 	}
 	if d.Err, pods.Err = err, err; err != nil {
 		return d, pods
 	}
-	d.Value = &found.Items[0]
+	d.Value = found
 	selector, err := selectorOf(d.Value.Spec.Selector)
 	if err != nil {
 		return d, pods
@@ -276,9 +276,9 @@ func selectorOf(s *metav1.LabelSelector) (string, error) {
 func (g *Gatherer) certificate(ctx context.Context, f *Facts) Read[[]byte] {
 	name := "podinit-webhook-certificate"
 	if f.Deployment.Err == nil {
-		if volume, _ := volumeAt(f.Deployment.Value, flagOf(f.Deployment.Value, certificateDirectory)+"/"+corev1.TLSCertKey); volume != nil && volume.Secret != nil {
+		if volume, _ := installation.VolumeAt(f.Deployment.Value, installation.Flag(f.Deployment.Value, certificateDirectory)+"/"+corev1.TLSCertKey); volume != nil && volume.Secret != nil {
 			name = volume.Secret.SecretName
-		} else if said := flagOf(f.Deployment.Value, "secret"); said != "" {
+		} else if said := installation.Flag(f.Deployment.Value, "secret"); said != "" {
 			name = said
 		}
 	}
@@ -292,88 +292,20 @@ func (g *Gatherer) certificate(ctx context.Context, f *Facts) Read[[]byte] {
 // certificateDirectory is the webhook's flag for a certificate that somebody else makes and renews.
 const certificateDirectory = "certificate-directory"
 
-// registryConfig is the file that the Deployment's flag -registry-config names, in the ConfigMap mounted there.
+// registryConfig is the file that the Deployment's flag -registry-config names, in what is mounted there.
 func (g *Gatherer) registryConfig(ctx context.Context, f *Facts) Read[string] {
 	if f.Deployment.Err != nil {
 		return Read[string]{Err: f.Deployment.Err}
 	}
-	volume, key := volumeAt(f.Deployment.Value, flagOf(f.Deployment.Value, "registry-config"))
-	if volume == nil || volume.ConfigMap == nil {
+	at := installation.Flag(f.Deployment.Value, "registry-config")
+	if at == "" {
 		return Read[string]{Err: apierrors.NewNotFound(schema.GroupResource{Resource: "configmaps"}, "registry configuration")}
 	}
-	configMap, err := g.Client.CoreV1().ConfigMaps(f.Namespace).Get(ctx, volume.ConfigMap.Name, metav1.GetOptions{})
+	files, err := installation.Files(ctx, g.Client, f.Deployment.Value, at)
 	if err != nil {
 		return Read[string]{Err: err}
 	}
-	text, ok := configMap.Data[key]
-	if !ok {
-		return Read[string]{Err: fmt.Errorf("ConfigMap %s has no key %s", configMap.Name, key)}
-	}
-	return Read[string]{Value: text}
-}
-
-// volumeAt is the volume that holds a file of the webhook's container, and the file's path in it; nil if none does.
-func volumeAt(d *appsv1.Deployment, file string) (*corev1.Volume, string) {
-	container := containerOf(d)
-	if container == nil {
-		return nil, ""
-	}
-	for _, mount := range container.VolumeMounts {
-		path, below := strings.CutPrefix(file, strings.TrimSuffix(mount.MountPath, "/")+"/")
-		volumes := d.Spec.Template.Spec.Volumes
-		if i := slices.IndexFunc(volumes, func(v corev1.Volume) bool { return v.Name == mount.Name }); below && i >= 0 {
-			return &volumes[i], path
-		}
-	}
-	return nil, ""
-}
-
-// containerOf is the webhook's container; nil if there is none.
-func containerOf(d *appsv1.Deployment) *corev1.Container {
-	containers := d.Spec.Template.Spec.Containers
-	if i := slices.IndexFunc(containers, func(c corev1.Container) bool { return c.Name == webhookContainer }); i >= 0 {
-		return &containers[i]
-	}
-	if len(containers) > 0 {
-		return &containers[0]
-	}
-	return nil
-}
-
-// flagOf is the value of a flag of the webhook; empty if it is not given.
-func flagOf(d *appsv1.Deployment, name string) string {
-	container := containerOf(d)
-	if container == nil {
-		return ""
-	}
-	args := slices.Concat(container.Command, container.Args)
-	for i, arg := range args {
-		said, isFlag := strings.CutPrefix(arg, "-")
-		said = strings.TrimPrefix(said, "-")
-		switch key, value, found := strings.Cut(said, "="); {
-		case !isFlag || key != name:
-		case found:
-			return value
-		case i+1 < len(args):
-			return args[i+1]
-		}
-	}
-	return ""
-}
-
-// initImageOf is what the webhook gives to pods; empty if the Deployment does not say it.
-func initImageOf(d *appsv1.Deployment) string {
-	if image := flagOf(d, "init-image"); image != "" {
-		return image
-	}
-	if container := containerOf(d); container != nil {
-		for _, variable := range container.Env {
-			if variable.Name == "PODINIT_INIT_IMAGE" {
-				return variable.Value
-			}
-		}
-	}
-	return ""
+	return Read[string]{Value: string(files["."])}
 }
 
 func (g *Gatherer) service(ctx context.Context, f *Facts) {
@@ -404,7 +336,7 @@ func serviceOf(f *Facts) (name string, port int32) {
 // images asks the nodes and the registry for the init image.
 func (g *Gatherer) images(ctx context.Context, f *Facts) {
 	if f.InitImage == "" && f.Deployment.Err == nil && f.Deployment.Value != nil {
-		f.InitImage = initImageOf(f.Deployment.Value)
+		f.InitImage = installation.InitImage(f.Deployment.Value)
 	}
 	f.Nodes.Err = pages.Each(func(options metav1.ListOptions) (metav1.ListInterface, error) {
 		list, err := g.Client.CoreV1().Nodes().List(ctx, options)
@@ -415,6 +347,7 @@ func (g *Gatherer) images(ctx context.Context, f *Facts) {
 			if n.Status.NodeInfo.OperatingSystem == "linux" || n.Status.NodeInfo.OperatingSystem == "" {
 				f.Nodes.Value = append(f.Nodes.Value, Node{
 					Name: n.Name, Info: n.Status.NodeInfo, HasImage: holds(n.Status.Images, f.InitImage), Listed: len(n.Status.Images),
+					NodeMode: f.Plugin.Err == nil && f.Plugin.Value != nil && nodes.Wanted(f.Plugin.Value, &n),
 				})
 			}
 		}

@@ -11,7 +11,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/podinit/podinit/api/v1alpha1"
-	"github.com/podinit/podinit/internal/cli/image"
+	"github.com/podinit/podinit/internal/cli/installation"
+	"github.com/podinit/podinit/internal/cli/output"
+	"github.com/podinit/podinit/internal/cli/remoteimage"
 	"github.com/podinit/podinit/internal/reason"
 )
 
@@ -30,15 +32,15 @@ func checkImage(f *Facts, r *Result) {
 
 func checkRegistry(f *Facts, r *Result) {
 	if f.InitImage == "" {
-		r.skip("To look for one before it is installed: --init-image", "no image is named")
+		r.skip("To check an image before podinit is installed: --init-image", "the init image is not known")
 		return
 	}
 	switch err := f.Platforms.Err; {
-	case errors.Is(err, image.ErrMissing):
-		r.fail("Push it, or name another: INIT_IMAGE of make deploy, PODINIT_INIT_IMAGE of the Deployment.", "the registry has no %s: no new pod that opted in can start on a node without it", f.InitImage)
+	case errors.Is(err, remoteimage.ErrMissing):
+		r.fail("Push it, or set another image: INIT_IMAGE of make deploy, PODINIT_INIT_IMAGE of the Deployment.", "the registry does not have %s: a new pod that opts in cannot start on a node without this image", f.InitImage)
 		return
 	case err != nil:
-		r.skip("Nodes may reach it where this machine does not; see the next checks.", "asking the registry for %s from here: %v", f.InitImage, err)
+		r.skip("Nodes may reach the registry even if this machine cannot; see the next checks.", "asking the registry for %s from here: %v", f.InitImage, err)
 		return
 	}
 	r.say("%s", strings.Join(f.Platforms.Value, ", "))
@@ -56,7 +58,7 @@ func checkRegistry(f *Facts, r *Result) {
 // checkImageNodes fails for nodes that lack the image and cannot pull it. It warns where nothing says that they can.
 func checkImageNodes(f *Facts, r *Result) {
 	if f.InitImage == "" {
-		r.skip("", "no image is named")
+		r.skip("", "the init image is not known")
 		return
 	}
 	if !f.Nodes.usable(r, "nodes") {
@@ -66,7 +68,7 @@ func checkImageNodes(f *Facts, r *Result) {
 	for _, n := range f.Nodes.Value {
 		switch {
 		case n.HasImage:
-		case errors.Is(f.Platforms.Err, image.ErrMissing),
+		case errors.Is(f.Platforms.Err, remoteimage.ErrMissing),
 			f.Platforms.Err == nil && n.Info.Architecture != "" && !slices.Contains(f.Platforms.Value, "linux/"+n.Info.Architecture):
 			cannot = append(cannot, n.Name)
 		case n.Listed >= listedImages:
@@ -75,19 +77,19 @@ func checkImageNodes(f *Facts, r *Result) {
 			without = append(without, n.Name)
 		}
 	}
-	r.say("%d of %d have it", len(f.Nodes.Value)-len(cannot)-len(without)-len(unsure), len(f.Nodes.Value))
+	r.say("%d of %d nodes have it", len(f.Nodes.Value)-len(cannot)-len(without)-len(unsure), len(f.Nodes.Value))
 	if len(cannot) > 0 {
-		r.fail("See init-image-registry, above.", "not there, and the registry does not have it for them: nodes %s", names(cannot))
+		r.fail("See init-image-registry, above.", "these nodes do not have it, and the registry does not have it for them: %s", names(cannot))
 	}
 	if f.Platforms.Err == nil {
 		return // the others can pull it
 	}
-	hint := "Create a pod that opted in there, and see that it starts."
+	hint := "Create a pod that opts in on such a node, and see that it starts."
 	if len(without) > 0 {
-		r.warn(hint, "not there yet, and the registry cannot be asked from here: nodes %s", names(without))
+		r.warn(hint, "these nodes do not have it yet, and this machine cannot ask the registry: %s", names(without))
 	}
 	if len(unsure) > 0 {
-		r.warn(hint, "not among the %d images that the node lists, and the registry cannot be asked from here: nodes %s", listedImages, names(unsure))
+		r.warn(hint, "it is not among the %d images that the node lists, and this machine cannot ask the registry: nodes %s", listedImages, names(unsure))
 	}
 }
 
@@ -100,7 +102,7 @@ func checkStuck(f *Facts, r *Result) {
 		if s.Image == f.InitImage || f.InitImage == "" {
 			r.fail(hint, "pod %s/%s on node %s waits for %s: %s", s.Namespace, s.Pod, s.Node, s.Image, lastLine(s.Message))
 		} else {
-			r.warn("Delete it, so that it is made anew with the present image: kubectl -n "+s.Namespace+" delete pod "+s.Pod,
+			r.warn("Delete the pod, so that its owner creates it again with the current image: kubectl -n "+s.Namespace+" delete pod "+s.Pod,
 				"pod %s/%s on node %s waits for an earlier init image, %s: %s", s.Namespace, s.Pod, s.Node, s.Image, lastLine(s.Message))
 		}
 	}
@@ -127,14 +129,14 @@ func checkLabels(f *Facts, r *Result) {
 		value, labelled := n.Labels[v1alpha1.Inject]
 		switch {
 		case !labelled:
-		case value != v1alpha1.InjectEnabled && value != v1alpha1.InjectDisabled:
+		case value != v1alpha1.InjectEnabled && !v1alpha1.Disables(value):
 			r.warn(label+"--overwrite "+v1alpha1.Inject+"="+v1alpha1.InjectEnabled+" (or "+v1alpha1.InjectDisabled+")",
-				"namespace %s is labelled %s=%q, which means nothing: its pods are not wrapped", n.Name, v1alpha1.Inject, value)
+				"namespace %s is labelled %s=%q, which is not a valid value: its pods are not wrapped", n.Name, v1alpha1.Inject, value)
 		case value == v1alpha1.InjectEnabled && excluded(f, n.Name):
 			r.warn(label+v1alpha1.Inject+"-", "namespace %s is labelled %s=%s, but podinit never touches it", n.Name, v1alpha1.Inject, value)
 		}
 		for _, key := range misspelt(n.Labels, v1alpha1.Inject) {
-			r.warn(label+key+"- "+v1alpha1.Inject+"="+v1alpha1.InjectEnabled, "namespace %s has the label %s; it is %s that counts", n.Name, key, v1alpha1.Inject)
+			r.warn(label+key+"- "+v1alpha1.Inject+"="+v1alpha1.InjectEnabled, "namespace %s has the label %s, which has no effect; use %s", n.Name, key, v1alpha1.Inject)
 		}
 		if value, ok := n.Annotations[v1alpha1.Inject]; ok && !labelled {
 			r.warn(label+v1alpha1.Inject+"="+value, "namespace %s has the annotation %s; on a namespace it must be a label", n.Name, v1alpha1.Inject)
@@ -143,7 +145,7 @@ func checkLabels(f *Facts, r *Result) {
 			r.warn("kubectl annotate namespace "+n.Name+" "+v1alpha1.ProfileAnnotation+"="+value, "namespace %s has the label %s; it must be an annotation", n.Name, v1alpha1.ProfileAnnotation)
 		}
 		for _, key := range misspelt(n.Annotations, v1alpha1.ProfileAnnotation, v1alpha1.Inject) {
-			r.warn("kubectl annotate namespace "+n.Name+" "+key+"-", "namespace %s has the annotation %s; %s is the one that counts", n.Name, key, v1alpha1.ProfileAnnotation)
+			r.warn("kubectl annotate namespace "+n.Name+" "+key+"-", "namespace %s has the annotation %s, which has no effect; use %s", n.Name, key, v1alpha1.ProfileAnnotation)
 		}
 	}
 }
@@ -177,20 +179,20 @@ func checkProfileNames(f *Facts, r *Result) {
 	for _, n := range naming {
 		name := n.Annotations[v1alpha1.ProfileAnnotation]
 		if !slices.ContainsFunc(f.Profiles.Value, func(p v1alpha1.InitProfile) bool { return p.Name == name }) {
-			r.warn("See what there is: kubectl get initprofiles", "namespace %s names InitProfile %s, which does not exist: defaults hold", n.Name, name)
+			r.warn("List the InitProfiles: kubectl get initprofiles", "namespace %s names InitProfile %s, which does not exist: the defaults apply", n.Name, name)
 		}
 	}
 }
 
 func checkDryRun(f *Facts, r *Result) {
 	d := f.DryRun
-	elsewhere := "Name another namespace with -n, or have a temporary one made: --create-namespace"
+	elsewhere := "Name another namespace with -n, or use a temporary one: --create-namespace"
 	switch {
 	case d.Namespace == "" && d.Err != nil:
 		r.skip("", "%v", d.Err)
 		return
 	case d.Namespace == "":
-		r.skip("Label a namespace, or have a temporary one made: --create-namespace", "no namespace has opted in")
+		r.skip("Label a namespace, or use a temporary one: --create-namespace", "no namespace has opted in")
 		return
 	case apierrors.IsForbidden(d.Err) && strings.Contains(d.Err.Error(), "cannot create resource"):
 		r.skip(elsewhere, "forbidden: you may not create pods in namespace %s", d.Namespace)
@@ -199,7 +201,7 @@ func checkDryRun(f *Facts, r *Result) {
 		r.fail(elsewhere, "there is no namespace %s", d.Namespace)
 		return
 	case refusedByUs(f, d.Err):
-		r.fail("The failures above say why. If there is none: "+kubectl(f, "logs -l", webhookSelector)+", and the apiserver's log.",
+		r.fail("The failures above say why. If no check has failed: "+kubectl(f, "logs -l", installation.Selector)+", and the apiserver's log.",
 			"no pod can be created in namespace %s: %s", d.Namespace, lastLine(d.Err.Error()))
 		return
 	case d.Err != nil:
@@ -227,6 +229,10 @@ func checkDryRun(f *Facts, r *Result) {
 		r.say("in namespace %s, by %s", d.Namespace, by)
 		return
 	}
+	if byNode(f, d.Namespace) {
+		r.say("namespace %s leaves its pods to the nodes", d.Namespace)
+		return
+	}
 	for _, a := range d.Answers {
 		if a.Wrapped || a.Status == nil {
 			continue
@@ -235,15 +241,15 @@ func checkDryRun(f *Facts, r *Result) {
 		if c, ok := a.Status.Containers["app"]; ok {
 			why = c.Reason
 		}
-		r.fail(reason.Of(why).Remedy, "the pod came back unwrapped, because %s", reason.Of(why).Because)
+		r.fail(reason.Of(why).Remedy, "the pod was not wrapped, because %s", reason.Of(why).Because)
 		return
 	}
 	if label := labelOf(f, d.Namespace); label != v1alpha1.InjectEnabled {
 		r.skip(elsewhere, "namespace %s has not opted in (%s is %q)", d.Namespace, v1alpha1.Inject, label)
 		return
 	}
-	r.fail("The failures above say why. If there is none: "+kubectl(f, "logs -l", webhookSelector)+", and the apiserver's log.",
-		"%d of %d pods came back unwrapped in namespace %s, as if podinit were not there", len(d.Answers)-wrapped, len(d.Answers), d.Namespace)
+	r.fail("The failures above say why. If no check has failed: "+kubectl(f, "logs -l", installation.Selector)+", and the apiserver's log.",
+		"%d of %s in namespace %s were not wrapped, as if podinit were not installed", len(d.Answers)-wrapped, output.Count(len(d.Answers), "pod"), d.Namespace)
 }
 
 // refusedByUs says whether the apiserver refuses a pod for want of podinit's answer, as with failurePolicy Fail

@@ -7,7 +7,7 @@ import (
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 
-	"github.com/podinit/podinit/internal/cli/image"
+	"github.com/podinit/podinit/internal/cli/remoteimage"
 )
 
 // repositoryVariable is the policy's variable that names the repository of the init's image.
@@ -31,14 +31,14 @@ func checkPolicyRule(f *Facts, r *Result) {
 		if v.Name != repositoryVariable || f.InitImage == "" {
 			continue
 		}
-		if repository, want := strings.Trim(strings.TrimSpace(v.Expression), `'"`), image.Repository(f.InitImage); repository != want {
+		if repository, want := strings.Trim(strings.TrimSpace(v.Expression), `'"`), remoteimage.Repository(f.InitImage); repository != want {
 			r.fail("Set the policy's variable "+repositoryVariable+" to '"+want+"': kubectl edit validatingadmissionpolicy "+p.Name,
-				"ValidatingAdmissionPolicy %s demands the init of %s, and pods are given that of %s: it refuses every pod that is wrapped", p.Name, repository, want)
+				"ValidatingAdmissionPolicy %s requires the init of image %s, and the webhook gives pods that of image %s: the policy refuses every wrapped pod", p.Name, repository, want)
 		}
 	}
 	if !reflect.DeepEqual(demands(p), demands(&f.Shipped.Policy)) {
 		r.warn(reinstall(f)+" Its policy is the component config/policy, or the chart's wrappingPolicy.",
-			"ValidatingAdmissionPolicy %s is that of another version than this program's, or was changed", p.Name)
+			"ValidatingAdmissionPolicy %s has another version than this program, or was changed", p.Name)
 	}
 	if !f.Bindings.usable(r, "ValidatingAdmissionPolicyBindings") {
 		return
@@ -48,9 +48,9 @@ func checkPolicyRule(f *Facts, r *Result) {
 	}
 	switch {
 	case len(f.Bindings.Value) == 0:
-		r.warn(reinstall(f), "no ValidatingAdmissionPolicyBinding names ValidatingAdmissionPolicy %s: it holds nowhere", p.Name)
+		r.warn(reinstall(f), "no ValidatingAdmissionPolicyBinding names ValidatingAdmissionPolicy %s: the policy has no effect", p.Name)
 	case !slices.ContainsFunc(f.Bindings.Value, denies):
-		r.say("it refuses nothing, and only tells")
+		r.say("it refuses nothing, and only warns or audits")
 	}
 }
 

@@ -3,6 +3,7 @@ package check
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/podinit/podinit/internal/cli/output"
@@ -10,7 +11,7 @@ import (
 
 var titles = map[string]string{
 	kubernetesCategory: "Kubernetes", installationCategory: "Installation", webhookCategory: "Webhook", certificateCategory: "Certificate",
-	imageCategory: "Init image", namespacesCategory: "Namespaces", admissionCategory: "Admission",
+	imageCategory: "Init image", nodeModeCategory: "Node mode", namespacesCategory: "Namespaces", admissionCategory: "Admission",
 }
 
 func symbol(s Status, style output.Style) string {
@@ -53,14 +54,34 @@ func (report Report) print(w io.Writer, style output.Style) error {
 			}
 		}
 	}
-	b.WriteByte('\n')
+	if category != "" {
+		b.WriteByte('\n')
+	}
 	b.WriteString(report.summary(style) + "\n")
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
+// short writes one line for each check that does not pass.
+func (report Report) short(w io.Writer, style output.Style) error {
+	var b strings.Builder
+	for _, r := range report.problemsOnly().Results {
+		worst := slices.IndexFunc(r.Problems, func(p Problem) bool { return p.Status == r.Status })
+		text := r.Problems[worst].Found
+		if r.Status == NotChecked {
+			text = "not checked: " + text
+		}
+		if more := len(r.Problems) - 1; more > 0 {
+			text += fmt.Sprintf(" (and %d more)", more)
+		}
+		fmt.Fprintf(&b, "%s %s: %s\n", symbol(r.Status, style), r.Name, strings.Join(strings.Fields(text), " "))
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
 func (report Report) summary(style output.Style) string {
-	said := fmt.Sprintf("%d passed, %d warnings, %d failed, %d not checked", report.Passed, report.Warnings, report.Failed, report.NotChecked)
+	said := fmt.Sprintf("%d passed, %s, %d failed, %d not checked", report.Passed, output.Count(report.Warnings, "warning"), report.Failed, report.NotChecked)
 	switch {
 	case report.Failed > 0:
 		return style.Red("×") + " " + said

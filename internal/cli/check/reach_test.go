@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/podinit/podinit/internal/admission"
 	"github.com/podinit/podinit/internal/inject"
 	"github.com/podinit/podinit/webhook"
 )
@@ -26,7 +27,7 @@ func TestReach(t *testing.T) {
 	var log bytes.Buffer
 	metrics := prometheus.NewRegistry()
 	handler := &webhook.Handler{
-		Mutator: webhook.Injector{Config: inject.Config{Image: "r/init:1", Version: "v1", ExcludedNamespaces: []string{"podinit-system"}}, LookupTime: time.Second},
+		Mutator: admission.Planner{Config: inject.Config{Image: "r/init:1", Version: "v1", ExcludedNamespaces: []string{"podinit-system"}}, LookupTimeout: time.Second},
 		Metrics: webhook.NewMetrics(metrics),
 		Log:     logr.FromSlogHandler(slog.NewJSONHandler(&log, nil)),
 	}
@@ -59,7 +60,7 @@ func TestReachOfOneThatTakesCertificates(t *testing.T) {
 	refuse := func(text string) func(http.ResponseWriter, *http.Request) {
 		return func(w http.ResponseWriter, _ *http.Request) { http.Error(w, text, http.StatusUnauthorized) }
 	}
-	if f := reached(t, refuse("podinit: only apiservers that prove who they are may call")); f.Reached.Err != nil || !f.Reached.Value {
+	if f := reached(t, refuse("podinit: only apiservers with a valid client certificate may call")); f.Reached.Err != nil || !f.Reached.Value {
 		t.Errorf("reached %t, %v", f.Reached.Value, f.Reached.Err)
 	}
 	if f := reached(t, refuse("who are you?")); f.Reached.Err == nil || f.Reached.Value {

@@ -81,6 +81,12 @@ func newReport(results []Result) Report {
 	return report
 }
 
+// problemsOnly is the report without the checks that pass; how many there are, it still says.
+func (report Report) problemsOnly() Report {
+	report.Results = slices.DeleteFunc(slices.Clone(report.Results), func(r Result) bool { return r.Status == Passed })
+	return report
+}
+
 // good says whether no check fails, and if strict whether all could be made.
 func (report Report) good(strict bool) bool {
 	return report.Failed == 0 && (!strict || report.NotChecked == 0)

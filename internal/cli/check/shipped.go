@@ -42,6 +42,9 @@ type role struct {
 // pullSecretsRole can be done without (-pull-secrets=false), or be bound namespace by namespace.
 const pullSecretsRole = "podinit-webhook-pull-secrets"
 
+// eventsRole can be done without (-events=false).
+const eventsRole = "podinit-webhook-events"
+
 // NewShipped reads it. It fails only where this program was built wrongly.
 func NewShipped() (Shipped, error) {
 	var s Shipped

@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/podinit/podinit/internal/cli/installation"
+	"github.com/podinit/podinit/internal/cli/output"
 	"github.com/podinit/podinit/internal/registry"
 )
 
@@ -28,7 +30,7 @@ func replicasOf(d *appsv1.Deployment) int32 {
 
 func checkDeployment(f *Facts, r *Result) {
 	if f.Deployment.missing() {
-		r.fail(reinstall(f), "no Deployment in namespace %s is labelled %s: there is no webhook", f.Namespace, webhookSelector)
+		r.fail(reinstall(f), "no Deployment in namespace %s is labelled %s: there is no webhook", f.Namespace, installation.Selector)
 		return
 	}
 	if !f.Deployment.usable(r, "Deployments in namespace "+f.Namespace) {
@@ -44,21 +46,21 @@ func checkDeployment(f *Facts, r *Result) {
 	if want == 1 {
 		r.warn(kubectl(f, "scale deployment", d.Name, "--replicas=2"), "there is one replica: while it restarts, pods are not wrapped")
 	}
-	if spec := d.Spec.Template.Spec; spec.HostNetwork && flagOf(d, "port") == "" {
-		r.fail("Set another port, such as -port=10260.", "under hostNetwork port %d is the kubelet's", kubeletPort)
+	if spec := d.Spec.Template.Spec; spec.HostNetwork && installation.Flag(d, "port") == "" {
+		r.fail("Set another port, such as -port=10260.", "with hostNetwork, the kubelet uses port %d", kubeletPort)
 	}
 	rollout := kubectl(f, "rollout status deployment", d.Name)
 	if d.Status.ObservedGeneration < d.Generation || d.Status.UpdatedReplicas < want {
-		r.fail(rollout, "a change of Deployment %s is not rolled out: %d of %d replicas are updated", d.Name, d.Status.UpdatedReplicas, want)
+		r.fail(rollout, "the last change of Deployment %s is not rolled out: %d of %s updated", d.Name, d.Status.UpdatedReplicas, output.Count(int(want), "replica"))
 	}
 	if ready := d.Status.ReadyReplicas; ready < want {
-		r.fail(kubectl(f, "get pods -l", webhookSelector), "%d of %d replicas are ready", ready, want)
+		r.fail(kubectl(f, "get pods -l", installation.Selector), "%d of %s ready", ready, output.Count(int(want), "replica"))
 	} else if d.Status.Replicas > want {
-		r.fail(rollout, "%d replicas run, %d are wanted: a change is being rolled out, or hangs", d.Status.Replicas, want)
+		r.fail(rollout, "%d replicas run, %d are wanted: a rollout is under way, or hangs", d.Status.Replicas, want)
 	}
 	for _, c := range d.Status.Conditions {
 		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
-			r.fail("See "+kubectl(f, "get events"), "no pod can be made: %s", c.Message)
+			r.fail("See "+kubectl(f, "get events"), "cannot create pods: %s", c.Message)
 		}
 	}
 	if f.Pods.Err == nil {
@@ -124,16 +126,16 @@ func checkReplicas(f *Facts, r *Result) {
 		architecture[n.Name] = n.Info.Architecture
 	}
 	byName, byDigest := map[string][]string{}, map[string]map[string][]string{}
-	var strangers []string
+	var foreign []string
 	for _, pod := range f.Pods.Value {
 		if pod.DeletionTimestamp != nil {
 			continue
 		}
 		if metav1.GetControllerOf(&pod) == nil {
-			strangers = append(strangers, pod.Name)
+			foreign = append(foreign, pod.Name)
 		}
 		for _, c := range pod.Status.ContainerStatuses {
-			if c.Name != webhookContainer || !c.Ready {
+			if c.Name != installation.Container || !c.Ready {
 				continue
 			}
 			for _, wanted := range pod.Spec.Containers {
@@ -150,8 +152,8 @@ func checkReplicas(f *Facts, r *Result) {
 			}
 		}
 	}
-	if len(strangers) > 0 {
-		r.warn(kubectl(f, "delete pod", strangers[0]), "pods that belong to no Deployment have the webhook's labels, and get its requests: %s", names(strangers))
+	if len(foreign) > 0 {
+		r.warn(kubectl(f, "delete pod", foreign[0]), "pods that belong to no Deployment have the webhook's labels, and get its requests: %s", names(foreign))
 	}
 	differ := byName
 	for _, arch := range slices.Sorted(maps.Keys(byDigest)) {
@@ -166,12 +168,12 @@ func checkReplicas(f *Facts, r *Result) {
 	for _, image := range slices.Sorted(maps.Keys(differ)) {
 		said = append(said, fmt.Sprintf("%s by %s", image, names(differ[image])))
 	}
-	r.fail(kubectl(f, "rollout status", deploymentOf(f))+"; if it hangs, "+kubectl(f, "get pods -o wide -l", webhookSelector),
+	r.fail(kubectl(f, "rollout status", deploymentOf(f))+"; if it hangs, "+kubectl(f, "get pods -o wide -l", installation.Selector),
 		"replicas run different images, and pods are wrapped by one or the other: %s", strings.Join(said, "; "))
 }
 
 func checkRegistryConfig(f *Facts, r *Result) {
-	if f.RegistryConfig.missing() && f.Deployment.Err == nil && flagOf(f.Deployment.Value, "registry-config") == "" {
+	if f.RegistryConfig.missing() && f.Deployment.Err == nil && installation.Flag(f.Deployment.Value, "registry-config") == "" {
 		return // none is asked for
 	}
 	if !f.RegistryConfig.usable(r, "registry configuration") {
@@ -179,7 +181,7 @@ func checkRegistryConfig(f *Facts, r *Result) {
 	}
 	if _, err := registry.ParseConfig([]byte(f.RegistryConfig.Value)); err != nil {
 		r.fail("Correct it: "+kubectl(f, "edit configmap podinit-registries")+"; then "+kubectl(f, "rollout restart", deploymentOf(f)),
-			"the webhook will not start with it: %v", err)
+			"the webhook cannot start with it: %v", err)
 	}
 }
 
@@ -211,19 +213,19 @@ func checkService(f *Facts, r *Result) {
 
 // target says what is wrong with where a port of the Service leads; empty if nothing is.
 func target(f *Facts, p corev1.ServicePort) string {
-	container := containerOf(f.Deployment.Value)
+	container := installation.ContainerOf(f.Deployment.Value)
 	if container == nil {
 		return ""
 	}
 	listens := int32(kubeletPort)
-	if said, err := strconv.ParseInt(flagOf(f.Deployment.Value, "port"), 10, 32); err == nil {
+	if said, err := strconv.ParseInt(installation.Flag(f.Deployment.Value, "port"), 10, 32); err == nil {
 		listens = int32(said)
 	}
 	to, shown := p.TargetPort.IntVal, p.TargetPort.String()
 	if p.TargetPort.StrVal != "" {
 		i := slices.IndexFunc(container.Ports, func(c corev1.ContainerPort) bool { return c.Name == p.TargetPort.StrVal })
 		if i < 0 {
-			return fmt.Sprintf("targetPort %s is no port of the webhook's container", shown)
+			return fmt.Sprintf("targetPort %s is not a port of the webhook's container", shown)
 		}
 		to = container.Ports[i].ContainerPort
 	}
@@ -253,12 +255,12 @@ func checkEndpoints(f *Facts, r *Result) {
 		return
 	}
 	selector := labels.SelectorFromSet(f.Service.Value.Spec.Selector)
-	hint := "See both sides: " + kubectl(f, "get service", name, "-o wide") + " and " + kubectl(f, "get pods --show-labels")
+	hint := "Compare labels and selector: " + kubectl(f, "get service", name, "-o wide") + " and " + kubectl(f, "get pods --show-labels")
 	switch {
 	case f.Deployment.Err == nil && !selector.Matches(labels.Set(f.Deployment.Value.Spec.Template.Labels)):
 		r.fail(reinstall(f), "Service %s has no endpoints: its selector %s does not match the webhook's pods", name, selector)
 	case waiting > 0:
-		r.fail("See why: check deployment, above.", "Service %s has no endpoint that is ready, and %d that are not", name, waiting)
+		r.fail("See why: check deployment, above.", "Service %s has no ready endpoint, and %d that are not ready", name, waiting)
 	default:
 		r.fail(hint, "Service %s has no endpoints", name)
 	}
@@ -269,13 +271,13 @@ func checkReached(f *Facts, r *Result) {
 	switch {
 	case f.Reached.Err == nil && f.Reached.Value:
 	case f.Reached.Err == nil:
-		r.fail("See who that is: "+kubectl(f, "get endpointslices -l kubernetes.io/service-name="+name), "what answers at Service %s, port %d, is no webhook", name, port)
+		r.fail("See which pods these are: "+kubectl(f, "get endpointslices -l kubernetes.io/service-name="+name), "the program that answers at Service %s, port %d, is not podinit's webhook", name, port)
 	case f.Service.missing():
 		r.skip("", "there is no Service")
 	case apierrors.IsForbidden(f.Reached.Err):
 		f.Reached.usable(r, "through Services' proxies (create services/proxy)")
 	default:
-		r.fail("Look at endpoints and port, above; then at firewalls and NetworkPolicies between the control plane and port "+strconv.Itoa(kubeletPort)+" of the nodes and pods.",
+		r.fail("Look at the checks of endpoints and port, above; then at firewalls and NetworkPolicies between the control plane and port "+strconv.Itoa(kubeletPort)+" of the nodes and pods.",
 			"asking Service %s, port %d, through the apiserver: %s", name, port, lastLine(f.Reached.Err.Error()))
 	}
 }
@@ -291,11 +293,11 @@ func checkBudget(f *Facts, r *Result) {
 			continue
 		}
 		if b.Status.DisruptionsAllowed == 0 && b.Status.ObservedGeneration == b.Generation && b.Status.CurrentHealthy >= b.Status.ExpectedPods && b.Status.ExpectedPods > 0 {
-			r.warn("Have more replicas, or a smaller minAvailable.", "PodDisruptionBudget %s allows no disruption: draining a node will hang", b.Name)
+			r.warn("Use more replicas, or a smaller minAvailable.", "PodDisruptionBudget %s allows no disruption: draining a node will hang", b.Name)
 		}
 		return
 	}
-	r.warn(reinstall(f), "no PodDisruptionBudget is for the webhook's pods: draining nodes may take all of them at once")
+	r.warn(reinstall(f), "no PodDisruptionBudget is for the webhook's pods: draining nodes may evict all of them at once")
 }
 
 func checkQuota(f *Facts, r *Result) {
@@ -314,7 +316,7 @@ func checkQuota(f *Facts, r *Result) {
 		found = true
 		hard, used := q.Status.Hard[corev1.ResourcePods], q.Status.Used[corev1.ResourcePods]
 		if _, counted := q.Status.Hard[corev1.ResourcePods]; counted && hard.Cmp(used) <= 0 {
-			r.warn(kubectl(f, "edit resourcequota", q.Name), "ResourceQuota %s is used up (pods: %s of %s): the next rollout cannot make its pod", q.Name, used.String(), hard.String())
+			r.warn(kubectl(f, "edit resourcequota", q.Name), "ResourceQuota %s is used up (pods: %s of %s): the next rollout cannot create its pod", q.Name, used.String(), hard.String())
 		}
 	}
 	if !found {

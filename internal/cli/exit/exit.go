@@ -7,7 +7,7 @@ import "errors"
 const (
 	// OK: done, and nothing to report.
 	OK = 0
-	// Found: done, and what was looked for is there: a difference, a failed check, something left to do.
+	// Found: done, and something was found: a difference, a failed check, a pod to look at.
 	Found = 1
 	// Usage: the command line or a file named by it is wrong. Nothing was done.
 	Usage = 2
@@ -18,9 +18,9 @@ const (
 // Help is what usage texts and documentation say about the codes.
 const Help = `Exit codes:
   0  done, and nothing to report
-  1  done, and something was found: a difference, a failed check, something left to do
-  2  the command line or a file named by it is wrong; nothing was done
-  3  it could not be done: a cluster or registry does not answer or refuses, a file cannot be read`
+  1  done, and something was found: a difference, a failed check, a pod to look at
+  2  the command line, or a file that it names, is wrong; nothing was done
+  3  not done: a cluster or registry does not answer or refuses, or a file cannot be read`
 
 // coded is an error with an exit code; without an error the code says it all, and nothing is printed.
 type coded struct {

@@ -57,11 +57,58 @@ func TestJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	var all []explain.Explanation
-	if err := json.Unmarshal([]byte(out), &all); err != nil || len(all) != 3 {
+	if err := json.Unmarshal([]byte(out), &all); err != nil || len(all) != 4 {
 		t.Fatalf("%d explanations, %v", len(all), err)
 	}
 	if pod := all[1]; pod.Admitted == nil || pod.Containers[0].Admitted == nil || !pod.Containers[0].HasInit {
 		t.Errorf("a pod that is wrapped: %+v", pod)
+	}
+}
+
+// What admission saw of a moved tag is said again, once, and nothing that somebody else wrote there.
+func TestDrift(t *testing.T) {
+	file := t.TempDir() + "/pod.yaml"
+	status := `{"v":1,"version":"v1","delivery":"InitContainer","containers":{"app":{"action":"wrapped","source":"registry","drift":["node-image-differs","node-image-differs","host-pid","x"]}}}`
+	text := "apiVersion: v1\nkind: Pod\nmetadata: {name: app, annotations: {podinit.dev/status: '" + status + "'}}\n" +
+		"spec: {containers: [{name: app, image: r.example/app, command: [/podinit/init, --, app]}]}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := run(t, "--offline", "-f", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Count(out, "it may run another image") != 1 || !strings.Contains(out, ": a node has an image with another digest") {
+		t.Errorf("explained as\n%s", out)
+	}
+}
+
+// Where the nodes put the init in, no container is left alone for want of a lookup, and those are that the node leaves alone.
+func TestByNode(t *testing.T) {
+	directory := t.TempDir()
+	for name, text := range map[string]string{
+		"profile.yaml": "apiVersion: podinit.dev/v1alpha1\nkind: InitProfile\nmetadata: {name: nodes}\nspec: {delivery: Node}\n",
+		"pod.yaml": "apiVersion: v1\nkind: Pod\nmetadata: {name: app, annotations: {podinit.dev/skip-containers: other}}\n" +
+			"spec: {containers: [{name: app, image: r.example/app}, {name: shell, image: r.example/app, command: [sh, -c, 'sleep 9; true']}, {name: other, image: r.example/app, command: [other]}]}\n",
+	} {
+		if err := os.WriteFile(directory+"/"+name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	args := []string{"--offline", "--profile", directory + "/profile.yaml", "-f", directory + "/pod.yaml"}
+	out, err := run(t, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Count(out, "would be put in by the node") != 2 || strings.Count(out, "left alone because") != 1 || !strings.Contains(out, "The container runtime of its node puts the init in") {
+		t.Errorf("explained as\n%s", out)
+	}
+	if out, err = run(t, append(args, "-o", "json")...); err != nil {
+		t.Fatal(err)
+	}
+	var all []explain.Explanation
+	if err := json.Unmarshal([]byte(out), &all); err != nil || len(all) != 1 || all[0].Delivery != "Node" || all[0].LeftAlone != nil {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 
@@ -72,7 +119,7 @@ func TestErrors(t *testing.T) {
 	}{
 		{nil, "name either"},
 		{[]string{"-f", "testdata/mixed.yaml", "pod/x"}, "name either"},
-		{[]string{"--offline", "pod/x"}, "--offline asks no cluster"},
+		{[]string{"--offline", "pod/x"}, "--offline does not ask the cluster"},
 		{[]string{"--offline", "-f", "testdata/nginx.json"}, "no pod template"},
 	} {
 		if _, err := run(t, test.args...); exit.Code(err) != exit.Usage || !strings.Contains(err.Error(), test.says) {

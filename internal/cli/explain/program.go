@@ -1,10 +1,10 @@
 package explain
 
 import (
-	"path"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/podinit/podinit/internal/program"
 )
 
 // Answer to a question about a container. What only its run can show is Unknown.
@@ -36,9 +36,6 @@ type facts struct {
 	shared string
 }
 
-// shells are programs that run a script given after -c.
-var shells = []string{"sh", "bash", "dash", "ash", "ksh", "mksh", "zsh"}
-
 // handlers are programs known to end in order at SIGTERM; ignorers do not handle it, so that the kernel drops it for
 // PID 1; interpreters do not either, but what they run may. Of all others it is not known.
 var (
@@ -48,19 +45,20 @@ var (
 	}
 	ignorers     = []string{"sleep", "tail", "cat", "tee", "yes", "dd"}
 	interpreters = []string{"python", "python3", "node", "perl", "npm", "yarn"}
-	// inits do nothing but what PID 1 must.
-	inits = []string{"tini", "tini-static", "docker-init", "catatonit", "dumb-init"}
 )
 
 // kill is the signal that nobody handles.
 const kill = "SIGKILL"
 
-var killed = situation{reaches: No, reachesWhy: "the stop signal is SIGKILL: it is killed at once, and cannot end in order"}
+var killed = situation{reaches: No, reachesWhy: "the stop signal is SIGKILL: it is killed at once, and cannot shut down cleanly"}
+
+// maxDepth bounds how many shells, each in the script of another, are looked into.
+const maxDepth = 8
 
 // situationOf says what happens to a container that is started with these words, PID 1 being itself unless the facts say
 // otherwise.
 func situationOf(words []string, f facts) situation {
-	s := started(words, f)
+	s := started(words, f, maxDepth)
 	if f.signal == kill {
 		s.reaches, s.reachesWhy = killed.reaches, killed.reachesWhy
 	}
@@ -70,13 +68,13 @@ func situationOf(words []string, f facts) situation {
 	s.pid1 = f.shared
 	s.reaped, s.reapedWhy = Yes, f.shared+" is PID 1, and reaps"
 	// Where the first process is not PID 1 the kernel ends it if it has no handler, and the container with it.
-	words = behindEnv(words)
-	script, isShell := scriptOf(words)
+	words = program.Behind(words)
+	script, isShell := program.ScriptOf(words)
 	switch {
-	case f.signal == kill, s.reaches == Yes, isShell && trap.MatchString(script), !isShell && isScript(words), isInit(words):
-	case isShell && replaces(words[0], script) == Unknown:
+	case f.signal == kill, s.reaches == Yes, isShell && script.Traps(), !isShell && isScript(words), program.KindOf(words) == program.Init:
+	case isShell && mayEndOtherwise(script):
 		s.reaches, s.reachesWhy = Unknown, f.signal+" ends the first process, which is not PID 1: the program, if the shell replaces itself by it, or else the shell, and then what it has started is killed"
-	case isShell && replaces(words[0], script) == No:
+	case isShell && script.Ending() == program.Stays:
 		s.reaches, s.reachesWhy = No, f.signal+" ends the shell, which is not PID 1, and the container with it: what the shell has started is killed"
 	default:
 		s.reaches, s.reachesWhy = Yes, "it is not PID 1 there, so "+f.signal+" ends it even without a handler"
@@ -84,115 +82,123 @@ func situationOf(words []string, f facts) situation {
 	return s
 }
 
-// isScript says whether words start a shell or what is most likely a script, which is in the image.
-func isScript(words []string) bool {
-	if len(words) == 0 {
-		return false
-	}
-	program := path.Base(words[0])
-	return slices.Contains(shells, program) || strings.HasSuffix(program, ".sh") || strings.Contains(program, "entrypoint")
+// mayEndOtherwise says whether it is not known if a program replaces a script's shell.
+func mayEndOtherwise(script program.Script) bool {
+	ending := script.Ending()
+	return ending == program.MayReplace || ending == program.MayExec
 }
 
-func isInit(words []string) bool {
-	return len(words) > 0 && slices.Contains(inits, path.Base(words[0]))
+// isScript says whether words start a shell or what is most likely a script, which is in the image.
+func isScript(words []string) bool {
+	name := program.Name(words)
+	return program.KindOf(words) == program.Shell || strings.HasSuffix(name, ".sh") || strings.Contains(name, "entrypoint")
 }
 
 // started is the situation where the first process is PID 1.
-func started(words []string, f facts) situation {
-	words = behindEnv(words)
-	if len(words) == 0 {
+func started(words []string, f facts, depth int) situation {
+	words = program.Behind(words)
+	if len(words) == 0 || depth == 0 {
 		return unknown("")
 	}
-	program := path.Base(words[0])
-	if isInit(words) {
-		return byInit(program, words[1:], f)
-	}
-	switch program {
-	case "systemd", "init", "openrc-init", "runit", "runit-init", "my_init", "s6-svscan", "upstart":
+	name := program.Name(words)
+	switch program.KindOf(words) {
+	case program.Init:
+		return byInit(words, f)
+	case program.System:
 		return situation{
-			pid1: program, reaped: Yes, reapedWhy: program + " is a full init and reaps",
-			reaches: Unknown, reachesWhy: program + " stops its services by its own rules; to systemd SIGTERM means something else than stop (it wants SIGRTMIN+3)",
+			pid1: name, reaped: Yes, reapedWhy: name + " is a full init and reaps",
+			reaches: Unknown, reachesWhy: name + " stops its services by its own rules; systemd stops at SIGRTMIN+3, not at SIGTERM",
 		}
-	case "supervisord":
-		return situation{pid1: program, reaped: Yes, reapedWhy: "supervisord waits for every process", reaches: Yes, reachesWhy: "supervisord stops its programs, each by the signal that its configuration says"}
-	case "argoexec":
-		return situation{pid1: program, reaped: Yes, reapedWhy: "argoexec waits for every process", reaches: Yes, reachesWhy: "argoexec passes signals on to its child"}
+	case program.Monitor:
+		if inner := program.Monitored(words); len(inner) > 0 {
+			return byMonitor(name, started(inner, f, depth-1), f)
+		}
+	case program.Shell:
+		if script, ok := program.ScriptOf(words); ok {
+			return byShell(script, f, depth)
+		}
 	}
-	if script, ok := scriptOf(words); ok {
-		return byShell(program, script, f)
+	switch name {
+	case "supervisord":
+		return situation{pid1: name, reaped: Yes, reapedWhy: "supervisord waits for every process", reaches: Yes, reachesWhy: "supervisord stops its programs, each with the signal in its configuration"}
+	case "argoexec":
+		return situation{pid1: name, reaped: Yes, reapedWhy: "argoexec waits for every process", reaches: Yes, reachesWhy: "argoexec forwards signals to its child"}
 	}
 	if isScript(words) {
 		return situation{
-			pid1:    program + ", a script or a shell, until it runs exec",
-			reaches: Unknown, reachesWhy: "the script is in the image: if it ends with exec, the program is PID 1 and what is said of programs holds; otherwise the shell is, and " + f.signal + " stops there",
+			pid1:    name + ", a script or a shell, until it runs exec",
+			reaches: Unknown, reachesWhy: "the script is in the image: if it ends with exec, the program is PID 1, and handles signals as a program without a shell does; otherwise the shell is, and " + f.signal + " stops there",
 			reaped: Unknown, reapedWhy: "a shell reaps; the program that it runs with exec most likely does not",
 		}
 	}
-	return byProgram(program, f)
+	return byProgram(name, f)
 }
 
 func unknown(why string) situation {
 	if why == "" {
-		why = "what it runs is not known"
+		why = "its command is not known"
 	}
 	return situation{pid1: "unknown", reaches: Unknown, reachesWhy: why, reaped: Unknown, reapedWhy: why}
 }
 
 // byProgram is where the program itself is PID 1.
-func byProgram(program string, f facts) situation {
+func byProgram(name string, f facts) situation {
 	s := situation{
-		pid1: program, reaped: No,
+		pid1: name, reaped: No,
 		reapedWhy: "a program reaps the children that it has started; orphans of others (of exec probes, of children's children) stay zombies, unless it was written to be PID 1",
 	}
 	switch {
-	case slices.Contains(ignorers, program):
-		s.reaches, s.reachesWhy = No, program+" does not handle "+f.signal+" by itself, and the kernel does not end PID 1 by a signal without a handler: it is killed when the grace period is over"
+	case slices.Contains(ignorers, name):
+		s.reaches, s.reachesWhy = No, name+" does not handle "+f.signal+" by itself, and the kernel does not end PID 1 by a signal without a handler: it is killed when the grace period is over"
 	case f.signal != "SIGTERM":
-		s.reaches, s.reachesWhy = Unknown, "it gets "+f.signal+", which is asked for, so it most likely handles it"
-	case slices.Contains(handlers, program):
-		s.reaches, s.reachesWhy = Yes, program+" handles SIGTERM"
-	case slices.Contains(interpreters, program):
-		s.reaches, s.reachesWhy = Unknown, program+" itself does not handle SIGTERM, and the kernel does not end PID 1 by a signal without a handler: unless what it runs sets one, it is killed when the grace period is over"
+		s.reaches, s.reachesWhy = Unknown, "it gets "+f.signal+", which the image or the pod asks for, so it most likely handles it"
+	case slices.Contains(handlers, name):
+		s.reaches, s.reachesWhy = Yes, name+" handles SIGTERM"
+	case slices.Contains(interpreters, name):
+		s.reaches, s.reachesWhy = Unknown, name+" itself does not handle SIGTERM, and the kernel does not end PID 1 by a signal without a handler: unless what it runs sets one, it is killed when the grace period is over"
 	default:
-		s.reaches, s.reachesWhy = Unknown, "it gets SIGTERM, and the kernel drops that for a PID 1 without a handler: only its run shows whether it has one"
+		s.reaches, s.reachesWhy = Unknown, "it gets SIGTERM, and the kernel drops SIGTERM for a PID 1 without a handler: only a run shows whether the program has a handler"
+	}
+	return s
+}
+
+// byMonitor is where a program such as timeout starts another one, which would be in this situation if it were PID 1.
+func byMonitor(name string, inner situation, f facts) situation {
+	s := situation{
+		pid1: name, reaches: Yes, reachesWhy: name + " passes SIGTERM to its program, or, as busybox has it, replaces itself by it: " + inner.reachesWhy,
+		reaped: No, reapedWhy: name + " reaps its program; orphans of others stay zombies",
+	}
+	if f.signal != "SIGTERM" || inner.reaches != Yes {
+		s.reaches = Unknown
+	}
+	if inner.reaped != No {
+		s.reaped, s.reapedWhy = Unknown, s.reapedWhy+", unless, as busybox has it, "+name+" replaces itself by the program"
 	}
 	return s
 }
 
 // byInit is where another init is PID 1, with the program after its flags.
-func byInit(init string, args []string, f facts) situation {
-	group := init == "dumb-init"
-	rest := args
-	for len(rest) > 0 && strings.HasPrefix(rest[0], "-") {
-		flag := rest[0]
-		rest = rest[1:]
-		if flag == "--" {
-			break
-		}
-		switch {
-		case init == "dumb-init" && (flag == "-c" || flag == "--single-child"):
-			group = false
-		case init != "dumb-init" && strings.HasPrefix(flag, "-") && !strings.HasPrefix(flag, "--") && strings.Contains(flag, "g"):
-			group = true
-		}
-		if slices.Contains([]string{"-e", "-p", "-r", "--rewrite"}, flag) && len(rest) > 0 {
-			rest = rest[1:]
-		}
+func byInit(words []string, f facts) situation {
+	init := program.Name(words)
+	started, group := program.Started(words)
+	if init == "podinit" {
+		f.shared = ""
+		return withInit(started, f)
 	}
 	s := situation{pid1: init + ", an init", reaped: Yes, reapedWhy: init + " reaps"}
-	words := behindEnv(rest)
-	script, isShell := scriptOf(words)
+	started = program.Behind(started)
+	script, isShell := program.ScriptOf(started)
 	const alone = " to the shell alone. It ends the shell, and what the shell has started is killed with the container"
 	switch {
 	case group:
 		s.reaches, s.reachesWhy = Yes, init+" passes "+f.signal+" to the whole process group"
-	case isShell && trap.MatchString(script):
-		s.reaches, s.reachesWhy = Unknown, init+" passes "+f.signal+" to the shell, whose script sets a trap; what that does only its run shows"
-	case isShell && replaces(words[0], script) == Unknown:
+	case isShell && script.Traps():
+		s.reaches, s.reachesWhy = Unknown, init+" passes "+f.signal+" to the shell, whose script sets a trap; only a run shows what the trap does"
+	case isShell && mayEndOtherwise(script):
 		s.reaches, s.reachesWhy = Unknown, "if the shell replaces itself by its last command, "+init+" passes "+f.signal+" to the program; if it stays,"+alone
-	case isShell && replaces(words[0], script) == No:
+	case isShell && script.Ending() == program.Stays:
 		s.reaches, s.reachesWhy = No, init+" passes "+f.signal+alone
-	case !isShell && isScript(words):
+	case !isShell && isScript(started):
 		s.reaches, s.reachesWhy = Unknown, "the script is in the image: if it ends with exec, "+init+" passes "+f.signal+" to the program; otherwise"+alone
 	default:
 		s.reaches, s.reachesWhy = Yes, init+" passes "+f.signal+" to the program, which is not PID 1, so it ends it even without a handler"
@@ -201,225 +207,39 @@ func byInit(init string, args []string, f facts) situation {
 }
 
 // byShell is where a shell runs a script that is in the pod.
-func byShell(shell, script string, f facts) situation {
+func byShell(script program.Script, f facts, depth int) situation {
+	shell, last := script.Shell, script.Last()
 	s := situation{pid1: shell + ", a shell", reaped: Yes, reapedWhy: shell + " reaps while it waits for a command"}
-	stays := "the shell is PID 1 and waits for its command. It has no handler for " + f.signal + ", so the kernel drops it, and nothing passes it on: all is killed when the grace period is over"
-	program := firstProgram(lastCommand(script))
-	switch {
-	case trap.MatchString(script):
-		s.reaches, s.reachesWhy = Unknown, "the script sets a trap; what that does with "+f.signal+" only its run shows. A shell runs a trap when the command in the foreground has ended"
-	case replaced(script):
-		inner := byProgram(program, f)
-		inner.pid1 = program + ", by exec from " + shell
-		inner.reachesWhy = "exec puts the program in the shell's place; " + inner.reachesWhy
+	name, inner := "the program", byProgram("the program", f)
+	if len(last) > 0 {
+		name, inner = program.Name(last), started(last, f, depth-1)
+	}
+	switch ending := script.Ending(); {
+	case script.Traps():
+		s.reaches, s.reachesWhy = Unknown, "the script sets a trap; only a run shows what it does with "+f.signal+". A shell runs a trap when the command in the foreground has ended"
+	case ending == program.Execs:
+		inner.pid1 = name + ", by exec from " + shell
+		inner.reachesWhy = "exec replaces the shell by the program; " + inner.reachesWhy
 		return inner
-	case replaces(shell, script) == Yes:
-		inner := byProgram(program, f)
-		inner.pid1 = program + ": bash replaces itself by a script's only command, if that is a plain one"
+	case ending == program.Replaces:
+		inner.pid1 = name + ": bash replaces itself by a script's only command, if that is a simple command"
 		return inner
-	case replaces(shell, script) == Unknown && !plainCommand(script):
-		s.reaches, s.reachesWhy = Unknown, "a part of the script runs exec: if it gets there, the program is PID 1 and what is said of programs holds; otherwise the shell is, and "+f.signal+" stops there"
+	case ending == program.MayExec:
+		s.reaches, s.reachesWhy = Unknown, "a part of the script runs exec: if it gets there, the program is PID 1, and handles signals as a program without a shell does; otherwise the shell is, and "+f.signal+" stops there"
 		s.reaped, s.reapedWhy = Unknown, "a shell reaps; the program that it runs with exec most likely does not"
-	case replaces(shell, script) == Unknown:
-		inner := byProgram(program, f)
-		s.pid1 = shell + " or " + program + ", by what " + shell + " is in the image"
-		s.reaches, s.reachesWhy = Unknown, "dash (Debian, Ubuntu) stays, and then "+f.signal+" stops there; busybox (Alpine) and bash (after other commands only newer versions; Red Hat has it as sh) replace themselves by a plain last command, and then: "+inner.reachesWhy
+	case ending == program.MayReplace:
+		s.pid1 = shell + " or " + name + ", by what " + shell + " is in the image"
+		s.reaches, s.reachesWhy = Unknown, "dash (Debian, Ubuntu) stays, and then "+f.signal+" stops there; busybox (Alpine) and bash (after other commands only newer versions; Red Hat has it as sh) replace themselves by a simple last command, and then: "+inner.reachesWhy
 		if inner.reaches == No {
 			s.reaches = No
 			s.reachesWhy = "whether the shell stays (dash in Debian) or replaces itself by its last command (busybox, bash): neither handles it. " + inner.reachesWhy
 		}
 		s.reaped, s.reapedWhy = Unknown, "a shell that stays reaps; a program in its place does not reap orphans of others"
+		if inner.reaped == Yes {
+			s.reaped, s.reapedWhy = Yes, "a shell that stays reaps, and so does "+name+" in its place"
+		}
 	default:
-		s.reaches, s.reachesWhy = No, stays
+		s.reaches, s.reachesWhy = No, "the shell is PID 1 and waits for its command. It has no handler for "+f.signal+", so the kernel drops the signal, and nothing forwards it: all processes are killed when the grace period is over"
 	}
 	return s
-}
-
-// behindEnv is a command without what only prepares for it: env and its variables, gosu and its user, busybox.
-func behindEnv(words []string) []string {
-	for len(words) > 0 {
-		switch path.Base(words[0]) {
-		case "env":
-			words = words[1:]
-			for len(words) > 0 && (strings.HasPrefix(words[0], "-") || strings.Contains(words[0], "=")) {
-				if slices.Contains([]string{"-u", "--unset", "-C", "--chdir"}, words[0]) && len(words) > 1 {
-					words = words[1:]
-				}
-				words = words[1:]
-			}
-		case "gosu", "su-exec":
-			words = words[min(2, len(words)):]
-		case "busybox":
-			words = words[1:]
-		default:
-			return words
-		}
-	}
-	return nil
-}
-
-// scriptOf is what a shell runs with -c.
-func scriptOf(words []string) (script string, ok bool) {
-	if len(words) == 0 || !slices.Contains(shells, path.Base(words[0])) {
-		return "", false
-	}
-	value := false // of the flag before
-	for i, word := range words[1:] {
-		switch {
-		case value:
-			value = false
-		case slices.Contains([]string{"-o", "+o", "-O", "+O"}, word):
-			value = true
-		case !strings.HasPrefix(word, "-") && !strings.HasPrefix(word, "+"):
-			return "", false // a file
-		case !strings.HasPrefix(word, "--") && strings.Contains(word, "c"):
-			rest := words[i+2:]
-			for len(rest) > 0 && (rest[0] == "--" || strings.HasPrefix(rest[0], "-") && len(rest) > 1) {
-				if rest[0] == "-o" && len(rest) > 1 {
-					rest = rest[1:]
-				}
-				rest = rest[1:]
-			}
-			if len(rest) == 0 {
-				return "", false
-			}
-			return rest[0], true
-		}
-	}
-	return "", false
-}
-
-var (
-	trap = regexp.MustCompile(`(^|[;&|\s])trap\s`)
-	// branches is exec with a program, anywhere in a script.
-	branches   = regexp.MustCompile(`(^|[;&|\s({])exec\s+[^<>&0-9\s]`)
-	assignment = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
-	// compound are words and signs of commands that a shell stays for.
-	compound = regexp.MustCompile(`(^|[;&|\s(])(while|until|for|if|case|select|function)\s|[|(){}]|(^|[^&>])&\s*($|[^&>])`)
-)
-
-// plainText is a script in which no sign that a shell looks for is left within quotes or after a backslash, and no
-// comment. What is substituted, as by $(...) and ${...}, is a part of a word.
-func plainText(script string) string {
-	script = substituted(script)
-	var b strings.Builder
-	var quote rune
-	escaped, comment, previous := false, false, '\n'
-	for _, r := range script {
-		sign := strings.ContainsRune(";|&(){}<>#\n \t", r)
-		switch {
-		case comment:
-			if r == '\n' {
-				comment = false
-				b.WriteRune(r)
-			}
-		case escaped && r == '\n':
-			b.WriteByte(' ')
-			escaped = false
-		case escaped, quote != 0 && r != quote && (r != '\\' || quote == '\''):
-			if sign {
-				r = '_'
-			}
-			b.WriteRune(r)
-			escaped = false
-		case r == '\\':
-			escaped = true
-		case r == quote:
-			quote = 0
-		case r == '\'' || r == '"':
-			quote = r
-		case r == '#' && strings.ContainsRune(" \t\n;&|", previous):
-			comment = true
-		default:
-			b.WriteRune(r)
-		}
-		previous = r
-	}
-	return b.String()
-}
-
-// lastCommand is the last command of a script's list.
-func lastCommand(script string) string {
-	last := ""
-	for _, line := range strings.FieldsFunc(plainText(script), func(r rune) bool { return r == '\n' || r == ';' }) {
-		line = strings.TrimSpace(line)
-		if line != "" {
-			last = line
-		}
-	}
-	if i := max(strings.LastIndex(last, "&& "), strings.LastIndex(last, "|| ")); i >= 0 {
-		last = last[i+3:]
-	}
-	return strings.TrimSpace(last)
-}
-
-// replaced says whether the last thing that a script does is exec, so that the program takes the shell's place.
-func replaced(script string) bool {
-	last := lastCommand(script)
-	return (strings.HasPrefix(last, "exec ") || strings.HasPrefix(last, "exec\t")) && !strings.HasSuffix(last, "&")
-}
-
-// substituted is a script in which no sign that a shell looks for is left within $(...) and ${...}.
-func substituted(script string) string {
-	var b strings.Builder
-	depth := 0
-	var previous rune
-	single := false // within single quotes, where nothing is substituted
-	for _, r := range script {
-		switch {
-		case depth == 0 && r == '\'':
-			single = !single
-		case single, previous == '\\':
-		case strings.ContainsRune("({", r) && (depth > 0 || previous == '$'):
-			depth++
-			previous = r
-			b.WriteByte('_')
-			continue
-		case depth > 0 && strings.ContainsRune(")}", r):
-			depth--
-			r = '_'
-		}
-		previous = r
-		if depth > 0 {
-			r = '_'
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
-}
-
-// plainCommand says whether a script ends with a command that a shell may replace itself by.
-func plainCommand(script string) bool {
-	return !compound.MatchString(strings.ReplaceAll(plainText(script), "||", "&&")) && lastCommand(script) != ""
-}
-
-// replaces says whether a shell puts the last program that a script runs in its own place. Dash does so only for exec,
-// busybox for any plain last command. Bash does so for an only command without redirections (execute_cmd.c and
-// builtins/evalstring.c, should_suppress_fork); for the last one of a list it depends on its version.
-func replaces(shell, script string) Answer {
-	last := lastCommand(script)
-	bash := path.Base(shell) == "bash"
-	switch {
-	case replaced(script):
-		return Yes
-	case !plainCommand(script) && branches.MatchString(plainText(script)):
-		return Unknown
-	case !plainCommand(script), bash && (strings.ContainsAny(last, "<>") || slices.Contains([]string{"!", "time"}, strings.Fields(last)[0])):
-		return No
-	case bash && last == strings.Trim(plainText(script), "; \t\n"):
-		return Yes
-	}
-	return Unknown
-}
-
-// firstProgram is the program of a command, without exec and variables before it.
-func firstProgram(command string) string {
-	words := strings.Fields(command)
-	for len(words) > 0 && (words[0] == "exec" || words[0] == "command" || assignment.MatchString(words[0]) || strings.HasPrefix(words[0], "-")) {
-		words = words[1:]
-	}
-	if words = behindEnv(words); len(words) == 0 || strings.HasPrefix(words[0], "$") {
-		return "the program"
-	}
-	return path.Base(words[0])
 }

@@ -6,7 +6,9 @@ import (
 	"strings"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/cli/nodes"
 	"github.com/podinit/podinit/internal/cli/output"
+	"github.com/podinit/podinit/internal/node/report"
 	"github.com/podinit/podinit/internal/reason"
 )
 
@@ -33,14 +35,23 @@ func table(w io.Writer, all []Explanation) error {
 		}
 		fmt.Fprintf(&b, "%s in namespace %s, grace period %d s\n", style.Bold(title), x.Namespace, x.GracePeriodSeconds)
 		if s := x.Admitted; s != nil {
-			fmt.Fprintf(&b, "Its status annotation says that podinit %s has seen it", s.Version)
+			fmt.Fprintf(&b, "Its status annotation says that podinit %s has admitted it", s.Version)
 			if s.Reason != "" {
 				fmt.Fprintf(&b, " and left it alone (%s)", s.Reason)
 			}
 			b.WriteString(".\n")
 		}
+		if o := x.Owner; o != nil && o.Note != "" {
+			fmt.Fprintf(&b, "Its owner is %s. %s\n", o, o.Note)
+		}
 		if l := x.LeftAlone; l != nil {
 			fmt.Fprintf(&b, "The pod is left alone because %s. %s\n", l.Because, l.Remedy)
+		}
+		if x.Delivery == v1alpha1.DeliveryNode {
+			b.WriteString("The container runtime of its node puts the init in (delivery: Node in the InitProfile); the pod itself is not changed.\n")
+		}
+		if n := x.Node; n != nil && !n.Registered {
+			fmt.Fprintf(&b, "On its node, %s, new containers start without the init: %s.\n", n.Name, n.Problem)
 		}
 		b.WriteByte('\n')
 		var rows [][]string
@@ -72,7 +83,7 @@ func table(w io.Writer, all []Explanation) error {
 // changes is what the init would change, in a few words.
 func changes(c Container) string {
 	var all []string
-	if c.WithoutInit.SignalReachesProgram != Yes {
+	if c.WithoutInit.SignalReachesProgram != Yes && c.WithInit.SignalReachesProgram == Yes { // SIGKILL reaches nobody
 		all = append(all, c.StopSignal+" reaches it")
 	}
 	if c.WithoutInit.OrphansReaped != Yes {
@@ -87,14 +98,26 @@ func details(b *strings.Builder, style output.Style, c Container) {
 	if len(c.Runs) > 0 {
 		line("runs", fmt.Sprintf("%s  (from its %s)", shown(c.Runs), sources[string(c.Source)]))
 	} else {
-		line("runs", "not known: it has no command, so its image says it")
+		line("runs", "not known: it has no command, so it runs what its image says")
 	}
 	line(c.StopSignal, c.WithoutInit.SignalWhy)
 	line("orphans", c.WithoutInit.OrphansWhy)
 	if a := c.Admitted; a != nil && a.Action == v1alpha1.ActionSkipped {
 		line("admitted", "left alone because "+reason.Of(a.Reason).Because)
 	}
+	if n := c.OnNode; n != nil {
+		switch n.State {
+		case report.Wrapped:
+			line("node", "its node has put the init in, version "+nodes.InitVersion(*n))
+		case report.Missed:
+			line("node", "it runs without the init: it was created while podinit-node could not wrap it, or before it opted in. Create the pod again.")
+		case report.LeftAlone:
+			e := reason.Of(n.Reason)
+			line("node", strings.TrimSpace("left alone because "+e.Because+". "+e.Remedy))
+		}
+	}
 	switch {
+	case c.LeftAlone != nil && c.OnNode != nil && c.OnNode.State == report.Wrapped: // said already
 	case c.LeftAlone != nil:
 		text := "left alone because " + c.LeftAlone.Because
 		if c.LeftAlone.Detail != "" {
@@ -102,7 +125,9 @@ func details(b *strings.Builder, style output.Style, c Container) {
 		}
 		line("podinit", strings.TrimSpace(text+". "+c.LeftAlone.Remedy))
 	case c.HasInit:
-		line("podinit", "it has the init. "+c.WithInit.SignalWhy+"; "+c.WithInit.OrphansWhy)
+		line("podinit", "it has the init already. "+c.WithInit.SignalWhy+"; "+c.WithInit.OrphansWhy)
+	case c.byNode:
+		line("podinit", "would be put in by the node. "+c.WithInit.SignalWhy+"; "+c.WithInit.OrphansWhy)
 	default:
 		line("podinit", "would be put in. "+c.WithInit.SignalWhy+"; "+c.WithInit.OrphansWhy)
 	}

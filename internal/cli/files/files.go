@@ -31,7 +31,7 @@ type Options struct {
 // AddFlags adds -f and -R.
 func (o *Options) AddFlags(command *cobra.Command) {
 	command.Flags().StringSliceVarP(&o.Names, "filename", "f", nil, "a `file`, a directory, or - for the standard input; may be repeated")
-	command.Flags().BoolVarP(&o.Recursive, "recursive", "R", false, "with a directory, read those in it too")
+	command.Flags().BoolVarP(&o.Recursive, "recursive", "R", false, "with a directory, read its subdirectories too")
 }
 
 // File is one file.
@@ -52,7 +52,7 @@ func (o Options) Read(in io.Reader) ([]File, error) {
 			return fmt.Errorf("reading %s: %w", name, err)
 		}
 		if left -= len(text); left < 0 {
-			return exit.With(exit.Usage, fmt.Errorf("reading %s: this is more than %d MiB in all; name fewer files at a time", name, Most>>20))
+			return exit.With(exit.Usage, fmt.Errorf("reading %s: the files have more than %d MiB together; read fewer files at a time", name, Most>>20))
 		}
 		files = append(files, File{Name: name, Text: string(text)})
 		return nil
@@ -66,7 +66,7 @@ func (o Options) Read(in io.Reader) ([]File, error) {
 		return read(name, file)
 	}
 	if i := slices.Index(o.Names, "-"); i >= 0 && slices.Contains(o.Names[i+1:], "-") {
-		return nil, exit.With(exit.Usage, errors.New("the standard input can be read once: name - once"))
+		return nil, exit.With(exit.Usage, errors.New("the standard input can be read only once: use - once"))
 	}
 	for _, name := range o.Names {
 		if name == "-" {
@@ -76,7 +76,7 @@ func (o Options) Read(in io.Reader) ([]File, error) {
 			continue
 		}
 		if strings.HasPrefix(name, "http://") || strings.HasPrefix(name, "https://") {
-			return nil, exit.With(exit.Usage, fmt.Errorf("%s: fetch it yourself, so that you see what it is: curl -fsSL %s | ... -f -", name, name))
+			return nil, exit.With(exit.Usage, fmt.Errorf("%s: download it yourself, so that you see what it is: curl -fsSL %s | ... -f -", name, name))
 		}
 		info, err := os.Stat(name)
 		switch {
@@ -114,7 +114,7 @@ func (o Options) walk(directory string, open func(name string) error) error {
 		return open(name)
 	})
 	if err == nil && !some {
-		err = exit.With(exit.Usage, fmt.Errorf("%s: no file in it ends in %s; -R reads the directories in it too", directory, strings.Join(resource.FileExtensions, ", ")))
+		err = exit.With(exit.Usage, fmt.Errorf("%s: it has no file that ends in %s; -R reads its subdirectories too", directory, strings.Join(resource.FileExtensions, ", ")))
 	}
 	return err
 }

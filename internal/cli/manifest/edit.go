@@ -153,6 +153,7 @@ func (e *editor) mapping(n *yaml.Node, at place, have, want value) error {
 		inner.column = n.Content[0].Column - 1
 	}
 	left := 0
+	var removed []int
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, v := n.Content[i], n.Content[i+1]
 		if key.Tag == "!!merge" {
@@ -163,8 +164,11 @@ func (e *editor) mapping(n *yaml.Node, at place, have, want value) error {
 		had, ok := have.get(key.Value)
 		wanted, keep := want.get(key.Value)
 		switch {
+		case ok && !keep && at.flow:
+			removed = append(removed, i)
+			continue
 		case ok && !keep:
-			if err := e.remove(n, i, inner); err != nil {
+			if err := e.removeLines(e.start(key), v, inner); err != nil {
 				return err
 			}
 			continue
@@ -177,6 +181,9 @@ func (e *editor) mapping(n *yaml.Node, at place, have, want value) error {
 	}
 	if left == 0 {
 		return errUnclear
+	}
+	if err := e.removeFlow(n, 2, removed, inner); err != nil {
+		return err
 	}
 	for i, key := range want.keys {
 		had, ok := have.get(key)
@@ -238,12 +245,32 @@ func (e *editor) add(n *yaml.Node, at place, key string, v value) error {
 	return e.insertAfter(last, at, at.column, lines)
 }
 
-// remove takes a member of a block mapping away, with its lines.
-func (e *editor) remove(n *yaml.Node, i int, at place) error {
-	if at.flow {
+// removeFlow removes entries from between brackets, each with one separator; an entry is so many nodes, and removed are the
+// first nodes of entries, in order. One entry must stay.
+func (e *editor) removeFlow(n *yaml.Node, size int, removed []int, at place) error {
+	first := 0 // the first entry that stays
+	for _, i := range removed {
+		if i == first {
+			first += size
+			continue
+		}
+		from, err := e.end(n.Content[i-1], at)
+		if err != nil {
+			return err
+		}
+		to, err := e.end(n.Content[i+size-1], at)
+		if err != nil {
+			return err
+		}
+		e.changes = append(e.changes, change{from: from, to: to})
+	}
+	if first >= len(n.Content) {
 		return errUnclear
 	}
-	return e.removeLines(e.start(n.Content[i]), n.Content[i+1], at)
+	if first > 0 {
+		e.changes = append(e.changes, change{from: e.start(n.Content[0]), to: e.start(n.Content[first])})
+	}
+	return nil
 }
 
 // removeLines removes from the line at which an entry begins, to the one at which its node ends.
@@ -298,18 +325,20 @@ func (e *editor) sequence(n *yaml.Node, at place, have, want value) error {
 			return err
 		}
 	}
+	var removed []int
 	for i, k := range kept {
 		if k {
 			continue
 		}
 		if at.flow {
-			return errUnclear
+			removed = append(removed, i)
+			continue
 		}
 		if err := e.removeLines(starts[i], n.Content[i], inner); err != nil {
 			return err
 		}
 	}
-	return nil
+	return e.removeFlow(n, 1, removed, inner)
 }
 
 // insert adds an element after the i-th, or before all if i is -1.

@@ -10,7 +10,7 @@ import (
 // Whatever is read, nothing panics, all documents together are the text, and a document that is changed means what it
 // should, in YAML or JSON, in place or not.
 func FuzzWith(f *testing.F) {
-	for _, pattern := range []string{"../inject/testdata/*.yaml", "../inject/testdata/*.json", "../inject/testdata/*.injected"} {
+	for _, pattern := range []string{"../injectcmd/testdata/*.yaml", "../injectcmd/testdata/*.json", "../injectcmd/testdata/*.injected"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			f.Fatalf("no seeds for %s: %v", pattern, err)

@@ -23,8 +23,10 @@ type Document struct {
 	Line int
 	// Templates are the pod templates in it.
 	Templates []Template
-	// Strangers are objects of kinds that are not known here, but have what looks like a pod template.
-	Strangers []Object
+	// Unknown are objects of unknown kinds that have what looks like a pod template.
+	Unknown []Object
+	// Controlled are objects without a pod template, of which controllers make Pods.
+	Controlled []Controlled
 
 	root value
 }
@@ -36,9 +38,9 @@ const byteOrderMark = "\ufeff"
 func Read(text string) ([]*Document, error) {
 	switch {
 	case strings.ContainsRune(text, 0):
-		return nil, errors.New("this is no text, or is UTF-16 (as PowerShell writes with >): save it as UTF-8")
+		return nil, errors.New("the file is not text, or is UTF-16 (PowerShell's > writes that): save it as UTF-8")
 	case !utf8.ValidString(text):
-		return nil, errors.New("this is not UTF-8: save it so")
+		return nil, errors.New("the file is not UTF-8: save it as UTF-8")
 	}
 	var documents []*Document
 	line := 1
@@ -144,7 +146,7 @@ func twice(n *yaml.Node) error {
 		for i := 0; i < len(n.Content); i += 2 {
 			key := n.Content[i]
 			if line, ok := lines[key.Value]; ok && key.Kind == yaml.ScalarNode && key.Tag != "!!merge" {
-				return fmt.Errorf("line %d of it: %q is there already, on line %d: remove one", key.Line, key.Value, line)
+				return fmt.Errorf("line %d: %q exists already, on line %d: remove one", key.Line, key.Value, line)
 			}
 			lines[key.Value] = key.Line
 		}

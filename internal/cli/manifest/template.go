@@ -24,6 +24,13 @@ func (o Object) String() string {
 	return strings.ToLower(o.Kind) + "/" + name
 }
 
+// Controlled is an object of a kind whose controller makes Pods of something that is not a pod template.
+type Controlled struct {
+	Object
+	// Controller is the name of the product that makes the Pods.
+	Controller string
+}
+
 // Template is what Pods are made of.
 type Template struct {
 	// Object that has it.
@@ -43,7 +50,7 @@ func Mistyped(err error) error {
 	if !errors.As(err, &raw) && !errors.As(err, &typed) {
 		return err
 	}
-	return fmt.Errorf("%w. Where a string is wanted, quote what YAML takes for something else: yes, no, on, off, y, n, true, null and numbers", err)
+	return fmt.Errorf("%w. Where a string is required, quote words that YAML reads as other types: yes, no, on, off, y, n, true, null and numbers", err)
 }
 
 // paths are where kinds have their pod templates, by group and kind; * is every member or element. They are kinds whose controllers make Pods of their templates as they are.
@@ -66,6 +73,19 @@ var paths = map[string][]string{
 	"jobset.x-k8s.io/JobSet":                   {"spec.replicatedJobs.*.template.spec.template"},
 	"keda.sh/ScaledJob":                        {"spec.jobTargetRef.template"},
 	"leaderworkerset.x-k8s.io/LeaderWorkerSet": {"spec.leaderWorkerTemplate.leaderTemplate", "spec.leaderWorkerTemplate.workerTemplate"},
+}
+
+// controllers make Pods of these, by group and kind: of steps and images, with containers of their own around them.
+var controllers = map[string]string{
+	"argoproj.io/ClusterWorkflowTemplate": "Argo Workflows",
+	"argoproj.io/CronWorkflow":            "Argo Workflows",
+	"argoproj.io/Workflow":                "Argo Workflows",
+	"argoproj.io/WorkflowTemplate":        "Argo Workflows",
+	"tekton.dev/ClusterTask":              "Tekton",
+	"tekton.dev/Pipeline":                 "Tekton",
+	"tekton.dev/PipelineRun":              "Tekton",
+	"tekton.dev/Task":                     "Tekton",
+	"tekton.dev/TaskRun":                  "Tekton",
 }
 
 // find collects the templates of an object, and of those in a list; in is the list that it is in, if it is.
@@ -92,10 +112,14 @@ func (d *Document) find(v value, path []string, in Object) {
 	if !hasGroup {
 		group = ""
 	}
+	if controller, ok := controllers[group+"/"+o.Kind]; ok {
+		d.Controlled = append(d.Controlled, Controlled{Object: o, Controller: controller})
+		return
+	}
 	known, ok := paths[group+"/"+o.Kind]
 	if !ok {
 		if o.Kind != "" && o.Kind != "CustomResourceDefinition" && looksLikePods(v, someDepth) {
-			d.Strangers = append(d.Strangers, o)
+			d.Unknown = append(d.Unknown, o)
 		}
 		return
 	}
@@ -152,16 +176,15 @@ func looksLikePods(v value, depth int) bool {
 	return false
 }
 
-// put is a document's value with another Pod in the template's place. Metadata that were not there and still say nothing
-// are not put there.
+// put is a document's value with another Pod in the template's place. Metadata that say nothing are not put there, but stay
+// where they are.
 func (t Template) put(root, pod value) (value, error) {
 	had, ok := lookup(root, t.path)
 	if !ok {
 		return value{}, errors.New("the template is not in this document")
 	}
 	if meta, ok := pod.get("metadata"); ok && len(meta.elements) == 0 {
-		original, had := had.get("metadata")
-		if had {
+		if original, ok := had.get("metadata"); ok && len(original.elements) == 0 {
 			pod = pod.with("metadata", original)
 		} else {
 			pod = pod.without("metadata")

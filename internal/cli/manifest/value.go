@@ -34,7 +34,7 @@ func parse(raw []byte) (value, error) {
 		return value{}, err
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return value{}, errors.New("there is more after the value")
+		return value{}, errors.New("text follows the value")
 	}
 	return v, nil
 }

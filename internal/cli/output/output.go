@@ -21,6 +21,8 @@ const (
 	Table Format = "table"
 	JSON  Format = "json"
 	YAML  Format = "yaml"
+	// Wide is a table with more columns. Only flags of AddWideFlag take it.
+	Wide Format = "wide"
 )
 
 var formats = []string{string(Table), string(JSON), string(YAML)}
@@ -28,9 +30,32 @@ var formats = []string{string(Table), string(JSON), string(YAML)}
 // AddFlag adds -o to a command, with completion; the default is Table.
 func AddFlag(command *cobra.Command) *Format {
 	f := Table
-	command.Flags().VarP(&f, "output", "o", "how to print: table, json or yaml")
+	command.Flags().VarP(&f, "output", "o", "output format: table, json or yaml")
 	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)) // it fails only for flags that are not there
 	return &f
+}
+
+// AddWideFlag is AddFlag for a command that prints a wider table, too.
+func AddWideFlag(command *cobra.Command) *Format {
+	f := Table
+	command.Flags().VarP(wideValue{&f}, "output", "o", "output format: table, wide, json or yaml")
+	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(append([]string{string(Wide)}, formats...), cobra.ShellCompDirectiveNoFileComp)) // it fails only for flags that are not there
+	return &f
+}
+
+// wideValue is a Format that may be Wide.
+type wideValue struct{ *Format }
+
+// Set takes what the command line says.
+func (v wideValue) Set(value string) error {
+	if Format(value) == Wide {
+		*v.Format = Wide
+		return nil
+	}
+	if err := v.Format.Set(value); err != nil {
+		return fmt.Errorf("%w or %s", err, Wide)
+	}
+	return nil
 }
 
 func (f *Format) String() string { return string(*f) }
@@ -48,7 +73,7 @@ func (f *Format) Set(value string) error {
 	return fmt.Errorf("choose one of %s", strings.Join(formats, ", "))
 }
 
-// Print writes v as JSON or YAML. It is for every Format but Table.
+// Print writes v as JSON or YAML. It is for every Format but Table and Wide.
 func (f Format) Print(w io.Writer, v any) error {
 	out, err := json.MarshalIndent(v, "", "  ")
 	if err == nil && f == YAML {
@@ -89,6 +114,14 @@ func (s Style) in(code, text string) string {
 		return text
 	}
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
+}
+
+// Count is a number of things: "1 warning", "2 warnings". It takes words whose plural ends in s.
+func Count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // Rows writes a table as kubectl does: columns padded with at least three spaces, and none after the last. Colours

@@ -16,14 +16,16 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/cli/output"
 	"github.com/podinit/podinit/internal/imageconfig"
 )
 
 // source knows what the user has said about images, and asks registries about the others.
 type source struct {
 	given map[string]imageconfig.Image // by the reference's shortest name
-	// registries are asked about the others; nil if they are not to be.
+	// registries are asked about the others; nil if they are not to be, and why says so.
 	registries imageconfig.Source
+	why        error
 	// progress is told what is being waited for.
 	progress io.Writer
 }
@@ -31,7 +33,10 @@ type source struct {
 // patience is how long a registry may take before the user is told who is being waited for.
 const patience = time.Second
 
-var errOffline = errors.New("--offline asks no registry; --image-config says what an image runs")
+var (
+	errOffline   = errors.New("--offline does not ask registries; set what an image runs with --image-config")
+	errNoLookups = errors.New("the cluster's webhook does not ask registries (-lookups=false); set what an image runs with --image-config")
+)
 
 // Lookup is an imageconfig.Source.
 func (s *source) Lookup(ctx context.Context, q imageconfig.Query) (imageconfig.Found, error) {
@@ -39,7 +44,7 @@ func (s *source) Lookup(ctx context.Context, q imageconfig.Query) (imageconfig.F
 		return imageconfig.Found{Image: image, From: imageconfig.FromRegistry}, nil
 	}
 	if s.registries == nil {
-		return imageconfig.Found{}, &imageconfig.Failure{Reason: v1alpha1.ReasonNoCommand, Err: errOffline}
+		return imageconfig.Found{}, &imageconfig.Failure{Reason: v1alpha1.ReasonNoCommand, Err: s.why}
 	}
 	slow := time.AfterFunc(patience, func() { fmt.Fprintf(s.progress, "asking %s what %s runs ...\n", q.Reference.Registry, q.Reference) })
 	defer slow.Stop()
@@ -109,7 +114,7 @@ func readMap(given map[string]imageconfig.Image, file string) error {
 			err = give(given, image, "", configs)
 		}
 		if err != nil {
-			return fmt.Errorf("--image-config %s: %s: %w; a config alone is named with its image, as IMAGE=%s", file, image, err, file)
+			return fmt.Errorf("--image-config %s: %s: %w; write an image config with its image, as IMAGE=%s", file, image, err, file)
 		}
 	}
 	return nil
@@ -148,7 +153,7 @@ func readLayout(directory string) (configs []imageconfig.Config, digest string, 
 		return nil, "", err
 	}
 	if len(manifest.Manifests) != 1 {
-		return nil, "", fmt.Errorf("the layout has %d images, and should have one", len(manifest.Manifests))
+		return nil, "", fmt.Errorf("the layout has %s, and must have one", output.Count(len(manifest.Manifests), "image"))
 	}
 	digest = manifest.Manifests[0].Digest.String()
 	configs, err = readIndex(index, maxNesting)

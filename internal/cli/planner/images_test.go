@@ -83,7 +83,7 @@ func TestReadImages(t *testing.T) {
 
 // Offline, nobody is asked about what is not given.
 func TestOffline(t *testing.T) {
-	s := &source{given: map[string]imageconfig.Image{"registry.example/a:1": {Digest: "d"}}}
+	s := &source{why: errOffline, given: map[string]imageconfig.Image{"registry.example/a:1": {Digest: "d"}}}
 	query := func(tag string) imageconfig.Query {
 		return imageconfig.Query{Reference: imageconfig.Reference{Registry: "registry.example", Repository: "a", Tag: tag}}
 	}

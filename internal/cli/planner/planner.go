@@ -3,6 +3,7 @@
 package planner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,9 +21,9 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/admission"
 	"github.com/podinit/podinit/internal/cli/exit"
 	"github.com/podinit/podinit/internal/cli/output"
 	"github.com/podinit/podinit/internal/imageconfig"
@@ -30,7 +31,6 @@ import (
 	"github.com/podinit/podinit/internal/profile"
 	"github.com/podinit/podinit/internal/registry"
 	"github.com/podinit/podinit/internal/version"
-	"github.com/podinit/podinit/webhook"
 )
 
 // Options are the flags.
@@ -39,56 +39,137 @@ type Options struct {
 	Profiles []string
 	// ImageConfigs say what images run: IMAGE=PATH or a file with a map.
 	ImageConfigs []string
-	// RegistryConfig is the webhook's registry configuration.
+	// RegistryConfig is the webhook's registry configuration; empty for that of the cluster, if there is one.
 	RegistryConfig string
 	// Architectures of the cluster's nodes.
 	Architectures []string
-	// InitImage holds the init.
+	// InitImage holds the init; empty for that of the cluster, or else the one of this version.
 	InitImage string
+	// OpenShift has the copier fit SecurityContextConstraints.
+	OpenShift bool
 	// Offline asks neither registry nor cluster.
 	Offline bool
+	// Quiet reports nothing while a registry is waited for. It is not a flag.
+	Quiet bool
 }
 
 // AddFlags adds all of them.
 func (o *Options) AddFlags(command *cobra.Command) {
 	f := command.Flags()
-	f.StringSliceVar(&o.Profiles, "profile", nil, "InitProfile: a `file`, or the name of one in the cluster. The first is taken for the\nnamespace's choice; further ones for pods that name them")
-	f.StringSliceVar(&o.ImageConfigs, "image-config", nil, "what images run: `IMAGE=PATH`, with an image config as \"crane config\" prints it or a\ndirectory with an OCI layout; or a file with a map from images to image configs")
-	f.StringVar(&o.RegistryConfig, "registry-config", "", "`file` with the webhook's registry configuration, for mirrors and CAs")
-	f.StringSliceVar(&o.Architectures, "architectures", nil, "of the cluster's nodes, such as amd64,arm64: what an image runs on others does not count")
-	f.StringVar(&o.InitImage, "init-image", "ghcr.io/podinit/init:"+version.Version, "`image` that holds the init; the cluster's own is shown by \"podinit version\"")
-	f.BoolVar(&o.Offline, "offline", false, "ask no registry and no cluster")
+	f.StringSliceVar(&o.Profiles, "profile", nil, "InitProfile: a `file`, or the name of one in the cluster. The first applies to the\nnamespace; further ones apply to pods that name them")
+	f.StringSliceVar(&o.ImageConfigs, "image-config", nil, "what images run: `IMAGE=PATH`, where PATH is an image config as \"crane config\" prints\nit or a directory with an OCI layout; or a file with a map from images to image configs")
+	f.StringVar(&o.RegistryConfig, "registry-config", "", "`file` with the webhook's registry configuration, for mirrors and CAs; else the cluster's")
+	f.StringSliceVar(&o.Architectures, "architectures", nil, "architectures of the cluster's nodes, such as amd64,arm64; others do not count")
+	f.StringVar(&o.InitImage, "init-image", "", "`image` that holds the init; else the cluster's, else "+ownInitImage())
+	f.BoolVar(&o.OpenShift, "openshift", false, "the cluster is OpenShift: podinit-copy sets a seccomp profile only if the pod's containers set it")
+	f.BoolVar(&o.Offline, "offline", false, "ask neither registries nor a cluster")
 	_ = command.MarkFlagFilename("registry-config", "yaml", "yml") // it fails only for flags that are not there
 }
+
+// ownInitImage is the init image that is released with this version.
+func ownInitImage() string { return "ghcr.io/podinit/init:" + version.Version }
 
 // excludedNamespaces are those that the webhook never touches unless it is told otherwise.
 var excludedNamespaces = append([]string{"podinit-system"}, inject.SystemNamespaces...)
 
-// lookupTime is how long one pod template may wait for its images; nobody's deadline is near.
-const lookupTime = time.Minute
+// lookupTimeout is how long one pod template may wait for its images: no apiserver waits for the answer.
+const lookupTimeout = time.Minute
 
-// New reads the files and asks the cluster for the profiles that the options name. An error has its exit code.
-func (o Options) New(ctx context.Context, flags *genericclioptions.ConfigFlags, streams genericiooptions.IOStreams) (webhook.Injector, error) {
-	if err := imageconfig.CheckPullable(o.InitImage); err != nil {
-		return webhook.Injector{}, exit.With(exit.Usage, fmt.Errorf("--init-image: %w", err))
+// Injector plans as the webhook does. Close it when nothing is planned any more.
+type Injector struct {
+	admission.Planner
+	known  *known
+	remove func()
+}
+
+// known is what holds for pods without being in them, as far as files and the cluster say it.
+type known struct {
+	profiles *profiles
+	// choices are the names of InitProfiles that namespaces name; what holds in others is profiles.first.
+	choices       map[string]string
+	architectures []string
+}
+
+// setting is what holds for a pod, as if its namespace had opted in.
+func (k *known) setting(_ context.Context, namespace string, pod *inject.Pod) inject.Setting {
+	setting := inject.Setting{Namespace: namespace, Selected: true, Architectures: k.architectures}
+	choice := cmp.Or(k.choices[namespace], k.profiles.first)
+	setting.Profile, setting.Ignored = profile.Choose(k.profiles, choice, pod.Metadata.Annotations[v1alpha1.ProfileAnnotation])
+	return setting
+}
+
+// Close removes what was copied for it.
+func (i Injector) Close() {
+	if i.remove != nil {
+		i.remove()
+	}
+}
+
+// New reads the files, and asks the cluster for the profiles that the options name and for how its webhook is set up, as
+// far as the options do not say it. Standard error is told what it goes by. An error has its exit code.
+func (o Options) New(ctx context.Context, flags *genericclioptions.ConfigFlags, streams genericiooptions.IOStreams) (Injector, error) {
+	if o.InitImage != "" {
+		if err := imageconfig.CheckPullable(o.InitImage); err != nil {
+			return Injector{}, exit.With(exit.Usage, fmt.Errorf("--init-image: %w", err))
+		}
 	}
 	profiles, err := o.profiles(ctx, flags)
 	if err != nil {
-		return webhook.Injector{}, err
+		return Injector{}, err
 	}
-	images, err := o.images(streams.ErrOut)
+	known := &known{profiles: profiles, architectures: o.Architectures}
+	injector := Injector{known: known, Planner: admission.Planner{
+		Config:  inject.Config{Image: o.InitImage, Version: version.Version, OpenShift: o.OpenShift, ExcludedNamespaces: excludedNamespaces},
+		Setting: known.setting, LookupTimeout: lookupTimeout,
+	}}
+	cluster := o.cluster(ctx, flags, streams.ErrOut)
+	if ctx.Err() != nil {
+		return Injector{}, ctx.Err()
+	}
+	if cluster != nil {
+		injector.Config.ExcludedNamespaces, injector.Config.Mirrors = cluster.excluded, cluster.mirrors
+		injector.Config.OpenShift = o.OpenShift || cluster.openShift
+		if o.InitImage == "" && cluster.initImage != "" {
+			injector.Config.Image, injector.Config.Version = cluster.initImage, cmp.Or(cluster.version, version.Version)
+		}
+	}
+	if injector.Config.Image == "" {
+		injector.Config.Image = ownInitImage()
+	}
+	injector.Images, injector.remove, err = o.images(cluster, streams.ErrOut)
 	if err != nil {
-		return webhook.Injector{}, err
+		return Injector{}, err
 	}
-	return webhook.Injector{
-		Config: inject.Config{Image: o.InitImage, Version: version.Version, ExcludedNamespaces: excludedNamespaces},
-		Images: images, LookupTime: lookupTime,
-		Setting: func(_ context.Context, namespace string, pod *inject.Pod) inject.Setting {
-			setting := inject.Setting{Namespace: namespace, Selected: true, Architectures: o.Architectures}
-			setting.Profile, setting.Ignored = profile.Choose(profiles, profiles.first, pod.Metadata.Annotations[v1alpha1.ProfileAnnotation])
-			return setting
-		},
-	}, nil
+	return injector, nil
+}
+
+// cluster is how the cluster's webhook is set up; nil if that is not known or not wanted. The user is told which.
+func (o Options) cluster(ctx context.Context, flags *genericclioptions.ConfigFlags, errOut io.Writer) *setup {
+	assumed := o.assumed()
+	switch {
+	case o.Offline:
+		note(errOut, "--offline asks neither registries nor a cluster; assumed: "+assumed)
+		return nil
+	case o.InitImage != "" && o.RegistryConfig != "":
+		return nil
+	}
+	cluster, err := ask(ctx, flags)
+	if err != nil {
+		if ctx.Err() == nil {
+			note(errOut, fmt.Sprintf("how podinit is set up in the cluster is not known (%v); assumed: %s", err, assumed))
+		}
+		return nil
+	}
+	note(errOut, cluster.used(o.InitImage == "", o.RegistryConfig == ""))
+	if o.RegistryConfig == "" {
+		for _, problem := range cluster.problems {
+			note(errOut, problem+"; its settings do not count here")
+		}
+	}
+	if said := cmp.Or(cluster.version, "of an unknown version"); said != version.Version {
+		note(errOut, fmt.Sprintf("this program has version %s and the cluster's webhook %s: the webhook may decide differently", version.Version, said))
+	}
+	return cluster
 }
 
 // profiles are those that are known, and the one that holds where a Pod names none.
@@ -108,7 +189,11 @@ func (p *profiles) Get(name string) (*v1alpha1.InitProfileSpec, error) {
 func (o Options) profiles(ctx context.Context, flags *genericclioptions.ConfigFlags) (*profiles, error) {
 	all := &profiles{specs: map[string]*v1alpha1.InitProfileSpec{}}
 	for _, name := range o.Profiles {
-		found, err := readProfiles(name)
+		text, err := readFile(name)
+		var found []v1alpha1.InitProfile
+		if err == nil {
+			found, err = profile.Parse(name, text)
+		}
 		if errors.Is(err, fs.ErrNotExist) && !strings.ContainsAny(name, "/\\") {
 			found, err = o.clusterProfile(ctx, flags, name)
 		} else {
@@ -118,7 +203,7 @@ func (o Options) profiles(ctx context.Context, flags *genericclioptions.ConfigFl
 			return nil, err
 		}
 		for _, p := range found {
-			if _, err := inject.NewProfile(p.Name, p.Spec); err != nil {
+			if _, err := profile.New(p.Name, p.Spec); err != nil {
 				return nil, exit.With(exit.Usage, fmt.Errorf("InitProfile %q in %s: %w", p.Name, name, err))
 			}
 			if all.first == "" {
@@ -146,44 +231,13 @@ func readFile(name string) ([]byte, error) {
 	return text, err
 }
 
-// readProfiles are the InitProfiles in a file, of which there may be several.
-func readProfiles(name string) (all []v1alpha1.InitProfile, err error) {
-	text, err := readFile(name)
-	if err != nil {
-		return nil, err
-	}
-	for _, part := range strings.Split("\n"+string(text), "\n---") {
-		if strings.TrimSpace(part) == "" {
-			continue
-		}
-		var p v1alpha1.InitProfile
-		if err := yaml.Unmarshal([]byte(part), &p); err != nil {
-			return nil, fmt.Errorf("reading the InitProfile in %s: %w", name, err)
-		}
-		if p.Kind == "" {
-			continue // comments alone
-		}
-		if p.Kind != "InitProfile" || p.Name == "" {
-			return nil, fmt.Errorf("%s has a %s named %q, and should have InitProfiles with names", name, p.Kind, p.Name)
-		}
-		if err := yaml.UnmarshalStrict([]byte(part), &p); err != nil {
-			return nil, fmt.Errorf("reading InitProfile %q in %s: %w", p.Name, name, err)
-		}
-		all = append(all, p)
-	}
-	if len(all) == 0 {
-		return nil, fmt.Errorf("%s has no InitProfile", name)
-	}
-	return all, nil
-}
-
 func (o Options) clusterProfile(ctx context.Context, flags *genericclioptions.ConfigFlags, name string) ([]v1alpha1.InitProfile, error) {
 	if o.Offline {
-		return nil, exit.With(exit.Usage, fmt.Errorf("there is no file %s, and --offline asks no cluster: name a file with an InitProfile", name))
+		return nil, exit.With(exit.Usage, fmt.Errorf("there is no file %s, and --offline does not ask a cluster: use a file with an InitProfile", name))
 	}
 	config, err := flags.ToRESTConfig()
 	if err != nil {
-		return nil, fmt.Errorf("there is no file %s, so InitProfile %q is to be read from the cluster: %w", name, name, err)
+		return nil, fmt.Errorf("there is no file %s, and InitProfile %q cannot be read from the cluster: %w", name, name, err)
 	}
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
@@ -191,7 +245,7 @@ func (o Options) clusterProfile(ctx context.Context, flags *genericclioptions.Co
 	}
 	c, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
-		return nil, fmt.Errorf("there is no file %s, so InitProfile %q is to be read from the cluster: %w", name, name, err)
+		return nil, fmt.Errorf("there is no file %s, and InitProfile %q cannot be read from the cluster: %w", name, name, err)
 	}
 	var p v1alpha1.InitProfile
 	switch err := c.Get(ctx, types.NamespacedName{Name: name}, &p); {
@@ -203,32 +257,63 @@ func (o Options) clusterProfile(ctx context.Context, flags *genericclioptions.Co
 	return []v1alpha1.InitProfile{p}, nil
 }
 
-// images is where it is looked up what images run.
-func (o Options) images(errOut io.Writer) (imageconfig.Source, error) {
+// images is where it is looked up what images run, as the cluster's webhook does if that is not nil. remove removes what was
+// copied for that; it may be nil.
+func (o Options) images(cluster *setup, errOut io.Writer) (found imageconfig.Source, remove func(), err error) {
 	given, err := readImages(o.ImageConfigs)
 	if err != nil {
-		return nil, exit.With(exit.Usage, err)
+		return nil, nil, exit.With(exit.Usage, err)
 	}
-	source := &source{given: given, progress: io.Discard}
+	source := &source{given: given, progress: io.Discard, why: errOffline}
 	if o.Offline {
-		return source, nil
+		return source, nil, nil
 	}
-	var config registry.Config
-	if o.RegistryConfig != "" {
-		if config, err = registry.ReadConfig(o.RegistryConfig); err != nil {
-			return nil, exit.With(exit.Usage, err)
-		}
+	if cluster != nil && !cluster.lookups {
+		source.why = errNoLookups
+		return source, nil, nil
 	}
-	// Here nobody but the user chooses the registries, who could ask them anyway.
-	config.PrivateNetworks = append(config.PrivateNetworks, "0.0.0.0/0", "::/0")
-	registries, err := registry.New(config, nil, time.Now)
+	registries, remove, err := o.registries(cluster, errOut)
 	if err != nil {
-		return nil, exit.With(exit.Usage, err)
+		return nil, nil, exit.With(exit.Usage, err)
 	}
-	registries.Keychain = authn.DefaultKeychain
 	source.registries = imageconfig.NewCache(registries, imageconfig.DefaultLimits(), time.Now)
-	if output.IsTerminal(errOut) {
+	if output.IsTerminal(errOut) && !o.Quiet {
 		source.progress = errOut
 	}
-	return source, nil
+	return source, remove, nil
+}
+
+// registries are asked as a file says, or else as the cluster's webhook asks them.
+func (o Options) registries(cluster *setup, errOut io.Writer) (registries *registry.Registries, remove func(), err error) {
+	var config registry.Config
+	switch {
+	case o.RegistryConfig != "":
+		if config, err = registry.ReadConfig(o.RegistryConfig); err != nil {
+			return nil, nil, err
+		}
+	case cluster != nil && cluster.registries != nil:
+		file, remove, err := cluster.write()
+		if err != nil {
+			return nil, nil, err
+		}
+		if config, err = registry.ReadConfig(file); err == nil {
+			registries, err = registry.New(config, nil, time.Now)
+		}
+		if err == nil {
+			registries.Keychain = unlessUnprotected(config.Registries, cluster.files)
+			return registries, remove, nil
+		}
+		remove()
+		note(errOut, fmt.Sprintf("the cluster's registry configuration cannot be used here, and is ignored: %v", err))
+		config = registry.Config{}
+	}
+	if cluster == nil || cluster.registries != nil || cluster.unread || o.RegistryConfig != "" {
+		// Here nobody but the user chooses the registries, who could ask them anyway.
+		config.PrivateNetworks = append(config.PrivateNetworks, "0.0.0.0/0", "::/0")
+	}
+	if registries, err = registry.New(config, nil, time.Now); err != nil {
+		return nil, nil, err
+	}
+	registries.Keychain = authn.DefaultKeychain
+	return registries, nil, nil
 }

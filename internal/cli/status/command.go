@@ -3,7 +3,6 @@
 package status
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,10 +21,11 @@ import (
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/canary"
-	"github.com/podinit/podinit/internal/cli/image"
+	"github.com/podinit/podinit/internal/cli/installation"
+	"github.com/podinit/podinit/internal/cli/nodes"
 	"github.com/podinit/podinit/internal/cli/output"
 	"github.com/podinit/podinit/internal/cli/pages"
-	"github.com/podinit/podinit/internal/cli/version"
+	"github.com/podinit/podinit/internal/cli/remoteimage"
 	"github.com/podinit/podinit/internal/inject"
 )
 
@@ -39,31 +40,31 @@ func NewCommand(flags *genericclioptions.ConfigFlags, streams genericiooptions.I
 	var installed string
 	command := &cobra.Command{
 		Use:   "status",
-		Short: "Which pods are wrapped, which are not and why, what is outdated or has drifted",
-		Long: `Which pods are wrapped, which are not and why, what is outdated or has drifted.
+		Short: "Show which pods are wrapped, which are not and why, and which are outdated or have drifted",
+		Long: `Show which pods are wrapped, which are not and why, and which are outdated or have drifted.
 
-Pods that have ended are not counted, nor those that have nothing to do with podinit. A pod is outdated if its init has
+Pods that have ended do not count, nor pods that podinit does not know. A pod is outdated if its init has
 another version than the webhook; a container has drifted if it runs another image than the one that the registry named
-when its command was looked up. Two digests may be names of one image, so the registry is asked where they differ, with
-your own credentials; where it cannot be, nothing is claimed.
+when its command was looked up. Two digests may name the same image; if they differ, the registry is asked, with
+your own credentials. If it cannot be asked, the container does not count as drifted.
 
-For a single pod, and for why a container is as it is: podinit explain pod/NAME.`,
+For a single pod and the reasons for each container: podinit explain pod/NAME.`,
 		Example: `  # In the namespace of the current context:
   podinit status
 
   # Everywhere, with the names of pods:
   podinit status -A --wide
 
-  # Namespaces with pods that were made while the webhook was away:
+  # Namespaces with pods that were created while the webhook was not available:
   podinit status -A -o json | jq -r '.namespaces[] | select(.withoutStatus > 0) | .name'`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	format := output.AddFlag(command)
-	command.Flags().BoolVarP(&all, "all-namespaces", "A", false, "look into all namespaces")
+	command.Flags().BoolVarP(&all, "all-namespaces", "A", false, "list the pods of all namespaces")
 	command.Flags().BoolVar(&wide, "wide", false, "name pods")
 	command.Flags().BoolVar(&offline, "offline", false, "ask no registry")
-	command.Flags().StringVar(&installed, "installed-version", "", "version that counts as up to date; else that of the webhook")
+	command.Flags().StringVar(&installed, "installed-version", "", "version that counts as up to date; else the webhook's")
 	command.RunE = func(command *cobra.Command, _ []string) error {
 		namespace, _, err := flags.ToRawKubeConfigLoader().Namespace()
 		if err != nil {
@@ -84,9 +85,9 @@ For a single pod, and for why a container is as it is: podinit explain pod/NAME.
 		if err != nil {
 			return fmt.Errorf("connecting to the cluster: %w", err)
 		}
-		digests := Digests(image.Digests)
+		digests := Digests(remoteimage.Digests)
 		if offline {
-			digests = func(context.Context, string) ([]string, error) { return nil, errors.New("no registry is asked") }
+			digests = func(context.Context, string) ([]string, error) { return nil, errors.New("registries are not asked") }
 		}
 		report, err := collect(command.Context(), client, namespace, installed, digests)
 		if err != nil {
@@ -104,25 +105,40 @@ For a single pod, and for why a container is as it is: podinit explain pod/NAME.
 func collect(ctx context.Context, client kubernetes.Interface, namespace, installed string, digests Digests) (Report, error) {
 	var notRead, suspended []string
 	untouched := inject.SystemNamespaces
-	server, err := version.Find(ctx, client, metav1.NamespaceAll)
+	webhook, err := installation.Find(ctx, client, metav1.NamespaceAll)
 	switch {
 	case err == nil:
-		untouched = append(slices.Clone(untouched), server.Namespace)
-		installed = cmp.Or(installed, server.Version)
-		suspended = suspendedBy(ctx, client, server)
+		untouched = append(slices.Clone(untouched), webhook.Namespace)
+		if installed == "" {
+			installed, _ = installation.Version(ctx, client, webhook)
+		}
+		suspended = suspendedBy(ctx, client, webhook)
 	case installed == "" && apierrors.IsForbidden(err):
-		notRead = append(notRead, "The webhook's version, for which one must be allowed to list Deployments in all namespaces. No pod counts as outdated, unless --installed-version says it.")
+		notRead = append(notRead, "The webhook's version, which requires permission to list Deployments in all namespaces. No pod counts as outdated, unless --installed-version is set.")
 	case installed == "":
-		notRead = append(notRead, fmt.Sprintf("The webhook's version, so that no pod counts as outdated, unless --installed-version says it: %v", err))
+		notRead = append(notRead, fmt.Sprintf("The webhook's version, so no pod counts as outdated, unless --installed-version is set: %v", err))
+	}
+	onNodes, of, problem := askNodes(ctx, client, namespace)
+	if of != "" {
+		untouched = append(slices.Clone(untouched), of)
+		if webhook == nil {
+			notRead = nil // nodes alone wrap
+		}
+	}
+	if problem != "" {
+		notRead = append(notRead, problem)
 	}
 	labels, err := namespaces(ctx, client, namespace)
 	switch {
 	case apierrors.IsForbidden(err):
-		notRead = append(notRead, fmt.Sprintf("Namespaces, so that it is not known which have opted in, and pods without a status are not counted: %v", err))
+		notRead = append(notRead, fmt.Sprintf("Namespaces, so it is not known which have opted in, and pods without a status do not count: %v", err))
 	case err != nil:
 		return Report{}, fmt.Errorf("reading namespaces: %w", err)
 	}
 	b := NewBuilder(installed)
+	if of != "" {
+		b.OnNodes(onNodes)
+	}
 	err = pages.Each(func(options metav1.ListOptions) (metav1.ListInterface, error) {
 		list, err := client.CoreV1().Pods(namespace).List(ctx, options)
 		if err != nil {
@@ -142,20 +158,46 @@ func collect(ctx context.Context, client kubernetes.Interface, namespace, instal
 		}
 	}
 	report := b.Report(ctx, digests)
-	if server != nil {
-		report.InitImage = initImage(ctx, client, server.Namespace)
+	if webhook != nil {
+		report.InitImage = initImage(ctx, client, webhook.Namespace)
 	}
 	report.NotRead, report.Suspended = notRead, suspended
 	return report, ctx.Err()
 }
 
+// askNodes asks every node of node mode what it does, and says in which namespace it is installed; "" if it is not, or may not
+// be read. problem is what is not known of it.
+func askNodes(ctx context.Context, client kubernetes.Interface, namespace string) (all []nodes.Node, of, problem string) {
+	d, err := nodes.Find(ctx, client)
+	if err != nil {
+		return nil, "", "" // for most users there is none, or none that they may see
+	}
+	all, err = nodes.List(ctx, client, d)
+	if err != nil {
+		return nil, d.Namespace, fmt.Sprintf("The pods of podinit-node in namespace %s, so it is not known what the nodes wrap: %v", d.Namespace, err)
+	}
+	nodes.Ask(ctx, client, d, all, namespace)
+	silent := 0
+	for _, n := range all {
+		if n.Err != nil {
+			if silent++; err == nil {
+				err = n.Err
+			}
+		}
+	}
+	if silent > 0 {
+		problem = fmt.Sprintf("What podinit-node reports on %d of %s, which requires permission to get pods/proxy in namespace %s: %v", silent, output.Count(len(all), "node"), d.Namespace, err)
+	}
+	return all, d.Namespace, problem
+}
+
 // suspendedBy is what suspends podinit. The ConfigMap may be forbidden to read; pods that are left alone say it, too.
-func suspendedBy(ctx context.Context, client kubernetes.Interface, server *version.Server) (by []string) {
-	if c, err := client.CoreV1().ConfigMaps(server.Namespace).Get(ctx, v1alpha1.SuspendConfigMap, metav1.GetOptions{}); err == nil {
+func suspendedBy(ctx context.Context, client kubernetes.Interface, webhook *appsv1.Deployment) (by []string) {
+	if c, err := client.CoreV1().ConfigMaps(webhook.Namespace).Get(ctx, v1alpha1.SuspendConfigMap, metav1.GetOptions{}); err == nil {
 		by = append(by, fmt.Sprintf("ConfigMap %s in namespace %s, since %s", c.Name, c.Namespace, c.CreationTimestamp.UTC().Format(time.RFC3339)))
 	}
-	if server.SuspendedByFlag {
-		by = append(by, fmt.Sprintf("flag -%s of Deployment %s in namespace %s", v1alpha1.SuspendFlag, server.Name, server.Namespace))
+	if installation.Enabled(webhook, v1alpha1.SuspendFlag) {
+		by = append(by, fmt.Sprintf("flag -%s of Deployment %s in namespace %s", v1alpha1.SuspendFlag, webhook.Name, webhook.Namespace))
 	}
 	return by
 }
@@ -201,7 +243,7 @@ func optInOf(labels map[string]string, namespace string, untouched []string) opt
 		return never
 	case !known:
 		return unknown
-	case label == v1alpha1.InjectDisabled:
+	case v1alpha1.Disables(label):
 		return closed
 	case label == v1alpha1.InjectEnabled:
 		return yes

@@ -9,8 +9,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/podinit/podinit/api/v1alpha1"
-	"github.com/podinit/podinit/internal/cli/image"
+	"github.com/podinit/podinit/internal/cli/nodes"
+	"github.com/podinit/podinit/internal/cli/remoteimage"
 	"github.com/podinit/podinit/internal/inject"
+	"github.com/podinit/podinit/internal/node/report"
 	"github.com/podinit/podinit/internal/reason"
 )
 
@@ -39,6 +41,10 @@ type seen struct {
 	reasons []why
 	// images whose digests were looked up.
 	images []lookedUp
+	// byNode is set where its node has wrapped a container.
+	byNode bool
+	// drift are the reasons for which containers of it may run another image than was looked up.
+	drift []why
 }
 
 // why is one reason.
@@ -71,7 +77,9 @@ const (
 )
 
 // look reads a pod. What its status says is held against its spec, where that can be: the status only informs.
-func look(pod *corev1.Pod, namespace optIn) seen {
+//
+// onNode are the containers that its node reports, by name; nil if none are known.
+func look(pod *corev1.Pod, namespace optIn, onNode map[string]report.Container) seen {
 	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed || pod.DeletionTimestamp != nil {
 		return seen{}
 	}
@@ -80,6 +88,8 @@ func look(pod *corev1.Pod, namespace optIn) seen {
 	switch {
 	case !ok && len(started) > 0 && namespace != never:
 		return seen{state: wrapped, version: cmp.Or(pod.Labels[v1alpha1.VersionLabel], "unknown"), reasons: []why{{reason: lost}}}
+	case len(onNode) > 0 && namespace != never && (!ok || status.Reason != "" && len(started) == 0):
+		return lookOnNode(onNode)
 	case !ok:
 		return unmarked(pod, namespace)
 	case status.Reason != "" && len(started) == 0:
@@ -96,9 +106,19 @@ func look(pod *corev1.Pod, namespace optIn) seen {
 		case !there: // debug copies and the like drop containers
 		case container.Action == v1alpha1.ActionWrapped && len(command) > 0 && command[0] == inject.InitPath:
 			some = true
-			if container.Digest != "" {
-				s.images = append(s.images, imageOf(pod, name, container.Digest))
+			if container.Digest == "" {
+				continue
 			}
+			image := imageOf(pod, name, container.Digest)
+			s.images = append(s.images, image)
+			for _, r := range container.Drift {
+				if image.runs != image.was && reason.Of(r).Kind == reason.Drift {
+					s.drift = append(s.drift, why{r, name})
+				}
+			}
+		case onNode[name].State == report.Wrapped: // what the webhook could not, its node has wrapped
+			some, s.byNode = true, true
+			s.version = cmp.Or(s.version, versionOnNode(onNode[name]))
 		case container.Action == v1alpha1.ActionWrapped:
 			problem = true
 			s.reasons = append(s.reasons, why{undone, name})
@@ -128,6 +148,40 @@ func look(pod *corev1.Pod, namespace optIn) seen {
 	return s
 }
 
+// lookOnNode is what a pod's node says of it, where no webhook says anything.
+func lookOnNode(onNode map[string]report.Container) seen {
+	var s seen
+	missed, problem := false, false
+	for _, name := range sorted(onNode) {
+		switch c := onNode[name]; c.State {
+		case report.Wrapped:
+			s.byNode, s.version = true, versionOnNode(c)
+		case report.Missed:
+			missed, problem = true, true
+			s.reasons = append(s.reasons, why{missedByNode, name})
+		case report.LeftAlone:
+			s.reasons = append(s.reasons, why{c.Reason, name})
+			problem = problem || !reason.Of(c.Reason).Routine
+		}
+	}
+	switch {
+	case s.byNode && problem:
+		s.state = partly
+	case s.byNode:
+		s.state = wrapped
+	case missed:
+		s.state = without
+	default:
+		s.state = leftAlone
+	}
+	return s
+}
+
+// versionOnNode is the version of the init in a container that a node has wrapped, as labels write it.
+func versionOnNode(c report.Container) string {
+	return strings.ReplaceAll(nodes.InitVersion(c), "+", "_")
+}
+
 // These are no reasons of the webhook's. Labels and annotations can be changed while a pod runs, its commands and volumes
 // cannot.
 const (
@@ -137,14 +191,21 @@ const (
 	unsaid v1alpha1.Reason = "not-in-the-status"
 	// lost: a container's command starts the init, and there is no status.
 	lost v1alpha1.Reason = "status-missing"
+	// missedByNode: the node reports that it runs without the init though it opts in.
+	missedByNode v1alpha1.Reason = "missed-by-node"
 	// relabelled: the label has another version than the status.
 	relabelled v1alpha1.Reason = "label-changed"
 )
 
 // explain is reason.Of, and for the reasons above.
 func explain(r v1alpha1.Reason) reason.Explanation {
-	const remedy = "Make the pod anew, such as with kubectl rollout restart, and see which accounts may change it."
+	const remedy = "Create the pod again, for example with kubectl rollout restart, and see which accounts may change it."
 	switch r {
+	case missedByNode:
+		return reason.Explanation{
+			Because: "it runs without the init: it was created while podinit-node could not wrap it, or before it opted in",
+			Remedy:  "Create the pod again, for example with kubectl rollout restart; podinit check names nodes on which podinit-node is away.",
+		}
 	case unsaid:
 		return reason.Explanation{
 			Because: "its command begins with " + inject.InitPath + ", but the annotation " + v1alpha1.StatusAnnotation + " does not name it: the annotation was changed",
@@ -157,13 +218,13 @@ func explain(r v1alpha1.Reason) reason.Explanation {
 		}
 	case relabelled:
 		return reason.Explanation{
-			Because: "the label " + v1alpha1.VersionLabel + " was changed: the status has another version, which counts here",
+			Because: "the label " + v1alpha1.VersionLabel + " was changed: the status has another version, and that one counts here",
 			Remedy:  remedy,
 		}
 	case undone:
 		return reason.Explanation{
 			Because: "the status says that it is wrapped, but its command does not begin with " + inject.InitPath + ": another webhook has replaced it, or the status was written by hand",
-			Remedy:  "See who changes the pod's command: kubectl get mutatingwebhookconfigurations.",
+			Remedy:  "See which webhook changes the pod's command: kubectl get mutatingwebhookconfigurations.",
 		}
 	}
 	return reason.Of(r)
@@ -207,7 +268,7 @@ func unmarked(pod *corev1.Pod, namespace optIn) seen {
 		return seen{}
 	case namespace == closed:
 		return alone(v1alpha1.ReasonNamespaceDisabled)
-	case said(v1alpha1.InjectDisabled):
+	case v1alpha1.Disables(pod.Labels[v1alpha1.Inject]) || v1alpha1.Disables(pod.Annotations[v1alpha1.Inject]):
 		return alone(v1alpha1.ReasonOptedOut)
 	case mirror:
 		return alone(v1alpha1.ReasonMirrorPod)
@@ -239,7 +300,7 @@ func imageOf(pod *corev1.Pod, container, digest string) lookedUp {
 	l := lookedUp{container: container, was: digest}
 	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
 		if c.Name == container {
-			l.repository = image.Repository(c.Image)
+			l.repository = remoteimage.Repository(c.Image)
 		}
 	}
 	for _, c := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {

@@ -100,7 +100,7 @@ func TestLook(t *testing.T) {
 		"mirror":                     {annotated(pod("p", "", "app"), corev1.MirrorPodAnnotationKey, "x"), yes, "left alone mirror-pod:"},
 		"windows":                    {windows, yes, "left alone windows:"},
 	} {
-		s := look(test.pod, test.namespace)
+		s := look(test.pod, test.namespace, nil)
 		got := []string{map[state]string{none: "none", wrapped: "wrapped", partly: "partly", leftAlone: "left alone", without: "without"}[s.state]}
 		if s.version != "" {
 			got = append(got, s.version)
@@ -169,6 +169,41 @@ func TestDrift(t *testing.T) {
 	}
 }
 
+// What was seen at admission is shown as long as nothing shows that the right image runs.
+func TestMayDrift(t *testing.T) {
+	of := func(name, runs, drift string) *corev1.Pod {
+		p := running(name, "sha256:index", runs)
+		p.Annotations[v1alpha1.StatusAnnotation] = `{"containers":{"app":{"action":"wrapped","source":"registry","digest":"sha256:index","drift":` + drift + `}}}`
+		return p
+	}
+	b := NewBuilder("v1")
+	for _, p := range []*corev1.Pod{
+		of("right", "sha256:index", `["node-image-differs","stale-lookup"]`),
+		of("another", "sha256:other", `["node-image-differs"]`),
+		of("both", "sha256:other", `["stale-lookup","node-image-differs"]`),
+		of("forged", "sha256:other", `["nonsense","host-pid"]`),
+	} {
+		b.Pod(p, yes)
+	}
+	r := b.Report(t.Context(), func(context.Context, string) ([]string, error) { return nil, errors.New("not asked") })
+	var got []string
+	for _, reason := range r.MayDrift {
+		got = append(got, fmt.Sprint(reason.Reason, " ", reason.Containers, " ", reason.Names))
+	}
+	if diff := cmp.Diff([]string{"node-image-differs 2 [shop/another shop/both]", "stale-lookup 1 [shop/both]"}, got); diff != "" || r.Totals.Wrapped != 4 || len(r.Reasons) > 0 {
+		t.Errorf("%d wrapped, reasons %v; (-want +got):\n%s", r.Totals.Wrapped, r.Reasons, diff)
+	}
+	var out strings.Builder
+	if err := r.print(&out, false, true); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"May run another image, as found at admission", "node-image-differs (2 containers in 2 pods): a node has", "pinDigest: OnLookup", "shop/another, shop/both"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+}
+
 // A registry that does not answer costs its time once, another one is asked nevertheless.
 func TestDriftOfSilentRegistry(t *testing.T) {
 	b := NewBuilder("v1")
@@ -217,14 +252,17 @@ shop        enabled   15     13        0        1            1           0      
 team        -         1      0         0        0            1           0         0          0
 TOTAL       -         16     13        0        1            2           0         12         0
 
+Stop signals of 17 containers: 13 delivered by podinit, 0 never received, 4 unknown.
+    → Which, and why: podinit explain --summary, with the same -n or -A.
+
 Left alone or ignored, and why
   no-command (2 containers in 1 pod): ` + noCommand.Because + `
     → ` + noCommand.Remedy + `
     shop/two
 
 Without a status
-  2 pods: made before they were opted in, or while the webhook was away
-    → Make them anew, such as with kubectl rollout restart; if new ones have none either: podinit check.
+  2 pods: created before they opted in, or while podinit was not available
+    → Create them again, for example with kubectl rollout restart; if the new pods have no status either: podinit check.
     shop/before, team/other
 
 Versions of the init
@@ -232,7 +270,7 @@ Versions of the init
     shop/old-0, shop/old-1, shop/old-2, shop/old-3, shop/old-4, shop/old-5, shop/old-6, shop/old-7, shop/old-8, shop/old-9 and 2 more
   v2_x: 1 pod
     shop/current
-    → They get the new one when they are made anew, such as with kubectl rollout restart.
+    → They get the new version when they are created again, for example with kubectl rollout restart.
 
 Not read
   Something.
@@ -245,8 +283,26 @@ Not read
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	out.Reset()
-	if err := (Report{}).print(&out, false, false); err != nil || !strings.HasPrefix(out.String(), "Nothing here has opted in.") {
+	if err := (Report{}).print(&out, false, false); err != nil || !strings.HasPrefix(out.String(), "No namespace or pod here has opted in.") {
 		t.Errorf("of nothing: %q, %v", out.String(), err)
+	}
+}
+
+// Containers are counted by whether their stop signal arrives as they are now; pods that have nothing to do with podinit are not.
+func TestSignals(t *testing.T) {
+	always := corev1.ContainerRestartPolicyAlways
+	p := pod("p", "", "app")
+	p.Spec.Containers = []corev1.Container{
+		{Name: "wrapped", Command: []string{"/podinit/init", "--", "sleep", "60"}}, {Name: "never", Command: []string{"sleep", "60"}},
+		{Name: "arrives", Command: []string{"tini", "--", "sleep", "60"}}, {Name: "image"}, {Name: "run", Command: []string{"/app"}},
+	}
+	p.Spec.InitContainers = []corev1.Container{{Name: "prepare", Command: []string{"sleep", "1"}}, {Name: "log", Command: []string{"sleep", "60"}, RestartPolicy: &always}}
+	b := NewBuilder("v1")
+	b.Pod(p, yes)
+	b.Pod(pod("other", "", "app"), no)
+	want := Signals{Containers: 6, WithPodinit: 1, NeverReceive: 2, Unknown: 2}
+	if diff := cmp.Diff(want, b.Report(t.Context(), nil).Signals); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
@@ -286,7 +342,7 @@ func TestSuspended(t *testing.T) {
 		if first := strings.HasPrefix(out.String(), "podinit is suspended by "); first != (tt.want != nil) {
 			t.Errorf("%s: it prints\n%s", tt.arg, out.String())
 		}
-		if !strings.Contains(out.String(), "suspended (1 pod): an administrator had suspended podinit when it was created") {
+		if !strings.Contains(out.String(), "suspended (1 pod): an administrator had suspended podinit when the pod was created") {
 			t.Errorf("the reason is not named:\n%s", out.String())
 		}
 	}
@@ -325,7 +381,7 @@ Waiting for the init image
     → kubectl -n shop delete pod w0 w1 w2 w3 w4 w5 w6 w7 w8 w9 (and 2 more, then)
   1 pod in namespace team, for r.example/init:1: ErrImagePull: not found
     → kubectl -n team delete pod w
-    → Or wait, if the image comes back under that name. What keeps nodes from pulling it: podinit check.
+    → Or wait, if the image becomes available again. podinit check shows why nodes cannot pull it.
 `
 	if !strings.Contains(out.String(), want) {
 		t.Errorf("printed:\n%s\nwant in it:\n%s", out.String(), want)

@@ -19,9 +19,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
-	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/admission"
 	"github.com/podinit/podinit/internal/inject"
 	"github.com/podinit/podinit/webhook"
 )
@@ -45,13 +46,13 @@ func variants() ([]variant, error) {
 	ctrllog.SetLogger(log)
 	return []variant{
 		{"floor", http.HandlerFunc(floor)},
-		{"allow", &admission.Webhook{Handler: admission.HandlerFunc(allow)}},
+		{"allow", &ctrladmission.Webhook{Handler: ctrladmission.HandlerFunc(allow)}},
 		{"podinit", &webhook.Handler{
-			Mutator: webhook.Injector{Config: config},
+			Mutator: admission.Planner{Config: config},
 			Metrics: webhook.NewMetrics(prometheus.NewRegistry()),
 			Log:     log,
 		}},
-		{"usual", &admission.Webhook{Handler: typed{admission.NewDecoder(scheme)}}},
+		{"usual", &ctrladmission.Webhook{Handler: typed{ctrladmission.NewDecoder(scheme)}}},
 	}, nil
 }
 
@@ -80,27 +81,27 @@ func floor(w http.ResponseWriter, r *http.Request) {
 
 // allow is what controller-runtime's server does before any handler: it decodes the AdmissionReview, and the Pod is
 // not looked at.
-func allow(context.Context, admission.Request) admission.Response {
-	return admission.Allowed("")
+func allow(context.Context, ctrladmission.Request) ctrladmission.Response {
+	return ctrladmission.Allowed("")
 }
 
 // typed is the usual way: decode into corev1.Pod, change it, marshal it, and let controller-runtime find the difference.
 // It decides nothing: what it does suits the benchmark's Pods only.
-type typed struct{ admission.Decoder }
+type typed struct{ ctrladmission.Decoder }
 
-func (d typed) Handle(_ context.Context, request admission.Request) admission.Response {
+func (d typed) Handle(_ context.Context, request ctrladmission.Request) ctrladmission.Response {
 	pod := &corev1.Pod{}
 	if err := d.Decode(request, pod); err != nil {
-		return admission.Errored(http.StatusBadRequest, err)
+		return ctrladmission.Errored(http.StatusBadRequest, err)
 	}
 	if err := mutate(pod); err != nil {
-		return admission.Errored(http.StatusInternalServerError, err)
+		return ctrladmission.Errored(http.StatusInternalServerError, err)
 	}
 	current, err := json.Marshal(pod)
 	if err != nil {
-		return admission.Errored(http.StatusInternalServerError, err)
+		return ctrladmission.Errored(http.StatusInternalServerError, err)
 	}
-	return admission.PatchResponseFromRaw(request.Object.Raw, current)
+	return ctrladmission.PatchResponseFromRaw(request.Object.Raw, current)
 }
 
 func mutate(pod *corev1.Pod) error {
@@ -139,6 +140,10 @@ func mutate(pod *corev1.Pod) error {
 	}
 	pod.Annotations[v1alpha1.StatusAnnotation] = string(raw)
 	pod.Annotations["cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"] = volume
+	pod.Annotations["backup.velero.io/backup-volumes-excludes"] = volume
+	if len(pod.Spec.Containers) == 1 && len(pod.Spec.InitContainers) == 1 {
+		pod.Annotations["kubectl.kubernetes.io/default-container"] = pod.Spec.Containers[0].Name
+	}
 	pod.Labels[v1alpha1.VersionLabel] = config.Version
 	return nil
 }

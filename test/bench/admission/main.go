@@ -69,7 +69,7 @@ func run(out io.Writer, args []string) error {
 	if err := table(out, all, near, []int{1, 3, 20, 100}, *rounds, *during); err != nil {
 		return err
 	}
-	fmt.Fprintln(out, "\nHTTPS on loopback, one connection; p50 and p99 are wall time, the rest is the server's CPU time")
+	fmt.Fprintln(out, "\nHTTPS on loopback, one connection; p50 and p99 are wall time, the other columns are the server's CPU time")
 	return table(out, all, far, []int{1, 3, 20}, *rounds, *during)
 }
 

@@ -1,6 +1,7 @@
 // Command lookup measures what it costs to find out what images run: for a registry, which answers slowly, while pods
-// of a few images are created in a burst; and for pods whose image is known, beside pods that name a command and need
-// no lookup. Admission is the webhook's own handler, in process.
+// of a few images are created in a burst; how many pods are wrapped of a burst that has another image for each, none of
+// which is known, at a registry that wants a token; and what a pod whose image is known costs, beside pods that name a
+// command and need no lookup. Admission is the webhook's own handler, in process.
 package main
 
 import (
@@ -28,6 +29,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/podinit/podinit/internal/admission"
 	"github.com/podinit/podinit/internal/imageconfig"
 	"github.com/podinit/podinit/internal/inject"
 	"github.com/podinit/podinit/internal/registry"
@@ -47,6 +49,8 @@ func run(out io.Writer, args []string) error {
 	images := flags.Int("images", 10, "of how many images they are")
 	over := flags.Duration("over", time.Minute, "in what time")
 	slow := flags.Duration("slow", 300*time.Millisecond, "how long the registry takes for each answer")
+	cold := flags.Int("cold", 100, "how many pods are created at once, each of another image that is not known")
+	coldSlow := flags.Duration("cold-slow", 100*time.Millisecond, "how long the registry then takes for each answer")
 	known := flags.Int("known", 20000, "how many pods of each kind are admitted in a round when the images are known")
 	rounds := flags.Int("rounds", 5, "how many such rounds; of what they give, the median is told")
 	if err := flags.Parse(args); err != nil {
@@ -87,6 +91,10 @@ func run(out io.Writer, args []string) error {
 	fmt.Fprintf(out, "  the registry is asked %s\n", r.asked())
 	fmt.Fprintf(out, "  a pod waits %v (p50), %v (p99), %v (at most); %d are left alone\n\n", burst.at(50), burst.at(99), burst.at(100), left)
 
+	if err := measureCold(out, *cold, *coldSlow); err != nil {
+		return err
+	}
+
 	r.set(0)
 	var of [2][3][]float64 // by p50 and p99: with a command, looked up, their ratio
 	for range *rounds {
@@ -107,6 +115,47 @@ func run(out io.Writer, args []string) error {
 		fmt.Fprintf(out, "  %-18s  %.0f µs (p50)  %.0f µs (p99)\n", kind, median(of[0][i])*1e6, median(of[1][i])*1e6)
 	}
 	fmt.Fprintf(out, "  %-18s  %.2f (p50)  %.2f (p99; %.2f to %.2f)\n", "ratio", median(of[0][2]), median(of[1][2]), slices.Min(of[1][2]), slices.Max(of[1][2]))
+	return nil
+}
+
+// measureCold creates pods of images that are not known, all at once, and once more when what they have begun is done.
+func measureCold(out io.Writer, pods int, slow time.Duration) error {
+	r := newSlowRegistry()
+	defer r.server.Close()
+	for i := range pods {
+		if err := r.push(i); err != nil {
+			return err
+		}
+	}
+	handler, err := newHandler(r.host)
+	if err != nil {
+		return err
+	}
+	r.tokens = true
+	r.set(slow)
+	fmt.Fprintf(out, "%d pods at once, each of another image, from a registry with tokens that takes %v for each answer:\n", pods, slow)
+	for _, try := range []string{"none is known", "the next try"} {
+		var took latencies
+		var all sync.WaitGroup
+		var mu sync.Mutex
+		served := 0
+		for i := range pods {
+			body := review(fmt.Sprintf("%s/app-%d:1", r.host, i), "")
+			all.Go(func() {
+				one, wrapped := admit(handler, body)
+				mu.Lock()
+				defer mu.Unlock()
+				if took = append(took, one); wrapped {
+					served++
+				}
+			})
+		}
+		all.Wait()
+		fmt.Fprintf(out, "  %-14s  %d are wrapped; a pod waits %v (p50), %v (at most); the registry is asked %s\n", try, served, took.at(50), took.at(100), r.asked())
+		r.set(slow)
+		time.Sleep(2 * time.Second) // a Deployment's controller tries again later than this
+	}
+	fmt.Fprintln(out)
 	return nil
 }
 
@@ -132,10 +181,10 @@ func newHandler(host string) (http.Handler, error) {
 		return nil, err
 	}
 	return &webhook.Handler{
-		Mutator: webhook.Injector{
-			Config:     inject.Config{Image: "registry.example/podinit/init:v1.2.3", Version: "v1.2.3"},
-			Images:     imageconfig.NewCache(registries, imageconfig.DefaultLimits(), time.Now),
-			LookupTime: 3 * time.Second,
+		Mutator: admission.Planner{
+			Config:        inject.Config{Image: "registry.example/podinit/init:v1.2.3", Version: "v1.2.3"},
+			Images:        imageconfig.NewCache(registries, imageconfig.DefaultLimits(), time.Now),
+			LookupTimeout: 3 * time.Second,
 		},
 		Metrics: webhook.NewMetrics(prometheus.NewRegistry()), Log: logr.Discard(),
 	}, nil
@@ -165,6 +214,9 @@ type slowRegistry struct {
 	server *httptest.Server
 	host   string
 
+	// tokens is set if it wants a token for each repository, as public registries do.
+	tokens bool
+
 	mu       sync.Mutex
 	slow     time.Duration
 	requests map[string]int
@@ -176,6 +228,9 @@ func newSlowRegistry() *slowRegistry {
 	r.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		r.mu.Lock()
 		kind := "ping"
+		if request.URL.Path == "/token" {
+			kind = "GET of tokens"
+		}
 		for _, k := range []string{"manifests", "blobs"} {
 			if strings.Contains(request.URL.Path, k) {
 				kind = request.Method + " of " + k
@@ -185,7 +240,18 @@ func newSlowRegistry() *slowRegistry {
 		slow := r.slow
 		r.mu.Unlock()
 		time.Sleep(slow)
-		inner.ServeHTTP(w, request)
+		path := strings.Split(request.URL.Path, "/")
+		switch {
+		case !r.tokens:
+			inner.ServeHTTP(w, request)
+		case request.URL.Path == "/token":
+			fmt.Fprintf(w, `{"token":%q}`, request.URL.Query().Get("scope"))
+		case strings.HasPrefix(request.Header.Get("Authorization"), "Bearer repository:"+path[2]+":") && path[2] != "":
+			inner.ServeHTTP(w, request)
+		default:
+			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="bench",scope="repository:%s:pull"`, request.Host, path[2]))
+			w.WriteHeader(http.StatusUnauthorized)
+		}
 	}))
 	r.host = strings.TrimPrefix(r.server.URL, "http://")
 	return r

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -21,17 +22,18 @@ import (
 
 	imagename "github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
+	"github.com/podinit/podinit/release/archive"
+	releaseimage "github.com/podinit/podinit/release/image"
 	"github.com/podinit/podinit/test/cluster"
+	"github.com/podinit/podinit/test/debianimage"
 	"github.com/podinit/podinit/test/docs"
-	"github.com/podinit/podinit/test/image"
 )
 
 const (
 	root = "../../.."
 	// perPage bounds what a page may take.
-	perPage = 4 * time.Minute
+	perPage = 8 * time.Minute
 
 	// own is the repository that stands in the pages where readers have one of their own.
 	own = "registry.example/podinit"
@@ -41,18 +43,18 @@ var age = regexp.MustCompile(`\b(\d+(\.\d+)?(ms|s|m|h|d))+\b`)
 
 // images are those that the pages name. The test cluster has no internet, so each is made of Debian packages, and its
 // name in the cluster's own registry takes its place.
-var images = map[string]image.Spec{
+var images = map[string]debianimage.Spec{
 	"python:3.13": {
 		Packages: []string{"python3-minimal", "bash", "coreutils", "procps", "grep"},
 		Config:   v1.Config{Entrypoint: nil, Cmd: []string{"python3"}},
 	},
 	"registry.example/app:1": {
-		Files:  []image.File{{Path: "/app", Mode: 0o755, Content: "#!/bin/sh\n"}},
+		Files:  []debianimage.File{{Path: "/app", Mode: 0o755, Content: "#!/bin/sh\n"}},
 		Config: v1.Config{Entrypoint: []string{"/app"}, StopSignal: "SIGINT"},
 	},
 	"nginx:1.29": {
 		Packages: []string{"nginx-light", "bash", "coreutils", "procps", "grep"},
-		Files: []image.File{
+		Files: []debianimage.File{
 			{Path: "/docker-entrypoint.sh", Mode: 0o755, Content: "#!/bin/sh\nset -e\nexec \"$@\"\n"},
 			{Path: "/etc/nginx/nginx.conf", Mode: 0o644, Content: "events {}\nhttp { server { listen 80; } }\n"},
 			{Path: "/var/lib/nginx", Mode: os.ModeDir | 0o755}, {Path: "/var/log/nginx", Mode: os.ModeDir | 0o755},
@@ -145,7 +147,7 @@ func setUp(t *testing.T) *world {
 	if err := os.WriteFile(filepath.Join(w.programs, "crane"), fmt.Appendf(nil, "#!/bin/sh\nexec %q --insecure \"$@\"\n", crane), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	cache, err := image.UserCache(os.Stderr)
+	cache, err := debianimage.UserCache(os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +159,7 @@ func setUp(t *testing.T) *world {
 		}
 		tagged, err := imagename.ParseReference(cluster.Registry+"/docs/"+name, imagename.Insecure)
 		if err == nil {
-			_, err = image.Push(t.Context(), tagged, made)
+			_, err = debianimage.Push(t.Context(), tagged, made)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -179,8 +181,40 @@ func setUp(t *testing.T) *world {
 		}
 		w.environment = append(w.environment, variable+"="+strings.TrimSpace(string(value)))
 	}
+	w.ctr(t)
+	w.gitOps(t, filepath.Join(bin, "docs/crds"))
 	w.lookups(t)
 	return w
+}
+
+// ctr puts containerd's own client into PATH, for the node's containerd, whose socket is in the node's mount namespace.
+func (w *world) ctr(t *testing.T) {
+	t.Helper()
+	script := fmt.Sprintf("#!/bin/sh\nexec %q --address /proc/%d/root/run/containerd/containerd.sock \"$@\"\n", filepath.Join(w.cluster.Bin, "ctr"), w.cluster.PID)
+	if err := os.WriteFile(filepath.Join(w.programs, "ctr"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// gitOps gives the cluster the kinds and the namespaces of Argo CD and Flux, but not their controllers: the apiserver
+// looks whether manifests are right, and nothing comes of them.
+func (w *world) gitOps(t *testing.T, definitions string) {
+	t.Helper()
+	namespaces := []string{"argocd", "flux-system"}
+	kubectl := func(args ...string) {
+		if out, err := w.cluster.Kubectl(context.WithoutCancel(t.Context()), args...).CombinedOutput(); err != nil {
+			t.Fatalf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	t.Cleanup(func() {
+		kubectl("delete", "--ignore-not-found", "-f", definitions)
+		kubectl(append([]string{"delete", "--ignore-not-found", "--wait=false", "namespace"}, namespaces...)...)
+	})
+	kubectl("apply", "--server-side", "-f", definitions)
+	kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", definitions)
+	for _, namespace := range namespaces {
+		kubectl("create", "namespace", namespace)
+	}
 }
 
 // pushOwn pushes podinit's images, by their version, to a repository in the cluster's registry. Its name is that of their
@@ -202,7 +236,7 @@ func (w *world) pushOwn(t *testing.T, archives string) {
 	w.version = version.Client.Version
 	made, content := map[string]v1.Image{}, ""
 	for _, which := range []string{"init", "webhook"} {
-		if made[which], err = tarball.ImageFromPath(filepath.Join(archives, which+".tar"), nil); err != nil {
+		if made[which], err = releaseimage.Open(filepath.Join(archives, which+".tar")); err != nil {
 			t.Fatal(err)
 		}
 		digest, err := made[which].Digest()
@@ -215,12 +249,24 @@ func (w *world) pushOwn(t *testing.T, archives string) {
 	for which, made := range made {
 		tagged, err := imagename.ParseReference(w.repository+"/"+which+":"+w.version, imagename.Insecure)
 		if err == nil {
-			_, err = image.Push(t.Context(), tagged, made)
+			_, err = debianimage.Push(t.Context(), tagged, made)
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+// archive puts into a directory what 'make release' makes of the command line, under the name that stands in the pages.
+func (w *world) archive(directory string) error {
+	binary, err := filepath.EvalSymlinks(filepath.Join(w.programs, "podinit"))
+	if err != nil {
+		return err
+	}
+	files := []archive.File{{Name: "podinit", Executable: true, Source: binary}, {Name: "kubectl-podinit", Link: "podinit"}}
+	return archive.Create(filepath.Join(directory, "podinit_v0.1.0_linux_amd64.tar.gz"), func(to io.Writer) error {
+		return archive.WriteTarGzip(to, files, time.Unix(0, 0))
+	})
 }
 
 // cloneOwn changes in a clone what readers would whose images are elsewhere: the chart's images, and how lookups are done.
@@ -321,6 +367,9 @@ func (w *world) page(t *testing.T, page docs.Page, onCluster bool) {
 		t.Fatal(err)
 	}
 	if err := w.cloneOwn(directory); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.archive(directory); err != nil {
 		t.Fatal(err)
 	}
 	kubeconfig := "/nonexistent"

@@ -6,7 +6,7 @@
 //	podinit-cluster kubeconfig, registry
 //	                          print the file and the address by which clients reach it
 //	podinit-cluster push ARCHIVE REPOSITORY
-//	                          push a docker-archive to its registry, print the reference by digest
+//	                          push an archive of make images to its registry, print the reference by digest
 package main
 
 import (
@@ -18,8 +18,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
-
+	releaseimage "github.com/podinit/podinit/release/image"
 	"github.com/podinit/podinit/test/cluster"
 )
 
@@ -66,9 +65,9 @@ func run(args []string) error {
 		fmt.Println(cluster.Registry)
 		return nil
 	case len(args) == 3 && args[0] == "push":
-		image, err := tarball.ImageFromPath(args[1], nil)
+		image, err := releaseimage.Open(args[1])
 		if err != nil {
-			return fmt.Errorf("read the image archive %s: %w", args[1], err)
+			return err
 		}
 		reference, err := cluster.Push(context.Background(), args[2], image)
 		if err != nil {
@@ -83,5 +82,5 @@ func run(args []string) error {
 }
 
 func report(c *cluster.Cluster) {
-	fmt.Printf("export KUBECONFIG=%s\nexport PATH=%s:$PATH\n# image registry: %s (plain HTTP)\n", cluster.Kubeconfig, c.Bin, cluster.Registry)
+	fmt.Printf("export KUBECONFIG=%s\nexport PATH=%s:$PATH\n# image registry: %s (plain HTTP; what podinit must be told of it: docs/lookup.md#a-registry-without-tls)\n", cluster.Kubeconfig, c.Bin, cluster.Registry)
 }

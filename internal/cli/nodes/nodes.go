@@ -1,0 +1,229 @@
+// Package nodes finds node mode in a cluster, and asks each node's podinit-node what it does, through the apiserver's proxy of
+// its pod.
+package nodes
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+
+	"github.com/podinit/podinit/internal/cli/pages"
+	"github.com/podinit/podinit/internal/node/report"
+)
+
+const (
+	// Selector is what node mode's objects are labelled with, wherever they are installed.
+	Selector = "app.kubernetes.io/name=podinit,app.kubernetes.io/component=node"
+	// Namespace is where it is installed unless somebody says otherwise.
+	Namespace = "podinit-node"
+
+	// container of the DaemonSet in which the plugin runs, and the port at which it reports if it names none.
+	container   = "node"
+	port        = "metrics"
+	defaultPort = 8080
+
+	// atOnce is how many nodes are asked at once, and requestTimeout how long one may take.
+	atOnce         = 16
+	requestTimeout = 10 * time.Second
+)
+
+// ErrMissing is returned where node mode is not installed.
+var ErrMissing = errors.New("node mode is not installed: no DaemonSet is labelled " + Selector)
+
+// Node is one on which podinit-node runs, or is to run.
+type Node struct {
+	// Name of the node.
+	Name string
+	// Pod of podinit-node there; empty if there is none. Where one is about to take another's place, it is the newer ready one.
+	Pod string
+	// Ready is set where the container runtime asks podinit-node about new containers; Problem says why not.
+	Ready   bool
+	Problem string
+	// Report of it; nil if it was not asked or has not answered, for Err.
+	Report *report.Report
+	Err    error
+}
+
+// Find is podinit-node's DaemonSet, in whatever namespace. A user who may not list DaemonSets of all namespaces may yet be
+// allowed those of the usual namespaces. It returns ErrMissing if there is none.
+func Find(ctx context.Context, client kubernetes.Interface) (*appsv1.DaemonSet, error) {
+	d, err := find(ctx, client, metav1.NamespaceAll)
+	if !apierrors.IsForbidden(err) {
+		return d, err
+	}
+	for _, usual := range []string{Namespace, "podinit-system"} {
+		if there, _ := find(ctx, client, usual); there != nil {
+			return there, nil
+		}
+	}
+	return nil, err
+}
+
+func find(ctx context.Context, client kubernetes.Interface, namespace string) (*appsv1.DaemonSet, error) {
+	found, err := client.AppsV1().DaemonSets(namespace).List(ctx, metav1.ListOptions{LabelSelector: Selector})
+	switch {
+	case err != nil:
+		return nil, err
+	case len(found.Items) == 0:
+		return nil, ErrMissing
+	}
+	return &found.Items[0], nil
+}
+
+// Wanted says whether podinit-node is to run on a node: the DaemonSet selects it.
+func Wanted(d *appsv1.DaemonSet, node *corev1.Node) bool {
+	pod := &corev1.Pod{Spec: d.Spec.Template.Spec}
+	match, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(node)
+	return err == nil && match
+}
+
+// List are the nodes on which podinit-node has a pod, sorted, none of them asked yet.
+func List(ctx context.Context, client kubernetes.Interface, d *appsv1.DaemonSet) ([]Node, error) {
+	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
+	if err != nil {
+		return nil, err
+	}
+	byName := map[string]Node{}
+	err = pages.Each(func(options metav1.ListOptions) (metav1.ListInterface, error) {
+		options.LabelSelector = selector.String()
+		list, err := client.CoreV1().Pods(d.Namespace).List(ctx, options)
+		if err != nil {
+			return nil, err
+		}
+		for i := range list.Items {
+			pod := &list.Items[i]
+			if pod.Spec.NodeName == "" || pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded {
+				continue
+			}
+			n := nodeOf(pod)
+			// During a rollout there are two: what counts is whether one of them is registered.
+			if before, ok := byName[n.Name]; !ok || !before.Ready && (n.Ready || pod.DeletionTimestamp == nil) {
+				byName[n.Name] = n
+			}
+		}
+		return list, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	all := make([]Node, 0, len(byName))
+	for _, n := range byName {
+		all = append(all, n)
+	}
+	slices.SortFunc(all, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
+	return all, nil
+}
+
+// nodeOf is what a pod of podinit-node says of its node.
+func nodeOf(pod *corev1.Pod) Node {
+	n := Node{Name: pod.Spec.NodeName, Pod: pod.Name, Problem: "podinit-node is not ready"}
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			n.Ready = c.Status == corev1.ConditionTrue
+		}
+	}
+	for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
+		if w := s.State.Waiting; w != nil && w.Reason != "PodInitializing" && w.Reason != "ContainerCreating" {
+			n.Problem = strings.TrimSuffix(fmt.Sprintf("container %s of podinit-node waits: %s: %s", s.Name, w.Reason, w.Message), ": ")
+		}
+	}
+	if n.Ready {
+		n.Problem = ""
+	}
+	return n
+}
+
+// Ask asks podinit-node on each of these nodes for its report on one namespace, or on all if that is empty. What does not
+// answer says why in its Err.
+func Ask(ctx context.Context, client kubernetes.Interface, d *appsv1.DaemonSet, all []Node, namespace string) {
+	slots := make(chan struct{}, atOnce)
+	var asked sync.WaitGroup
+	for i := range all {
+		if all[i].Pod == "" {
+			continue
+		}
+		slots <- struct{}{}
+		asked.Go(func() {
+			defer func() { <-slots }()
+			all[i].Report, all[i].Err = ask(ctx, client, d, all[i].Pod, namespace)
+			if r := all[i].Report; r != nil && !r.Registered && r.Problem != "" {
+				all[i].Ready, all[i].Problem = false, r.Problem
+			}
+		})
+	}
+	asked.Wait()
+}
+
+func ask(ctx context.Context, client kubernetes.Interface, d *appsv1.DaemonSet, pod, namespace string) (*report.Report, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	request := client.CoreV1().RESTClient().Get().Namespace(d.Namespace).Resource("pods").
+		Name(fmt.Sprintf("http:%s:%d", pod, portOf(d))).SubResource("proxy").Suffix(report.Path)
+	if namespace != metav1.NamespaceAll {
+		request = request.Param(report.NamespaceParameter, namespace)
+	}
+	text, err := request.DoRaw(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var r report.Report
+	if err := json.Unmarshal(text, &r); err != nil {
+		return nil, fmt.Errorf("pod %s answers with something else than a report: %w", pod, err)
+	}
+	return &r, nil
+}
+
+// portOf is where the DaemonSet's pods report.
+func portOf(d *appsv1.DaemonSet) int32 {
+	for _, c := range d.Spec.Template.Spec.Containers {
+		for _, p := range c.Ports {
+			if c.Name == container && p.Name == port {
+				return p.ContainerPort
+			}
+		}
+	}
+	return defaultPort
+}
+
+// Key of a container in a report.
+type Key struct{ Namespace, Pod, Container string }
+
+// Containers are those of the reports, by name. Of two of one name, as where a container has been created again, the one that
+// runs without the init counts.
+func Containers(all []Node) map[Key]report.Container {
+	found := map[Key]report.Container{}
+	for _, n := range all {
+		if n.Report == nil {
+			continue
+		}
+		for _, c := range n.Report.Containers {
+			key := Key{c.Namespace, c.Pod, c.Name}
+			if before, ok := found[key]; !ok || before.State != report.Missed {
+				found[key] = c
+			}
+		}
+	}
+	return found
+}
+
+// InitVersion is the version of the init in a container that a node has wrapped: the name of its directory without the hash
+// behind it.
+func InitVersion(c report.Container) string {
+	if i := strings.LastIndexByte(c.Init, '-'); i > 0 {
+		return c.Init[:i]
+	}
+	return c.Init
+}

@@ -1,0 +1,33 @@
+package debianimage
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestParseURIs(t *testing.T) {
+	output := `'http://mirror.example/pool/main/p/procps/procps_4.0.2-3_amd64.deb' procps_2%3a4.0.2-3_amd64.deb 708712 MD5Sum:3ec3
+'http://mirror.example/pool/updates/main/e/expat/libexpat1_2.5.0-1%2bdeb12u5_amd64.deb' libexpat1_2.5.0-1+deb12u5_amd64.deb 107940 
+`
+	got, err := parseURIs(output)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"libexpat1_2.5.0-1+deb12u5_amd64.deb", "procps_2%3a4.0.2-3_amd64.deb"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("files (-want +got):\n%s", diff)
+	}
+}
+
+func TestParseURIsRefuses(t *testing.T) {
+	for name, output := range map[string]string{
+		"nothing":          "",
+		"a message":        "base-files is already the newest version.\n",
+		"a file elsewhere": "'http://mirror.example/x.deb' ../x.deb 1 MD5Sum:0\n",
+	} {
+		if files, err := parseURIs(output); err == nil {
+			t.Errorf("%s: got %q and no error", name, files)
+		}
+	}
+}

@@ -1,0 +1,418 @@
+// Package nodemode shows node mode on a real cluster, the one of package cluster, with no webhook: podinit-node as config/node
+// deploys it, with images that 'make images' has built. 'make test-node' does all of that.
+package nodemode
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+
+	releaseimage "github.com/podinit/podinit/release/image"
+	"github.com/podinit/podinit/test/cluster"
+	"github.com/podinit/podinit/test/debianimage"
+)
+
+const (
+	root   = "../.."
+	system = "podinit-node"
+
+	// patience bounds every wait for a condition. A test that passes never waits that long.
+	patience = 2 * time.Minute
+)
+
+// hostDirectory takes the place of /var/lib/podinit: the test cluster writes nowhere else on the machine.
+var hostDirectory = filepath.Join(cluster.Dir, "podinit")
+
+var (
+	images = flag.String("images", "../../bin/images/amd64", "`directory` of the archives that make images writes")
+
+	running *cluster.Cluster
+	client  *kubernetes.Clientset
+	// initImage and nodeImage are in the cluster's own registry, by digest.
+	initImage, nodeImage string
+	// directory has the kustomization that is applied.
+	directory string
+	// private is a registry that wants a password.
+	private *registryServer
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	ctrllog.SetLogger(logr.Discard())
+	code, err := run(m)
+	if err != nil {
+		log.Fatalf("cannot set up the tests ('make test-node' prepares all they need): %v", err)
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (int, error) {
+	ctx := context.Background()
+	var err error
+	if running, err = cluster.Open(); err != nil {
+		return 0, err
+	}
+	config, err := running.RESTConfig()
+	if err != nil {
+		return 0, err
+	}
+	config.WarningHandler = rest.NoWarnings{}
+	config.QPS, config.Burst = 200, 400
+	if client, err = kubernetes.NewForConfig(config); err != nil {
+		return 0, err
+	}
+	for name, reference := range map[string]*string{"init": &initImage, "node": &nodeImage} {
+		built, err := releaseimage.Open(filepath.Join(*images, name+".tar"))
+		if err != nil {
+			return 0, fmt.Errorf("%w; 'make images' writes it", err)
+		}
+		if *reference, err = cluster.Push(ctx, "podinit/"+name, built); err != nil {
+			return 0, err
+		}
+	}
+	if private, err = newRegistry(); err != nil {
+		return 0, err
+	}
+	defer private.close()
+	if directory, err = os.MkdirTemp(filepath.Join(root, "bin"), "node-"); err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(directory)
+	// A webhook that an earlier suite has left would wrap pods before any node sees them.
+	if out, err := running.Kubectl(ctx, "delete", "--ignore-not-found", "-k", filepath.Join(root, "config", "default")).CombinedOutput(); err != nil {
+		return 0, fmt.Errorf("removing the webhook: %w: %s", err, out)
+	}
+	if err := apply(ctx); err != nil {
+		return 0, err
+	}
+	defer func() {
+		if out, err := running.Kubectl(ctx, "delete", "--ignore-not-found", "-k", directory).CombinedOutput(); err != nil {
+			log.Printf("removing podinit-node: %v: %s", err, out)
+		}
+	}()
+	if err := rolledOut(ctx); err != nil {
+		return 0, err
+	}
+	return m.Run(), nil
+}
+
+// apply applies config/node, with the images that were built and JSON patches of the DaemonSet.
+func apply(ctx context.Context, patches ...string) error {
+	made := fmt.Sprintf(`resources: [../../config/node]
+patches:
+- target: {kind: DaemonSet, name: podinit-node}
+  patch: |-
+    - {op: replace, path: /spec/template/spec/initContainers/0/image, value: %q}
+    - {op: replace, path: /spec/template/spec/containers/0/image, value: %q}
+    - {op: add, path: /spec/template/spec/containers/0/args, value: ["-v=1", "-directory=%s"]}
+    - {op: replace, path: /spec/template/spec/containers/0/volumeMounts/1/mountPath, value: %q}
+    - {op: replace, path: /spec/template/spec/volumes/1/hostPath/path, value: %q}
+`, initImage, nodeImage, hostDirectory, hostDirectory, hostDirectory)
+	for _, patch := range patches {
+		made += "    - " + patch + "\n"
+	}
+	if err := os.WriteFile(filepath.Join(directory, "kustomization.yaml"), []byte(made), 0o644); err != nil {
+		return err
+	}
+	if out, err := running.Kubectl(ctx, "apply", "--server-side", "--force-conflicts", "-k", directory).CombinedOutput(); err != nil {
+		return fmt.Errorf("kubectl apply: %w: %s", err, out)
+	}
+	return nil
+}
+
+// rolledOut waits until the DaemonSet is as it was applied, its pod ready.
+func rolledOut(ctx context.Context) error {
+	out, err := running.Kubectl(ctx, "-n", system, "rollout", "status", "daemonset/podinit-node", "--timeout=2m").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("the rollout of podinit-node: %w: %s", err, out)
+	}
+	return nil
+}
+
+// installed applies config/node as it is and waits for it, also when a test has ended.
+func installed(t *testing.T) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	if err := apply(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := rolledOut(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// plugins are podinit-node's pods that are not going.
+func plugins(ctx context.Context, t *testing.T) (pods []corev1.Pod) {
+	t.Helper()
+	list, err := client.CoreV1().Pods(system).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=node"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pod := range list.Items {
+		if pod.DeletionTimestamp == nil {
+			pods = append(pods, pod)
+		}
+	}
+	return pods
+}
+
+// metric is the sum of a metric's values as the node's one plugin tells them, once it does.
+func metric(t *testing.T, name string) (sum float64) {
+	t.Helper()
+	eventually(t, "the plugin's metrics", func(ctx context.Context) (bool, error) {
+		pods := plugins(ctx, t)
+		if len(pods) != 1 {
+			return false, nil
+		}
+		text, err := client.CoreV1().Pods(system).ProxyGet("http", pods[0].Name, "8080", "metrics", nil).DoRaw(ctx)
+		if err != nil {
+			return false, nil //nolint:nilerr // it may not have begun
+		}
+		parser := expfmt.NewTextParser(model.UTF8Validation)
+		families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
+		if err != nil {
+			return false, err
+		}
+		sum = 0
+		for _, m := range families[name].GetMetric() {
+			sum += m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		}
+		return true, nil
+	})
+	return sum
+}
+
+// registryServer is an image registry in this process, at the machine's end of the cluster's network: what the cluster's
+// own is, with a password.
+type registryServer struct {
+	address string
+	server  *http.Server
+	// certs is where the node's containerd reads that it is plain HTTP.
+	certs string
+}
+
+const user, password = "tenant", "not a secret"
+
+func newRegistry() (*registryServer, error) {
+	listener, err := net.Listen("tcp", cluster.HostIP+":0")
+	if err != nil {
+		return nil, err
+	}
+	r := &registryServer{address: listener.Addr().String()}
+	r.certs = filepath.Join(cluster.Dir, "etc", "certs.d", r.address)
+	if err := os.MkdirAll(r.certs, 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(r.certs, "hosts.toml"), fmt.Appendf(nil, "server = \"http://%s\"\n", r.address), 0o600); err != nil {
+		return nil, err
+	}
+	content := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	r.server = &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		if u, p, ok := request.BasicAuth(); !ok || u != user || p != password {
+			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+			http.Error(w, `{"errors":[{"code":"UNAUTHORIZED"}]}`, http.StatusUnauthorized)
+			return
+		}
+		content.ServeHTTP(w, request)
+	})}
+	go r.server.Serve(listener)
+	return r, nil
+}
+
+func (r *registryServer) close() {
+	r.server.Close()
+	os.RemoveAll(r.certs)
+}
+
+func (r *registryServer) push(t *testing.T, repository string, img v1.Image) string {
+	t.Helper()
+	reference, err := name.ParseReference(r.address+"/"+repository, name.Insecure)
+	if err == nil {
+		err = remote.Write(reference, img, remote.WithAuth(&authn.Basic{Username: user, Password: password}))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reference.String()
+}
+
+// shell is an image with a shell, coreutils, and what it runs; it names itself in a file.
+func shell(t *testing.T, says string, config v1.Config) v1.Image {
+	t.Helper()
+	cache, err := debianimage.UserCache(os.Stderr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.User = "65532:65532"
+	img, err := cache.Build(t.Context(), debianimage.Spec{
+		Packages: []string{"coreutils", "grep"}, Config: config,
+		Files: []debianimage.File{{Path: "/says", Mode: 0o644, Content: says}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+// program is what images of these tests run: it says which image it is and which PID it has, and waits.
+var program = v1.Config{Entrypoint: []string{"/bin/sh", "-c"}, Cmd: []string{`echo "$(cat /says) is PID $$"; sleep 10000; true`}}
+
+// push puts an image that names itself into the cluster's registry and returns its name by tag.
+func push(t *testing.T, repository, says string) string {
+	t.Helper()
+	if _, err := cluster.Push(t.Context(), repository, shell(t, says, program)); err != nil {
+		t.Fatal(err)
+	}
+	return cluster.Registry + "/" + repository + ":latest"
+}
+
+// namespace makes a namespace for one test, deleted when the test ends, and waits until pods may be created in it.
+func namespace(t *testing.T, labels map[string]string) string {
+	t.Helper()
+	created, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "node-", Labels: labels},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		now := int64(0)
+		if err := client.CoreV1().Pods(created.Name).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{}); err != nil {
+			t.Error(err)
+		}
+		if err := client.CoreV1().Namespaces().Delete(ctx, created.Name, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	eventually(t, "the service account of "+created.Name, func(ctx context.Context) (bool, error) {
+		_, err := client.CoreV1().ServiceAccounts(created.Name).Get(ctx, "default", metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		return err == nil, err
+	})
+	return created.Name
+}
+
+func optedIn() map[string]string { return map[string]string{"podinit.dev/inject": "enabled"} }
+
+// eventually waits until done says so.
+func eventually(t *testing.T, what string, done func(context.Context) (bool, error)) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, done); err != nil {
+		t.Fatalf("waiting for %s: %v", what, err)
+	}
+}
+
+// kubectl runs kubectl with a manifest on its standard input, and returns what it says.
+func kubectl(t *testing.T, input string, args ...string) string {
+	t.Helper()
+	command := running.Kubectl(t.Context(), args...)
+	command.Stdin = strings.NewReader(input)
+	out, err := command.CombinedOutput()
+	if err != nil {
+		t.Fatalf("kubectl %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// awaitRunning waits until a pod's containers run, the number of them that have started before being restarts.
+func awaitRunning(t *testing.T, namespace, name string) *corev1.Pod {
+	t.Helper()
+	var pod *corev1.Pod
+	eventually(t, "pod "+name, func(ctx context.Context) (bool, error) {
+		var err error
+		if pod, err = client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{}); err != nil {
+			return false, err
+		}
+		for _, status := range pod.Status.ContainerStatuses {
+			if status.State.Running == nil {
+				return false, nil
+			}
+		}
+		return len(pod.Status.ContainerStatuses) > 0, nil
+	})
+	return pod
+}
+
+// awaitLog waits until a container has written a line, and returns it.
+func awaitLog(t *testing.T, namespace, name, container string) string {
+	t.Helper()
+	var line string
+	eventually(t, "a line of pod "+name, func(ctx context.Context) (bool, error) {
+		text, err := client.CoreV1().Pods(namespace).GetLogs(name, &corev1.PodLogOptions{Container: container}).DoRaw(ctx)
+		line = strings.TrimSpace(string(text))
+		// The kubelet answers with a sentence of its own about a container that the runtime no longer has.
+		return err == nil && line != "" && !strings.HasPrefix(line, "unable to retrieve container logs"), nil
+	})
+	return line
+}
+
+// pid is the PID that a container of these tests says it has: 1, unless the init is.
+func pid(t *testing.T, line string) int {
+	t.Helper()
+	_, text, ok := strings.Cut(line, " is PID ")
+	n, err := strconv.Atoi(strings.TrimSpace(text))
+	if !ok || err != nil {
+		t.Fatalf("%q does not say a PID", line)
+	}
+	return n
+}
+
+// argv is the command line of a container's PID 1.
+func argv(t *testing.T, namespace, name, container string) []string {
+	t.Helper()
+	out := kubectl(t, "", "-n", namespace, "exec", name, "-c", container, "--", "cat", "/proc/1/cmdline")
+	return strings.Split(strings.TrimSuffix(out, "\x00"), "\x00")
+}
+
+// onNode runs a command in the node's mount namespace.
+func onNode(t *testing.T, args ...string) {
+	t.Helper()
+	out, err := exec.CommandContext(context.WithoutCancel(t.Context()), "nsenter", append([]string{"--target", strconv.Itoa(running.PID), "--mount", "--"}, args...)...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("on the node: %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+}
+
+func toJSON(t *testing.T, v any) string {
+	t.Helper()
+	text, err := json.MarshalIndent(v, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}

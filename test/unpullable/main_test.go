@@ -1,0 +1,274 @@
+// Package unpullable shows that an init image that nodes cannot pull strands no pod: on a real cluster, the one of package
+// cluster, with images that 'make images' has built, and a registry of its own that can lose an image and be away.
+// 'make test-init-image' does all of that.
+package unpullable
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+
+	releaseimage "github.com/podinit/podinit/release/image"
+	"github.com/podinit/podinit/test/cluster"
+)
+
+const (
+	root   = "../.."
+	system = "podinit-system"
+
+	// patience bounds every wait for a condition. A test that passes never waits that long.
+	patience = 2 * time.Minute
+)
+
+var (
+	images = flag.String("images", "../../bin/images/amd64", "`directory` of the archives that make images writes")
+
+	running *cluster.Cluster
+	client  *kubernetes.Clientset
+	// webhookImage is in the cluster's own registry, by digest.
+	webhookImage string
+	// directory has the kustomization that is applied.
+	directory string
+	// ours is the registry of the init images.
+	ours *flakyRegistry
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	ctrllog.SetLogger(logr.Discard())
+	code, err := run(m)
+	if err != nil {
+		log.Fatalf("cannot set up the tests ('make test-init-image' prepares all they need): %v", err)
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (int, error) {
+	ctx := context.Background()
+	var err error
+	if running, err = cluster.Open(); err != nil {
+		return 0, err
+	}
+	config, err := running.RESTConfig()
+	if err != nil {
+		return 0, err
+	}
+	config.WarningHandler = rest.NoWarnings{}
+	config.QPS, config.Burst = 200, 400
+	if client, err = kubernetes.NewForConfig(config); err != nil {
+		return 0, err
+	}
+	webhook, err := releaseimage.Open(filepath.Join(*images, "webhook.tar"))
+	if err != nil {
+		return 0, fmt.Errorf("%w; 'make images' writes it", err)
+	}
+	if webhookImage, err = cluster.Push(ctx, "podinit/webhook", webhook); err != nil {
+		return 0, err
+	}
+	if ours, err = newRegistry(); err != nil {
+		return 0, err
+	}
+	defer ours.close()
+	for _, version := range []string{"v1", "v2", "arm64"} {
+		if err := ours.push(version); err != nil {
+			return 0, err
+		}
+	}
+	if directory, err = os.MkdirTemp(filepath.Join(root, "bin"), "initimage-"); err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(directory)
+	defer func() {
+		if out, err := running.Kubectl(ctx, "delete", "--ignore-not-found", "-k", directory).CombinedOutput(); err != nil {
+			log.Printf("removing podinit: %v: %s", err, out)
+		}
+	}()
+	return m.Run(), nil
+}
+
+// flakyRegistry holds the init images, by plain HTTP at the machine's end of the cluster's network.
+type flakyRegistry struct {
+	address string
+	server  *http.Server
+	// away has all connections closed without an answer.
+	away atomic.Bool
+	// certs is where the node's containerd reads that it is plain HTTP.
+	certs string
+}
+
+func newRegistry() (*flakyRegistry, error) {
+	listener, err := net.Listen("tcp", cluster.HostIP+":0")
+	if err != nil {
+		return nil, err
+	}
+	r := &flakyRegistry{address: listener.Addr().String()}
+	r.certs = filepath.Join(cluster.Dir, "etc", "certs.d", r.address)
+	if err := os.MkdirAll(r.certs, 0o755); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(r.certs, "hosts.toml"), []byte(fmt.Sprintf("server = \"http://%s\"\n", r.address)), 0o600); err != nil {
+		return nil, err
+	}
+	content := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	r.server = &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		if r.away.Load() {
+			panic(http.ErrAbortHandler)
+		}
+		content.ServeHTTP(w, request)
+	})}
+	go r.server.Serve(listener)
+	return r, nil
+}
+
+func (r *flakyRegistry) close() {
+	r.server.Close()
+	os.RemoveAll(r.certs)
+}
+
+// image is the reference of a version of the init image.
+func (r *flakyRegistry) image(version string) string { return r.address + "/podinit/init:" + version }
+
+// push makes an init image of what make images has built: v1 and v2 differ in a label alone; arm64 has the same under
+// another architecture's name.
+func (r *flakyRegistry) push(version string) error {
+	init, err := releaseimage.Open(filepath.Join(*images, "init.tar"))
+	if err != nil {
+		return fmt.Errorf("%w; 'make images' writes it", err)
+	}
+	file, err := init.ConfigFile()
+	if err != nil {
+		return err
+	}
+	file = file.DeepCopy()
+	file.Config.Labels = map[string]string{"test": version}
+	if version == "arm64" {
+		file.Architecture = "arm64"
+	}
+	if init, err = mutate.ConfigFile(init, file); err != nil {
+		return err
+	}
+	reference, err := name.ParseReference(r.image(version), name.Insecure)
+	if err != nil {
+		return err
+	}
+	return remote.WriteIndex(reference, mutate.AppendManifests(empty.Index, mutate.IndexAddendum{
+		Add: init, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: file.Architecture}},
+	}))
+}
+
+// lose deletes a version.
+func (r *flakyRegistry) lose(t *testing.T, version string) {
+	t.Helper()
+	reference, err := name.ParseReference(r.image(version), name.Insecure)
+	if err == nil {
+		err = remote.Delete(reference)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// apply applies podinit with an init image, as "make deploy" does, and with config/prepull. It does not wait.
+func apply(t *testing.T, image string) error {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "config", "deploy.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := strings.NewReplacer("@WEBHOOK_IMAGE@", webhookImage, "@INIT_IMAGE@", image).Replace(string(text))
+	made += fmt.Sprintf(`
+- target: {kind: DaemonSet, name: podinit-prepull}
+  patch: |-
+    - {op: replace, path: /spec/template/spec/containers/0/image, value: %q}
+- target: {kind: Deployment, name: podinit-webhook}
+  patch: |-
+    - {op: replace, path: /spec/progressDeadlineSeconds, value: %d}
+    - {op: replace, path: /spec/template/spec/terminationGracePeriodSeconds, value: 12}
+`, image, deadline)
+	if shipped, err := os.ReadFile(filepath.Join(root, "config", "default", "kustomization.yaml")); err != nil || !strings.Contains(string(shipped), "prepull") {
+		made += "components: [../../config/prepull]\n"
+	}
+	if err := os.WriteFile(filepath.Join(directory, "kustomization.yaml"), []byte(made), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, err := running.Kubectl(t.Context(), "apply", "--server-side", "--force-conflicts", "-k", directory).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("kubectl apply: %w: %s", err, out)
+	}
+	return nil
+}
+
+// deadline is how long a rollout may stand still, in seconds: shorter than what is shipped, not to wait for that.
+const deadline = 15
+
+// installed applies an image and waits until all of podinit runs with it.
+func installed(t *testing.T, image string) {
+	t.Helper()
+	if err := apply(t, image); err != nil {
+		t.Fatal(err)
+	}
+	rolledOut(t)
+}
+
+func rolledOut(t *testing.T) {
+	t.Helper()
+	// A rollout whose deadline is over counts as failed until it is complete, so its status is asked again.
+	eventually(t, "the rollout", func(ctx context.Context) (bool, error) {
+		for _, what := range []string{"deployment/podinit-certificates", "daemonset/podinit-prepull", "deployment/podinit-webhook"} {
+			status := running.Kubectl(ctx, "-n", system, "rollout", "status", what, "--timeout=30s")
+			if _ = status.Run(); !status.ProcessState.Success() {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+}
+
+// eventually waits until done says so.
+func eventually(t *testing.T, what string, done func(context.Context) (bool, error)) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, done); err != nil {
+		t.Fatalf("waiting for %s: %v", what, err)
+	}
+}
+
+// replicas are the webhook's pods that are not going.
+func replicas(ctx context.Context, t *testing.T) (pods []corev1.Pod) {
+	t.Helper()
+	list, err := client.CoreV1().Pods(system).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=webhook"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pod := range list.Items {
+		if pod.DeletionTimestamp == nil {
+			pods = append(pods, pod)
+		}
+	}
+	return pods
+}
