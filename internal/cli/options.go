@@ -35,7 +35,8 @@ func newOptions() *cobra.Command {
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	command.RunE = func(command *cobra.Command, _ []string) error {
-		_, err := fmt.Fprintf(command.OutOrStdout(), "The following options can be passed to any command:\n\n%s", command.InheritedFlags().FlagUsages())
+		_, err := fmt.Fprintf(command.OutOrStdout(),
+			"The following options can be passed to any command:\n\n%s", command.InheritedFlags().FlagUsages())
 		return err
 	}
 	return command

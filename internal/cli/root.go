@@ -45,7 +45,8 @@ func Run(args []string, in io.Reader, out, errOut io.Writer) int {
 	defer stop()
 	// What client-go logs, our own errors say.
 	klog.SetLogger(logr.Discard())
-	rest.SetDefaultWarningHandler(rest.NewWarningWriter(errOut, rest.WarningWriterOptions{Deduplicate: true, Color: bool(output.StyleFor(errOut))}))
+	rest.SetDefaultWarningHandler(rest.NewWarningWriter(errOut,
+		rest.WarningWriterOptions{Deduplicate: true, Color: bool(output.StyleFor(errOut))}))
 
 	name := displayName(args[0])
 	root, begun := newCommand(name, genericiooptions.IOStreams{In: in, Out: out, ErrOut: errOut})

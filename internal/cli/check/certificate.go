@@ -35,7 +35,8 @@ func checkKeeper(f *Facts, r *Result) {
 		return
 	}
 	if f.Keeper.missing() {
-		r.fail(reinstall(f), "no Deployment in namespace %s is labelled %s: the certificate will expire, and a new webhook gets no certificate", f.Namespace, keeperSelector)
+		r.fail(reinstall(f), "no Deployment in namespace %s is labelled %s: the certificate will expire, and a new webhook gets no certificate",
+			f.Namespace, keeperSelector)
 		return
 	}
 	if !f.Keeper.usable(r, "Deployments in namespace "+f.Namespace) {
@@ -66,7 +67,8 @@ func checkKeeper(f *Facts, r *Result) {
 
 func checkCertificate(f *Facts, r *Result) {
 	if f.Certificate.missing() {
-		r.fail(reinstall(f), "the Secret for the certificate is missing in namespace %s; podinit writes the certificate into it, but may not create it", f.Namespace)
+		r.fail(reinstall(f),
+			"the Secret for the certificate is missing in namespace %s; podinit writes the certificate into it, but may not create it", f.Namespace)
 		return
 	}
 	if !f.Certificate.usable(r, "the certificate's Secret (get secrets)") {
@@ -149,7 +151,8 @@ func checkBundle(f *Facts, r *Result) {
 		}
 		if err := signed(f, authorities); err != nil {
 			r.fail("Podinit, or cert-manager's cainjector, writes it; "+lower(renew(f)),
-				"the caBundle of webhook %s does not match the certificate in the Secret: %q has signed the certificate, the caBundle has %q", there.Name, issuer(c), subjects(authorities))
+				"the caBundle of webhook %s does not match the certificate in the Secret: %q has signed the certificate, the caBundle has %q",
+				there.Name, issuer(c), subjects(authorities))
 		}
 	})
 }
@@ -197,6 +200,7 @@ func signed(f *Facts, authorities []*x509.Certificate) error {
 			}
 		}
 	}
-	_, err = all[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	_, err = all[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: at,
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
 	return err
 }

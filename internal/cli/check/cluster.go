@@ -17,7 +17,8 @@ import (
 var minKubernetes = version.MustParseGeneric("1.30")
 
 // groupVersions are those that podinit uses.
-var groupVersions = []string{"admissionregistration.k8s.io/v1", "apiextensions.k8s.io/v1", "apps/v1", "authorization.k8s.io/v1", "discovery.k8s.io/v1", "policy/v1", "rbac.authorization.k8s.io/v1", "v1"}
+var groupVersions = []string{"admissionregistration.k8s.io/v1", "apiextensions.k8s.io/v1", "apps/v1", "authorization.k8s.io/v1",
+	"discovery.k8s.io/v1", "policy/v1", "rbac.authorization.k8s.io/v1", "v1"}
 
 func checkVersion(f *Facts, r *Result) {
 	if !f.Kubernetes.usable(r, "the apiserver's version") {
@@ -29,7 +30,8 @@ func checkVersion(f *Facts, r *Result) {
 	case err != nil:
 		r.skip("", "the apiserver reports version %q", f.Kubernetes.Value)
 	case !v.AtLeast(minKubernetes):
-		r.fail("Upgrade the cluster; before 1.30 the webhook configuration's matchConditions may not work.", "Kubernetes is %s", f.Kubernetes.Value)
+		r.fail("Upgrade the cluster; before 1.30 the webhook configuration's matchConditions may not work.",
+			"Kubernetes is %s", f.Kubernetes.Value)
 	}
 }
 
@@ -124,7 +126,8 @@ func checkNotInstalled(f *Facts, r *Result) {
 		f.Configuration.usable(r, "webhook configurations")
 	}
 	if f.Definition.Err == nil {
-		r.warn("Existing InitProfiles will apply. To list them: kubectl get initprofiles", "there is a CustomResourceDefinition %s", f.Definition.Value.Name)
+		r.warn("Existing InitProfiles will apply. To list them: kubectl get initprofiles",
+			"there is a CustomResourceDefinition %s", f.Definition.Value.Name)
 	} else if !f.Definition.missing() {
 		f.Definition.usable(r, "CustomResourceDefinitions")
 	}

@@ -81,7 +81,8 @@ The exit code is 1 if a check fails, and with --strict also if a check is not ma
 	format := output.AddFlag(command)
 	command.Flags().BoolVar(&o.Pre, "pre", false, "check what a cluster needs before podinit is installed")
 	command.Flags().DurationVar(&o.Wait, "wait", 0, "check again for this long, until nothing fails, such as 2m")
-	command.Flags().StringVar(&o.InstallNamespace, "install-namespace", "", "namespace that podinit is installed in; else the namespace in its webhook configuration")
+	command.Flags().StringVar(&o.InstallNamespace, "install-namespace", "",
+		"namespace that podinit is installed in; else the namespace in its webhook configuration")
 	command.Flags().StringVar(&o.InitImage, "init-image", "", "image of the init; else the image that the webhook gives to pods")
 	command.Flags().BoolVar(&o.CreateNamespace, "create-namespace", false, "make a temporary namespace for the dry run")
 	command.Flags().BoolVar(&o.Short, "short", false, "print one line for each check that does not pass, and nothing else")

@@ -19,7 +19,8 @@ import (
 
 func checkDefinition(f *Facts, r *Result) {
 	if f.Definition.missing() {
-		r.fail(reinstall(f), "CustomResourceDefinition %s is missing: InitProfiles cannot be created, and do not apply", f.Shipped.Definition.Name)
+		r.fail(reinstall(f),
+			"CustomResourceDefinition %s is missing: InitProfiles cannot be created, and do not apply", f.Shipped.Definition.Name)
 		return
 	}
 	if !f.Definition.usable(r, "CustomResourceDefinition "+f.Shipped.Definition.Name) {
@@ -57,7 +58,8 @@ func checkSchema(f *Facts, r *Result) {
 		return nil
 	}
 	if !reflect.DeepEqual(schema(f.Definition.Value), schema(&f.Shipped.Definition)) {
-		r.warn("If podinit was upgraded: Helm leaves CustomResourceDefinitions as they are. kubectl apply --server-side --force-conflicts -f config/crd/podinit.dev_initprofiles.yaml",
+		r.warn("If podinit was upgraded: Helm leaves CustomResourceDefinitions as they are. kubectl apply --server-side --force-conflicts -f "+
+			"config/crd/podinit.dev_initprofiles.yaml",
 			"it has another version than this program; its new fields have no effect")
 	}
 }
@@ -222,7 +224,8 @@ func checkLeftOut(f *Facts, r *Result) {
 		}
 	}
 	if len(left) > 0 {
-		r.warn("Remove the label from these namespaces, or these namespaces from the exclusions.", "opted in, but excluded by the webhook configuration: namespaces %s", names(left))
+		r.warn("Remove the label from these namespaces, or these namespaces from the exclusions.",
+			"opted in, but excluded by the webhook configuration: namespaces %s", names(left))
 	}
 }
 
@@ -264,15 +267,18 @@ func checkPolicy(f *Facts, r *Result) {
 		if t := there.TimeoutSeconds; t != nil && *t > longTimeout {
 			r.warn(reinstall(f), "webhook %s has timeoutSeconds %d: every pod waits for so long while the webhook is not available", there.Name, *t)
 		}
-		if p := there.FailurePolicy; p != nil && *p == admissionregistrationv1.Fail && f.Deployment.Err == nil && replicasOf(f.Deployment.Value) < 2 {
+		if p := there.FailurePolicy; p != nil && *p == admissionregistrationv1.Fail && f.Deployment.Err == nil &&
+			replicasOf(f.Deployment.Value) < 2 {
 			r.warn(kubectl(f, "scale deployment", f.Deployment.Value.Name, "--replicas=2"),
 				"webhook %s has failurePolicy Fail, and there is one replica: while it restarts, no pod that opted in can be created", there.Name)
 		}
-		if s := there.SideEffects; s != nil && *s != admissionregistrationv1.SideEffectClassNone && *s != admissionregistrationv1.SideEffectClassNoneOnDryRun {
+		if s := there.SideEffects; s != nil && *s != admissionregistrationv1.SideEffectClassNone &&
+			*s != admissionregistrationv1.SideEffectClassNoneOnDryRun {
 			r.fail(reinstall(f), "webhook %s has sideEffects %s: dry runs of pods are refused", there.Name, *s)
 		}
 		if reinvoked(shipped) && !reinvoked(there) {
-			r.warn(reinstall(f), "webhook %s is not called again (reinvocationPolicy is not IfNeeded): containers that later webhooks add are not wrapped", there.Name)
+			r.warn(reinstall(f),
+				"webhook %s is not called again (reinvocationPolicy is not IfNeeded): containers that later webhooks add are not wrapped", there.Name)
 		}
 	})
 	slices.Sort(said)
@@ -317,8 +323,10 @@ func checkRights(f *Facts, r *Result) {
 		case right.Optional:
 			r.say("%s may not %s in every namespace", right.Account, right)
 			if len(f.Unread.Value) > 0 {
-				r.warn("If they need none, nothing is wrong. Else bind "+right.Role+" there, with a RoleBinding or the chart's lookups.pullSecretNamespaces.",
-					"%s may not %s in namespaces that have opted in: %s. Their private images cannot be looked up", right.Account, right, names(f.Unread.Value))
+				r.warn("If they need none, nothing is wrong. Else bind "+right.Role+
+					" there, with a RoleBinding or the chart's lookups.pullSecretNamespaces.",
+					"%s may not %s in namespaces that have opted in: %s. Their private images cannot be looked up", right.Account, right,
+					names(f.Unread.Value))
 			}
 		default:
 			r.fail(reinstall(f), "%s may not %s (%s)", right.Account, right, right.Role)

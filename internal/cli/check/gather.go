@@ -276,7 +276,8 @@ func selectorOf(s *metav1.LabelSelector) (string, error) {
 func (g *Gatherer) certificate(ctx context.Context, f *Facts) Read[[]byte] {
 	name := "podinit-webhook-certificate"
 	if f.Deployment.Err == nil {
-		if volume, _ := installation.VolumeAt(f.Deployment.Value, installation.Flag(f.Deployment.Value, certificateDirectory)+"/"+corev1.TLSCertKey); volume != nil && volume.Secret != nil {
+		file := installation.Flag(f.Deployment.Value, certificateDirectory) + "/" + corev1.TLSCertKey
+		if volume, _ := installation.VolumeAt(f.Deployment.Value, file); volume != nil && volume.Secret != nil {
 			name = volume.Secret.SecretName
 		} else if said := installation.Flag(f.Deployment.Value, "secret"); said != "" {
 			name = said
@@ -378,7 +379,8 @@ func (g *Gatherer) stuck(ctx context.Context, f *Facts) {
 // stuckOn says whether the kubelet has failed to pull the init image.
 func stuckOn(pod *corev1.Pod) (Stuck, bool) {
 	wait, ok := canary.Waits(pod)
-	return Stuck{Namespace: pod.Namespace, Pod: pod.Name, Node: pod.Spec.NodeName, Image: wait.Image, Message: wait.Reason + ": " + wait.Message}, ok
+	return Stuck{Namespace: pod.Namespace, Pod: pod.Name, Node: pod.Spec.NodeName, Image: wait.Image,
+		Message: wait.Reason + ": " + wait.Message}, ok
 }
 
 // review asks for each right whether it is granted.
@@ -464,5 +466,6 @@ const webhookAnswers = "podinit: "
 func reviewIn(namespace string) []byte {
 	return fmt.Appendf(nil, `{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"podinit-check",`+
 		`"kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},`+
-		`"namespace":%q,"operation":"CREATE","dryRun":true,"object":{"apiVersion":"v1","kind":"Pod","metadata":{"name":"podinit-check"},"spec":{"containers":[]}}}}`, namespace)
+		`"namespace":%q,"operation":"CREATE","dryRun":true,`+
+		`"object":{"apiVersion":"v1","kind":"Pod","metadata":{"name":"podinit-check"},"spec":{"containers":[]}}}}`, namespace)
 }

@@ -62,7 +62,8 @@ func ofPlugin(d *appsv1.DaemonSet, words ...string) string {
 // reinstallPlugin is how node mode is made right again.
 func reinstallPlugin(f *Facts) string {
 	if d := f.Plugin.Value; d.Labels["app.kubernetes.io/managed-by"] == "Helm" {
-		return "Install it again: helm -n " + d.Namespace + " upgrade " + d.Labels["app.kubernetes.io/instance"] + ", with the same values as before."
+		return "Install it again: helm -n " + d.Namespace + " upgrade " + d.Labels["app.kubernetes.io/instance"] +
+			", with the same values as before."
 	}
 	return "Install it again: kubectl apply --server-side --force-conflicts -k config/node with your images."
 }
@@ -125,7 +126,8 @@ func checkPluginVersions(f *Facts, r *Result) {
 		}
 		r.warn(rollout, "nodes have different versions: %s", strings.Join(all, "; "))
 	case d.Status.ObservedGeneration < d.Generation || d.Status.UpdatedNumberScheduled < d.Status.DesiredNumberScheduled:
-		r.warn(rollout, "the last change of DaemonSet %s is not rolled out: %d of %s updated", d.Name, d.Status.UpdatedNumberScheduled, output.Count(int(d.Status.DesiredNumberScheduled), "pod"))
+		r.warn(rollout, "the last change of DaemonSet %s is not rolled out: %d of %s updated", d.Name, d.Status.UpdatedNumberScheduled,
+			output.Count(int(d.Status.DesiredNumberScheduled), "pod"))
 	case len(versions) == 1:
 		r.say("%s", versions[0])
 	}
@@ -139,14 +141,16 @@ func notAsked(f *Facts, r *Result) {
 	for _, n := range f.OnNodes.Value {
 		switch {
 		case apierrors.IsForbidden(n.Err):
-			r.skip("Use an account that may get pods/proxy there: docs/node-mode.md.", "forbidden: you may not read what podinit-node reports in namespace %s", f.Plugin.Value.Namespace)
+			r.skip("Use an account that may get pods/proxy there: docs/node-mode.md.",
+				"forbidden: you may not read what podinit-node reports in namespace %s", f.Plugin.Value.Namespace)
 			return
 		case n.Err != nil && n.Ready:
 			silent, err = append(silent, n.Name), n.Err
 		}
 	}
 	if len(silent) > 0 {
-		r.skip("podinit-node reports at its metrics port, unless it has -report=false.", "podinit-node on these nodes does not report: %s: %v", names(silent), err)
+		r.skip("podinit-node reports at its metrics port, unless it has -report=false.",
+			"podinit-node on these nodes does not report: %s: %v", names(silent), err)
 	}
 }
 
@@ -155,7 +159,8 @@ func checkPluginSuspended(f *Facts, r *Result) {
 	if !pluginUsable(f, r) {
 		return
 	}
-	if !f.PluginSuspend.missing() && f.PluginSuspend.usable(r, "ConfigMap "+v1alpha1.SuspendConfigMap+" in namespace "+f.Plugin.Value.Namespace) && f.PluginSuspend.Value != nil {
+	if !f.PluginSuspend.missing() && f.PluginSuspend.usable(r,
+		"ConfigMap "+v1alpha1.SuspendConfigMap+" in namespace "+f.Plugin.Value.Namespace) && f.PluginSuspend.Value != nil {
 		r.warn("To resume: "+ofPlugin(f.Plugin.Value, "delete configmap", v1alpha1.SuspendConfigMap),
 			"new containers are created unchanged, since ConfigMap %s was created at %s",
 			v1alpha1.SuspendConfigMap, f.PluginSuspend.Value.CreationTimestamp.UTC().Format(time.RFC3339))
@@ -168,7 +173,8 @@ func checkPluginSuspended(f *Facts, r *Result) {
 		}
 	}
 	if len(suspended) > 0 {
-		r.warn("To resume: take the flag -"+v1alpha1.SuspendFlag+" from the DaemonSet, or set suspend: false of the chart.", "new containers are created unchanged on these nodes: %s", names(suspended))
+		r.warn("To resume: take the flag -"+v1alpha1.SuspendFlag+" from the DaemonSet, or set suspend: false of the chart.",
+			"new containers are created unchanged on these nodes: %s", names(suspended))
 	}
 }
 
@@ -189,7 +195,8 @@ func checkMissed(f *Facts, r *Result) {
 			}
 			if missed++; missed <= maxNames {
 				r.warn("Create the pod again, for example: kubectl -n "+c.Namespace+" rollout restart, or kubectl -n "+c.Namespace+" delete pod "+c.Pod,
-					"container %s of pod %s/%s on node %s opts in and runs without the init: it was created while podinit-node could not wrap it, or before it opted in", c.Name, c.Namespace, c.Pod, n.Name)
+					"container %s of pod %s/%s on node %s opts in and runs without the init: it was created while podinit-node could not wrap it, or "+
+						"before it opted in", c.Name, c.Namespace, c.Pod, n.Name)
 			}
 		}
 	}

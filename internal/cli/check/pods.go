@@ -37,10 +37,12 @@ func checkRegistry(f *Facts, r *Result) {
 	}
 	switch err := f.Platforms.Err; {
 	case errors.Is(err, remoteimage.ErrMissing):
-		r.fail("Push it, or set another image: INIT_IMAGE of make deploy, PODINIT_INIT_IMAGE of the Deployment.", "the registry does not have %s: a new pod that opts in cannot start on a node without this image", f.InitImage)
+		r.fail("Push it, or set another image: INIT_IMAGE of make deploy, PODINIT_INIT_IMAGE of the Deployment.",
+			"the registry does not have %s: a new pod that opts in cannot start on a node without this image", f.InitImage)
 		return
 	case err != nil:
-		r.skip("Nodes may reach the registry even if this machine cannot; see the next checks.", "asking the registry for %s from here: %v", f.InitImage, err)
+		r.skip("Nodes may reach the registry even if this machine cannot; see the next checks.",
+			"asking the registry for %s from here: %v", f.InitImage, err)
 		return
 	}
 	r.say("%s", strings.Join(f.Platforms.Value, ", "))
@@ -89,7 +91,8 @@ func checkImageNodes(f *Facts, r *Result) {
 		r.warn(hint, "these nodes do not have it yet, and this machine cannot ask the registry: %s", names(without))
 	}
 	if len(unsure) > 0 {
-		r.warn(hint, "it is not among the %d images that the node lists, and this machine cannot ask the registry: nodes %s", listedImages, names(unsure))
+		r.warn(hint, "it is not among the %d images that the node lists, and this machine cannot ask the registry: nodes %s", listedImages,
+			names(unsure))
 	}
 }
 
@@ -114,7 +117,8 @@ func checkLabelled(f *Facts, r *Result) {
 	}
 	all := optedIn(f)
 	if len(all) == 0 {
-		r.warn("kubectl label namespace NAME "+v1alpha1.Inject+"="+v1alpha1.InjectEnabled, "no namespace is labelled %s=%s: only pods that opt in themselves are wrapped", v1alpha1.Inject, v1alpha1.InjectEnabled)
+		r.warn("kubectl label namespace NAME "+v1alpha1.Inject+"="+v1alpha1.InjectEnabled,
+			"no namespace is labelled %s=%s: only pods that opt in themselves are wrapped", v1alpha1.Inject, v1alpha1.InjectEnabled)
 		return
 	}
 	r.say("%d: %s", len(all), names(all))
@@ -136,16 +140,19 @@ func checkLabels(f *Facts, r *Result) {
 			r.warn(label+v1alpha1.Inject+"-", "namespace %s is labelled %s=%s, but podinit never touches it", n.Name, v1alpha1.Inject, value)
 		}
 		for _, key := range misspelt(n.Labels, v1alpha1.Inject) {
-			r.warn(label+key+"- "+v1alpha1.Inject+"="+v1alpha1.InjectEnabled, "namespace %s has the label %s, which has no effect; use %s", n.Name, key, v1alpha1.Inject)
+			r.warn(label+key+"- "+v1alpha1.Inject+"="+v1alpha1.InjectEnabled,
+				"namespace %s has the label %s, which has no effect; use %s", n.Name, key, v1alpha1.Inject)
 		}
 		if value, ok := n.Annotations[v1alpha1.Inject]; ok && !labelled {
 			r.warn(label+v1alpha1.Inject+"="+value, "namespace %s has the annotation %s; on a namespace it must be a label", n.Name, v1alpha1.Inject)
 		}
 		if value, ok := n.Labels[v1alpha1.ProfileAnnotation]; ok {
-			r.warn("kubectl annotate namespace "+n.Name+" "+v1alpha1.ProfileAnnotation+"="+value, "namespace %s has the label %s; it must be an annotation", n.Name, v1alpha1.ProfileAnnotation)
+			r.warn("kubectl annotate namespace "+n.Name+" "+v1alpha1.ProfileAnnotation+"="+value,
+				"namespace %s has the label %s; it must be an annotation", n.Name, v1alpha1.ProfileAnnotation)
 		}
 		for _, key := range misspelt(n.Annotations, v1alpha1.ProfileAnnotation, v1alpha1.Inject) {
-			r.warn("kubectl annotate namespace "+n.Name+" "+key+"-", "namespace %s has the annotation %s, which has no effect; use %s", n.Name, key, v1alpha1.ProfileAnnotation)
+			r.warn("kubectl annotate namespace "+n.Name+" "+key+"-",
+				"namespace %s has the annotation %s, which has no effect; use %s", n.Name, key, v1alpha1.ProfileAnnotation)
 		}
 	}
 }
@@ -155,7 +162,8 @@ func misspelt(keys map[string]string, ours ...string) []string {
 	var all []string
 	for key := range keys {
 		prefix, _, _ := strings.Cut(key, "/")
-		if strings.Contains(strings.ReplaceAll(strings.ToLower(prefix), "-", ""), "podinit") && !slices.Contains(ours, key) && key != v1alpha1.ProfileAnnotation {
+		if strings.Contains(strings.ReplaceAll(strings.ToLower(prefix), "-", ""), "podinit") && !slices.Contains(ours, key) &&
+			key != v1alpha1.ProfileAnnotation {
 			all = append(all, key)
 		}
 	}
@@ -179,7 +187,8 @@ func checkProfileNames(f *Facts, r *Result) {
 	for _, n := range naming {
 		name := n.Annotations[v1alpha1.ProfileAnnotation]
 		if !slices.ContainsFunc(f.Profiles.Value, func(p v1alpha1.InitProfile) bool { return p.Name == name }) {
-			r.warn("List the InitProfiles: kubectl get initprofiles", "namespace %s names InitProfile %s, which does not exist: the defaults apply", n.Name, name)
+			r.warn("List the InitProfiles: kubectl get initprofiles",
+				"namespace %s names InitProfile %s, which does not exist: the defaults apply", n.Name, name)
 		}
 	}
 }
@@ -249,7 +258,8 @@ func checkDryRun(f *Facts, r *Result) {
 		return
 	}
 	r.fail("The failures above say why. If no check has failed: "+kubectl(f, "logs -l", installation.Selector)+", and the apiserver's log.",
-		"%d of %s in namespace %s were not wrapped, as if podinit were not installed", len(d.Answers)-wrapped, output.Count(len(d.Answers), "pod"), d.Namespace)
+		"%d of %s in namespace %s were not wrapped, as if podinit were not installed", len(d.Answers)-wrapped,
+		output.Count(len(d.Answers), "pod"), d.Namespace)
 }
 
 // refusedByUs says whether the apiserver refuses a pod for want of podinit's answer, as with failurePolicy Fail

@@ -33,7 +33,8 @@ func checkPolicyRule(f *Facts, r *Result) {
 		}
 		if repository, want := strings.Trim(strings.TrimSpace(v.Expression), `'"`), remoteimage.Repository(f.InitImage); repository != want {
 			r.fail("Set the policy's variable "+repositoryVariable+" to '"+want+"': kubectl edit validatingadmissionpolicy "+p.Name,
-				"ValidatingAdmissionPolicy %s requires the init of image %s, and the webhook gives pods that of image %s: the policy refuses every wrapped pod", p.Name, repository, want)
+				"ValidatingAdmissionPolicy %s requires the init of image %s, and the webhook gives pods that of image %s: the policy refuses every "+
+					"wrapped pod", p.Name, repository, want)
 		}
 	}
 	if !reflect.DeepEqual(demands(p), demands(&f.Shipped.Policy)) {

@@ -81,7 +81,8 @@ func (report Report) short(w io.Writer, style output.Style) error {
 }
 
 func (report Report) summary(style output.Style) string {
-	said := fmt.Sprintf("%d passed, %s, %d failed, %d not checked", report.Passed, output.Count(report.Warnings, "warning"), report.Failed, report.NotChecked)
+	said := fmt.Sprintf("%d passed, %s, %d failed, %d not checked", report.Passed, output.Count(report.Warnings, "warning"), report.Failed,
+		report.NotChecked)
 	switch {
 	case report.Failed > 0:
 		return style.Red("×") + " " + said

@@ -106,7 +106,8 @@ func (s Shipped) rights(namespace string) []Right {
 				if role.namespaced {
 					attributes.Namespace = namespace
 				}
-				rights = append(rights, Right{Role: role.name, Account: role.account, Attributes: attributes, Optional: role.name == "ClusterRole "+pullSecretsRole})
+				rights = append(rights,
+					Right{Role: role.name, Account: role.account, Attributes: attributes, Optional: role.name == "ClusterRole "+pullSecretsRole})
 			})
 		}
 	}

@@ -13,12 +13,14 @@ import (
 
 // suspended says whether podinit is known to be suspended.
 func suspended(f *Facts) bool {
-	return f.Suspend.Err == nil && f.Suspend.Value != nil || f.Deployment.Err == nil && installation.Enabled(f.Deployment.Value, v1alpha1.SuspendFlag)
+	return f.Suspend.Err == nil && f.Suspend.Value != nil ||
+		f.Deployment.Err == nil && installation.Enabled(f.Deployment.Value, v1alpha1.SuspendFlag)
 }
 
 // checkSuspended warns, since somebody has wanted it; it fails where pods are refused for it.
 func checkSuspended(f *Facts, r *Result) {
-	if !f.Suspend.missing() && f.Suspend.usable(r, "ConfigMap "+v1alpha1.SuspendConfigMap+" in namespace "+f.Namespace) && f.Suspend.Value != nil {
+	if !f.Suspend.missing() && f.Suspend.usable(r, "ConfigMap "+v1alpha1.SuspendConfigMap+" in namespace "+f.Namespace) &&
+		f.Suspend.Value != nil {
 		why := ""
 		if text := strings.TrimSpace(f.Suspend.Value.Data[v1alpha1.SuspendReasonKey]); text != "" {
 			why = ": " + lastLine(text)

@@ -51,7 +51,8 @@ func checkDeployment(f *Facts, r *Result) {
 	}
 	rollout := kubectl(f, "rollout status deployment", d.Name)
 	if d.Status.ObservedGeneration < d.Generation || d.Status.UpdatedReplicas < want {
-		r.fail(rollout, "the last change of Deployment %s is not rolled out: %d of %s updated", d.Name, d.Status.UpdatedReplicas, output.Count(int(want), "replica"))
+		r.fail(rollout, "the last change of Deployment %s is not rolled out: %d of %s updated", d.Name, d.Status.UpdatedReplicas,
+			output.Count(int(want), "replica"))
 	}
 	if ready := d.Status.ReadyReplicas; ready < want {
 		r.fail(kubectl(f, "get pods -l", installation.Selector), "%d of %s ready", ready, output.Count(int(want), "replica"))
@@ -91,7 +92,8 @@ func why(f *Facts, r *Result, pod *corev1.Pod) {
 		}
 		switch waiting := c.State.Waiting; {
 		case ended != nil:
-			r.fail(kubectl(f, "logs", pod.Name, "--previous"), "pod %s ended with exit code %d (%s): %s", pod.Name, ended.ExitCode, ended.Reason, lastLine(ended.Message))
+			r.fail(kubectl(f, "logs", pod.Name, "--previous"),
+				"pod %s ended with exit code %d (%s): %s", pod.Name, ended.ExitCode, ended.Reason, lastLine(ended.Message))
 		case waiting != nil && waiting.Message != "":
 			r.fail(kubectl(f, "describe pod", pod.Name), "pod %s: %s: %s", pod.Name, waiting.Reason, lastLine(waiting.Message))
 		case waiting != nil:
@@ -153,7 +155,8 @@ func checkReplicas(f *Facts, r *Result) {
 		}
 	}
 	if len(foreign) > 0 {
-		r.warn(kubectl(f, "delete pod", foreign[0]), "pods that belong to no Deployment have the webhook's labels, and get its requests: %s", names(foreign))
+		r.warn(kubectl(f, "delete pod", foreign[0]),
+			"pods that belong to no Deployment have the webhook's labels, and get its requests: %s", names(foreign))
 	}
 	differ := byName
 	for _, arch := range slices.Sorted(maps.Keys(byDigest)) {
@@ -271,13 +274,15 @@ func checkReached(f *Facts, r *Result) {
 	switch {
 	case f.Reached.Err == nil && f.Reached.Value:
 	case f.Reached.Err == nil:
-		r.fail("See which pods these are: "+kubectl(f, "get endpointslices -l kubernetes.io/service-name="+name), "the program that answers at Service %s, port %d, is not podinit's webhook", name, port)
+		r.fail("See which pods these are: "+kubectl(f, "get endpointslices -l kubernetes.io/service-name="+name),
+			"the program that answers at Service %s, port %d, is not podinit's webhook", name, port)
 	case f.Service.missing():
 		r.skip("", "there is no Service")
 	case apierrors.IsForbidden(f.Reached.Err):
 		f.Reached.usable(r, "through Services' proxies (create services/proxy)")
 	default:
-		r.fail("Look at the checks of endpoints and port, above; then at firewalls and NetworkPolicies between the control plane and port "+strconv.Itoa(kubeletPort)+" of the nodes and pods.",
+		r.fail("Look at the checks of endpoints and port, above; then at firewalls and NetworkPolicies between the control plane and port "+
+			strconv.Itoa(kubeletPort)+" of the nodes and pods.",
 			"asking Service %s, port %d, through the apiserver: %s", name, port, lastLine(f.Reached.Err.Error()))
 	}
 }
@@ -292,7 +297,8 @@ func checkBudget(f *Facts, r *Result) {
 		if err != nil || !selector.Matches(pods) {
 			continue
 		}
-		if b.Status.DisruptionsAllowed == 0 && b.Status.ObservedGeneration == b.Generation && b.Status.CurrentHealthy >= b.Status.ExpectedPods && b.Status.ExpectedPods > 0 {
+		if b.Status.DisruptionsAllowed == 0 && b.Status.ObservedGeneration == b.Generation && b.Status.CurrentHealthy >= b.Status.ExpectedPods &&
+			b.Status.ExpectedPods > 0 {
 			r.warn("Use more replicas, or a smaller minAvailable.", "PodDisruptionBudget %s allows no disruption: draining a node will hang", b.Name)
 		}
 		return
@@ -316,7 +322,8 @@ func checkQuota(f *Facts, r *Result) {
 		found = true
 		hard, used := q.Status.Hard[corev1.ResourcePods], q.Status.Used[corev1.ResourcePods]
 		if _, counted := q.Status.Hard[corev1.ResourcePods]; counted && hard.Cmp(used) <= 0 {
-			r.warn(kubectl(f, "edit resourcequota", q.Name), "ResourceQuota %s is used up (pods: %s of %s): the next rollout cannot create its pod", q.Name, used.String(), hard.String())
+			r.warn(kubectl(f, "edit resourcequota", q.Name),
+				"ResourceQuota %s is used up (pods: %s of %s): the next rollout cannot create its pod", q.Name, used.String(), hard.String())
 		}
 	}
 	if !found {

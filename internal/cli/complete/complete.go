@@ -50,10 +50,11 @@ func Register(root *cobra.Command, flags *genericclioptions.ConfigFlags) {
 // Profiles completes --profile with names of InitProfiles, and with files.
 func Profiles(command *cobra.Command, flags *genericclioptions.ConfigFlags) {
 	names := named(flags, schema.GroupVersionResource{Group: v1alpha1.Group, Version: "v1alpha1", Resource: "initprofiles"})
-	_ = command.RegisterFlagCompletionFunc("profile", func(command *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
-		found, _ := names(command, args, word)
-		return found, cobra.ShellCompDirectiveDefault
-	})
+	_ = command.RegisterFlagCompletionFunc("profile",
+		func(command *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+			found, _ := names(command, args, word)
+			return found, cobra.ShellCompDirectiveDefault
+		})
 }
 
 // Objects completes arguments such as deploy/web, of any kind and by any name that the cluster has for it.
@@ -130,7 +131,9 @@ func within(ctx context.Context, find func(context.Context) []string) []string {
 }
 
 // list is the names of objects; none where they cannot be read.
-func list(ctx context.Context, flags *genericclioptions.ConfigFlags, resource schema.GroupVersionResource, namespace string) (names []string) {
+func list(
+	ctx context.Context, flags *genericclioptions.ConfigFlags, resource schema.GroupVersionResource, namespace string,
+) (names []string) {
 	config, err := flags.ToRESTConfig()
 	if err != nil {
 		return nil

@@ -164,7 +164,8 @@ func NewCommand(flags *genericclioptions.ConfigFlags, streams genericiooptions.I
 			return exit.With(exit.Usage, err)
 		}
 		if !pods && (len(args) == 0) == (len(read.Names) == 0) {
-			return exit.With(exit.Usage, fmt.Errorf("name either files with -f, or objects of the cluster such as deploy/web; see '%s --help'", cmd.CommandPath()))
+			return exit.With(exit.Usage,
+				fmt.Errorf("name either files with -f, or objects of the cluster such as deploy/web; see '%s --help'", cmd.CommandPath()))
 		}
 		if plan.Offline && len(read.Names) == 0 {
 			return exit.With(exit.Usage, errors.New("--offline does not ask the cluster: save the object to a file, and read it with -f"))
@@ -351,7 +352,8 @@ func (e explainer) template(ctx context.Context, t manifest.Template) (Explanati
 func driftNotes(drift []v1alpha1.Reason) (notes []string) {
 	for _, r := range slices.Compact(slices.Sorted(slices.Values(drift))) {
 		if e := reason.Of(r); e.Kind == reason.Drift {
-			notes = append(notes, "Found at admission: it may run another image than the one that its command was looked up from: "+e.Because+". "+e.Remedy)
+			notes = append(notes,
+				"Found at admission: it may run another image than the one that its command was looked up from: "+e.Because+". "+e.Remedy)
 		}
 	}
 	return notes
@@ -359,7 +361,9 @@ func driftNotes(drift []v1alpha1.Reason) (notes []string) {
 
 // images are what is known about the containers' images, also of those that are left alone: one config, or one for each
 // platform if they differ. unread says of those that had to be looked up why they could not be.
-func (e explainer) images(ctx context.Context, plan *inject.Plan, pod *corev1.Pod, namespace string) (known map[string][]imageconfig.Config, unread map[string]*LeftAlone) {
+func (e explainer) images(
+	ctx context.Context, plan *inject.Plan, pod *corev1.Pod, namespace string,
+) (known map[string][]imageconfig.Config, unread map[string]*LeftAlone) {
 	known, unread = map[string][]imageconfig.Config{}, map[string]*LeftAlone{}
 	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
 		q := imageconfig.Query{Namespace: namespace}
@@ -409,7 +413,8 @@ func explain(pod *corev1.Pod, c *corev1.Container, kind string, d inject.Decisio
 		image = images[0]
 	}
 	if len(images) > 1 {
-		x.Notes = append(x.Notes, fmt.Sprintf("The image's command or stop signal differs between its %d platforms. This is about %s.", len(images), image.Platform))
+		x.Notes = append(x.Notes,
+			fmt.Sprintf("The image's command or stop signal differs between its %d platforms. This is about %s.", len(images), image.Platform))
 	}
 	x.HasInit = len(c.Command) > 0 && c.Command[0] == inject.InitPath
 	x.Runs, x.Source = words(c, d, image)
@@ -557,8 +562,10 @@ func withInit(words []string, f facts) situation {
 	words = program.Behind(words)
 	if f.signal == kill {
 		s.reaches, s.reachesWhy = killed.reaches, killed.reachesWhy
-	} else if script, ok := program.ScriptOf(words); ok && (script.Ending() == program.Stays || mayEndOtherwise(script)) || !ok && isScript(words) {
-		s.reachesWhy = "podinit forwards " + f.signal + " to the shell or, if the shell does not handle it, to the program that the shell waits for; podinit waits for both"
+	} else if script, ok := program.ScriptOf(words); ok && (script.Ending() == program.Stays || mayEndOtherwise(script)) ||
+		!ok && isScript(words) {
+		s.reachesWhy = "podinit forwards " + f.signal +
+			" to the shell or, if the shell does not handle it, to the program that the shell waits for; podinit waits for both"
 	}
 	return s
 }

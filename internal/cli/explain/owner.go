@@ -47,20 +47,24 @@ func ownerOf(pod *corev1.Pod, compares v1alpha1.Comparison, hasInit bool, now ti
 	case compares == v1alpha1.ComparesPod:
 		o.Note = "The profile's exclude.owners says that it, or its owner, compares live pods with its own template."
 	case compares == v1alpha1.ComparesImage:
-		o.Note = "The profile's exclude.owners says that it, or its owner, compares the images of live pods with its own template: podinit does not pin them."
+		o.Note = "The profile's exclude.owners says that it, or its owner, compares the images of live pods with its own template: podinit " +
+			"does not pin them."
 	case o.Group == "" || o.Group == "apps" || o.Group == "batch":
 		// Kubernetes' own controllers compare nothing.
 	case !hasInit || pod.CreationTimestamp.IsZero():
-		o.Note = "If it compares live pods with its own template, it replaces a wrapped pod again and again. Run explain for a wrapped pod to see; if it does, add " +
-			entry + " to exclude.owners of the profile."
+		o.Note = "If it compares live pods with its own template, it replaces a wrapped pod again and again. Run explain for a wrapped pod to " +
+			"see; if it does, add " + entry + " to exclude.owners of the profile."
 	case pod.DeletionTimestamp != nil:
-		o.Note = fmt.Sprintf("The pod is wrapped and was deleted %s after it was made. If its successor is deleted as soon, its owner compares live pods with its own template: add %s to exclude.owners of the profile.",
+		o.Note = fmt.Sprintf("The pod is wrapped and was deleted %s after it was made. If its successor is deleted as soon, its owner compares "+
+			"live pods with its own template: add %s to exclude.owners of the profile.",
 			duration.HumanDuration(pod.DeletionTimestamp.Sub(pod.CreationTimestamp.Time)), entry)
 	case now.Sub(pod.CreationTimestamp.Time) < longEnough:
-		o.Note = fmt.Sprintf("It has left this wrapped pod as it is for %s. Look again in ten minutes: if another pod has replaced it, the owner compares live pods with its own template; add %s to exclude.owners of the profile.",
+		o.Note = fmt.Sprintf("It has left this wrapped pod as it is for %s. Look again in ten minutes: if another pod has replaced it, the "+
+			"owner compares live pods with its own template; add %s to exclude.owners of the profile.",
 			duration.HumanDuration(now.Sub(pod.CreationTimestamp.Time)), entry)
 	default:
-		o.Note = fmt.Sprintf("It has left this wrapped pod as it is for %s: the owner does not compare it with its own template, or less often than that.", duration.HumanDuration(now.Sub(pod.CreationTimestamp.Time)))
+		o.Note = fmt.Sprintf("It has left this wrapped pod as it is for %s: the owner does not compare it with its own template, or less often "+
+			"than that.", duration.HumanDuration(now.Sub(pod.CreationTimestamp.Time)))
 	}
 	return o
 }

@@ -73,9 +73,11 @@ func situationOf(words []string, f facts) situation {
 	switch {
 	case f.signal == kill, s.reaches == Yes, isShell && script.Traps(), !isShell && isScript(words), program.KindOf(words) == program.Init:
 	case isShell && mayEndOtherwise(script):
-		s.reaches, s.reachesWhy = Unknown, f.signal+" ends the first process, which is not PID 1: the program, if the shell replaces itself by it, or else the shell, and then what it has started is killed"
+		s.reaches, s.reachesWhy = Unknown, f.signal+" ends the first process, which is not PID 1: the program, if the shell replaces itself by "+
+			"it, or else the shell, and then what it has started is killed"
 	case isShell && script.Ending() == program.Stays:
-		s.reaches, s.reachesWhy = No, f.signal+" ends the shell, which is not PID 1, and the container with it: what the shell has started is killed"
+		s.reaches, s.reachesWhy = No,
+			f.signal+" ends the shell, which is not PID 1, and the container with it: what the shell has started is killed"
 	default:
 		s.reaches, s.reachesWhy = Yes, "it is not PID 1 there, so "+f.signal+" ends it even without a handler"
 	}
@@ -120,14 +122,17 @@ func started(words []string, f facts, depth int) situation {
 	}
 	switch name {
 	case "supervisord":
-		return situation{pid1: name, reaped: Yes, reapedWhy: "supervisord waits for every process", reaches: Yes, reachesWhy: "supervisord stops its programs, each with the signal in its configuration"}
+		return situation{pid1: name, reaped: Yes, reapedWhy: "supervisord waits for every process", reaches: Yes,
+			reachesWhy: "supervisord stops its programs, each with the signal in its configuration"}
 	case "argoexec":
-		return situation{pid1: name, reaped: Yes, reapedWhy: "argoexec waits for every process", reaches: Yes, reachesWhy: "argoexec forwards signals to its child"}
+		return situation{pid1: name, reaped: Yes, reapedWhy: "argoexec waits for every process", reaches: Yes,
+			reachesWhy: "argoexec forwards signals to its child"}
 	}
 	if isScript(words) {
 		return situation{
 			pid1:    name + ", a script or a shell, until it runs exec",
-			reaches: Unknown, reachesWhy: "the script is in the image: if it ends with exec, the program is PID 1, and handles signals as a program without a shell does; otherwise the shell is, and " + f.signal + " stops there",
+			reaches: Unknown, reachesWhy: "the script is in the image: if it ends with exec, the program is PID 1, and handles signals as a " +
+				"program without a shell does; otherwise the shell is, and " + f.signal + " stops there",
 			reaped: Unknown, reapedWhy: "a shell reaps; the program that it runs with exec most likely does not",
 		}
 	}
@@ -145,19 +150,23 @@ func unknown(why string) situation {
 func byProgram(name string, f facts) situation {
 	s := situation{
 		pid1: name, reaped: No,
-		reapedWhy: "a program reaps the children that it has started; orphans of others (of exec probes, of children's children) stay zombies, unless it was written to be PID 1",
+		reapedWhy: "a program reaps the children that it has started; orphans of others (of exec probes, of children's children) stay zombies, " +
+			"unless it was written to be PID 1",
 	}
 	switch {
 	case slices.Contains(ignorers, name):
-		s.reaches, s.reachesWhy = No, name+" does not handle "+f.signal+" by itself, and the kernel does not end PID 1 by a signal without a handler: it is killed when the grace period is over"
+		s.reaches, s.reachesWhy = No, name+" does not handle "+f.signal+
+			" by itself, and the kernel does not end PID 1 by a signal without a handler: it is killed when the grace period is over"
 	case f.signal != "SIGTERM":
 		s.reaches, s.reachesWhy = Unknown, "it gets "+f.signal+", which the image or the pod asks for, so it most likely handles it"
 	case slices.Contains(handlers, name):
 		s.reaches, s.reachesWhy = Yes, name+" handles SIGTERM"
 	case slices.Contains(interpreters, name):
-		s.reaches, s.reachesWhy = Unknown, name+" itself does not handle SIGTERM, and the kernel does not end PID 1 by a signal without a handler: unless what it runs sets one, it is killed when the grace period is over"
+		s.reaches, s.reachesWhy = Unknown, name+" itself does not handle SIGTERM, and the kernel does not end PID 1 by a signal without a "+
+			"handler: unless what it runs sets one, it is killed when the grace period is over"
 	default:
-		s.reaches, s.reachesWhy = Unknown, "it gets SIGTERM, and the kernel drops SIGTERM for a PID 1 without a handler: only a run shows whether the program has a handler"
+		s.reaches, s.reachesWhy = Unknown,
+			"it gets SIGTERM, and the kernel drops SIGTERM for a PID 1 without a handler: only a run shows whether the program has a handler"
 	}
 	return s
 }
@@ -165,8 +174,9 @@ func byProgram(name string, f facts) situation {
 // byMonitor is where a program such as timeout starts another one, which would be in this situation if it were PID 1.
 func byMonitor(name string, inner situation, f facts) situation {
 	s := situation{
-		pid1: name, reaches: Yes, reachesWhy: name + " passes SIGTERM to its program, or, as busybox has it, replaces itself by it: " + inner.reachesWhy,
-		reaped: No, reapedWhy: name + " reaps its program; orphans of others stay zombies",
+		pid1: name, reaches: Yes,
+		reachesWhy: name + " passes SIGTERM to its program, or, as busybox has it, replaces itself by it: " + inner.reachesWhy,
+		reaped:     No, reapedWhy: name + " reaps its program; orphans of others stay zombies",
 	}
 	if f.signal != "SIGTERM" || inner.reaches != Yes {
 		s.reaches = Unknown
@@ -195,11 +205,13 @@ func byInit(words []string, f facts) situation {
 	case isShell && script.Traps():
 		s.reaches, s.reachesWhy = Unknown, init+" passes "+f.signal+" to the shell, whose script sets a trap; only a run shows what the trap does"
 	case isShell && mayEndOtherwise(script):
-		s.reaches, s.reachesWhy = Unknown, "if the shell replaces itself by its last command, "+init+" passes "+f.signal+" to the program; if it stays,"+alone
+		s.reaches, s.reachesWhy = Unknown,
+			"if the shell replaces itself by its last command, "+init+" passes "+f.signal+" to the program; if it stays,"+alone
 	case isShell && script.Ending() == program.Stays:
 		s.reaches, s.reachesWhy = No, init+" passes "+f.signal+alone
 	case !isShell && isScript(started):
-		s.reaches, s.reachesWhy = Unknown, "the script is in the image: if it ends with exec, "+init+" passes "+f.signal+" to the program; otherwise"+alone
+		s.reaches, s.reachesWhy = Unknown,
+			"the script is in the image: if it ends with exec, "+init+" passes "+f.signal+" to the program; otherwise"+alone
 	default:
 		s.reaches, s.reachesWhy = Yes, init+" passes "+f.signal+" to the program, which is not PID 1, so it ends it even without a handler"
 	}
@@ -216,7 +228,8 @@ func byShell(script program.Script, f facts, depth int) situation {
 	}
 	switch ending := script.Ending(); {
 	case script.Traps():
-		s.reaches, s.reachesWhy = Unknown, "the script sets a trap; only a run shows what it does with "+f.signal+". A shell runs a trap when the command in the foreground has ended"
+		s.reaches, s.reachesWhy = Unknown, "the script sets a trap; only a run shows what it does with "+f.signal+
+			". A shell runs a trap when the command in the foreground has ended"
 	case ending == program.Execs:
 		inner.pid1 = name + ", by exec from " + shell
 		inner.reachesWhy = "exec replaces the shell by the program; " + inner.reachesWhy
@@ -225,21 +238,25 @@ func byShell(script program.Script, f facts, depth int) situation {
 		inner.pid1 = name + ": bash replaces itself by a script's only command, if that is a simple command"
 		return inner
 	case ending == program.MayExec:
-		s.reaches, s.reachesWhy = Unknown, "a part of the script runs exec: if it gets there, the program is PID 1, and handles signals as a program without a shell does; otherwise the shell is, and "+f.signal+" stops there"
+		s.reaches, s.reachesWhy = Unknown, "a part of the script runs exec: if it gets there, the program is PID 1, and handles signals as a "+
+			"program without a shell does; otherwise the shell is, and "+f.signal+" stops there"
 		s.reaped, s.reapedWhy = Unknown, "a shell reaps; the program that it runs with exec most likely does not"
 	case ending == program.MayReplace:
 		s.pid1 = shell + " or " + name + ", by what " + shell + " is in the image"
-		s.reaches, s.reachesWhy = Unknown, "dash (Debian, Ubuntu) stays, and then "+f.signal+" stops there; busybox (Alpine) and bash (after other commands only newer versions; Red Hat has it as sh) replace themselves by a simple last command, and then: "+inner.reachesWhy
+		s.reaches, s.reachesWhy = Unknown, "dash (Debian, Ubuntu) stays, and then "+f.signal+" stops there; busybox (Alpine) and bash (after "+
+			"other commands only newer versions; Red Hat has it as sh) replace themselves by a simple last command, and then: "+inner.reachesWhy
 		if inner.reaches == No {
 			s.reaches = No
-			s.reachesWhy = "whether the shell stays (dash in Debian) or replaces itself by its last command (busybox, bash): neither handles it. " + inner.reachesWhy
+			s.reachesWhy = "whether the shell stays (dash in Debian) or replaces itself by its last command (busybox, bash): neither handles it. " +
+				inner.reachesWhy
 		}
 		s.reaped, s.reapedWhy = Unknown, "a shell that stays reaps; a program in its place does not reap orphans of others"
 		if inner.reaped == Yes {
 			s.reaped, s.reapedWhy = Yes, "a shell that stays reaps, and so does "+name+" in its place"
 		}
 	default:
-		s.reaches, s.reachesWhy = No, "the shell is PID 1 and waits for its command. It has no handler for "+f.signal+", so the kernel drops the signal, and nothing forwards it: all processes are killed when the grace period is over"
+		s.reaches, s.reachesWhy = No, "the shell is PID 1 and waits for its command. It has no handler for "+f.signal+
+			", so the kernel drops the signal, and nothing forwards it: all processes are killed when the grace period is over"
 	}
 	return s
 }

@@ -218,8 +218,9 @@ func merge(rows []Row) (merged []Row) {
 	for _, r := range rows {
 		pods := r.Pods
 		r.Pods = 0
-		key := fmt.Sprintf("%q %q %q", []string{r.Namespace, r.Workload, r.Template, r.Container, r.Kind, r.StopSignal, r.PID1, r.SignalWhy, r.OrphansWhy,
-			string(r.Action), string(r.Verdict), fmt.Sprint(r.GracePeriodSeconds)}, r.Runs, reasonsOf(r))
+		key := fmt.Sprintf("%q %q %q",
+			[]string{r.Namespace, r.Workload, r.Template, r.Container, r.Kind, r.StopSignal, r.PID1, r.SignalWhy, r.OrphansWhy,
+				string(r.Action), string(r.Verdict), fmt.Sprint(r.GracePeriodSeconds)}, r.Runs, reasonsOf(r))
 		i, ok := at[key]
 		if !ok {
 			i = len(merged)
@@ -277,8 +278,10 @@ func (r Report) sentences() (all []string) {
 			all = append(all, fmt.Sprintf("%d %s.", n, more))
 		}
 	}
-	say(MayGain, "may or may not receive it, depending on its program or script; with podinit it does", "may or may not receive it, depending on their programs or scripts; with podinit they do")
-	say(GainsReaping, "receives it, and its orphans may stay zombies; podinit would reap them", "receive it, and their orphans may stay zombies; podinit would reap them")
+	say(MayGain, "may or may not receive it, depending on its program or script; with podinit it does",
+		"may or may not receive it, depending on their programs or scripts; with podinit they do")
+	say(GainsReaping, "receives it, and its orphans may stay zombies; podinit would reap them",
+		"receive it, and their orphans may stay zombies; podinit would reap them")
 	if n := s.Verdicts[UnknownVerdict]; n > 0 {
 		var reasons []string
 		for reason, count := range s.UnknownBecause {
@@ -291,7 +294,8 @@ func (r Report) sentences() (all []string) {
 		}
 		all = append(all, text+".")
 	}
-	say(NotWrapped, "could gain, but podinit would leave it alone; -o wide has the reason", "could gain, but podinit would leave them alone; -o wide has the reasons")
+	say(NotWrapped, "could gain, but podinit would leave it alone; -o wide has the reason",
+		"could gain, but podinit would leave them alone; -o wide has the reasons")
 	say(HasPodinit, "has podinit already", "have podinit already")
 	say(NothingToGain, "has nothing to gain", "have nothing to gain")
 	return all

@@ -44,7 +44,8 @@ func (r Report) table(b *strings.Builder, style output.Style, wide bool) error {
 		if live {
 			cells = append(cells, strconv.Itoa(row.Pods))
 		}
-		cells = append(cells, brief(row.PID1), row.StopSignal, coloured(style, row.SignalReachesProgram), row.ReapedBy, row.with(), row.emphasis(style))
+		cells = append(cells, brief(row.PID1), row.StopSignal, coloured(style, row.SignalReachesProgram), row.ReapedBy, row.with(),
+			row.emphasis(style))
 		if wide {
 			runs := "unknown"
 			if len(row.Runs) > 0 {

@@ -51,10 +51,12 @@ type surveyOptions struct {
 // AddFlags adds all of them.
 func (o *surveyOptions) AddFlags(command *cobra.Command) {
 	f := command.Flags()
-	f.BoolVar(&o.Summary, "summary", false, "print one line for each container of every workload, and how many never receive their stop signal")
+	f.BoolVar(&o.Summary, "summary", false,
+		"print one line for each container of every workload, and how many never receive their stop signal")
 	f.BoolVarP(&o.AllNamespaces, "all-namespaces", "A", false, "with --summary: list the pods of all namespaces")
 	f.StringVarP(&o.Selector, "selector", "l", "", "with --summary: only pods with these `labels`, such as app=web")
-	f.DurationVar(&o.LookupTime, "lookup-time", defaultLookupTime, "with --summary: maximum time for all image lookups together; images not looked\nup by then are unknown")
+	f.DurationVar(&o.LookupTime, "lookup-time", defaultLookupTime,
+		"with --summary: maximum time for all image lookups together; images not looked\nup by then are unknown")
 }
 
 // check says what does not go together. pods is set where it is about the cluster's pods.
@@ -85,7 +87,9 @@ type target struct {
 }
 
 // pods reports on the pods of the cluster. It takes lists alone: of pods, of Jobs if there are any, and what the webhook goes by.
-func (e explainer) pods(ctx context.Context, flags *genericclioptions.ConfigFlags, o surveyOptions, plan planner.Options, errOut io.Writer, p *progress) (Report, error) {
+func (e explainer) pods(
+	ctx context.Context, flags *genericclioptions.ConfigFlags, o surveyOptions, plan planner.Options, errOut io.Writer, p *progress,
+) (Report, error) {
 	namespace, _, err := flags.ToRawKubeConfigLoader().Namespace()
 	if err != nil {
 		return Report{}, fmt.Errorf("reading the kubeconfig: %w", err)
@@ -122,7 +126,8 @@ func (e explainer) pods(ctx context.Context, flags *genericclioptions.ConfigFlag
 	for _, group := range c.workloads() {
 		targets = append(targets, target{
 			workload: group.workload.String(), pods: group.pods, where: group.workload.namespace + "/" + group.workload.String(),
-			template: manifest.Template{Object: manifest.Object{APIVersion: "v1", Kind: "Pod", Namespace: group.workload.namespace, Name: group.workload.name}, Pod: group.pod},
+			template: manifest.Template{Object: manifest.Object{APIVersion: "v1", Kind: "Pod", Namespace: group.workload.namespace,
+				Name: group.workload.name}, Pod: group.pod},
 		})
 	}
 	return e.report(ctx, targets, c.pods, o, plan, p)
@@ -170,7 +175,9 @@ func collect(ctx context.Context, client kubernetes.Interface, namespace, select
 }
 
 // manifests reports on the pod templates in files.
-func (e explainer) manifests(ctx context.Context, inputs []files.File, o surveyOptions, plan planner.Options, errOut io.Writer, p *progress) (Report, error) {
+func (e explainer) manifests(
+	ctx context.Context, inputs []files.File, o surveyOptions, plan planner.Options, errOut io.Writer, p *progress,
+) (Report, error) {
 	var targets []target
 	for _, input := range inputs {
 		documents, err := manifest.Read(input.Text)
@@ -185,10 +192,12 @@ func (e explainer) manifests(ctx context.Context, inputs []files.File, o surveyO
 				})
 			}
 			for _, unknown := range d.Unknown {
-				fmt.Fprintf(errOut, "%s %s (%s) has a pod template that is not summarized: podinit does not know this kind\n", output.StyleFor(errOut).Faint("note:"), unknown, unknown.APIVersion)
+				fmt.Fprintf(errOut, "%s %s (%s) has a pod template that is not summarized: podinit does not know this kind\n",
+					output.StyleFor(errOut).Faint("note:"), unknown, unknown.APIVersion)
 			}
 			for _, o := range d.Controlled {
-				fmt.Fprintf(errOut, "%s %s (%s) has no pod template and is not summarized: %s makes its pods\n", output.StyleFor(errOut).Faint("note:"), o, o.APIVersion, o.Controller)
+				fmt.Fprintf(errOut, "%s %s (%s) has no pod template and is not summarized: %s makes its pods\n", output.StyleFor(errOut).Faint("note:"),
+					o, o.APIVersion, o.Controller)
 			}
 		}
 	}
@@ -199,7 +208,9 @@ func (e explainer) manifests(ctx context.Context, inputs []files.File, o surveyO
 }
 
 // report explains all targets, some at once.
-func (e explainer) report(ctx context.Context, targets []target, pods int, o surveyOptions, plan planner.Options, p *progress) (Report, error) {
+func (e explainer) report(
+	ctx context.Context, targets []target, pods int, o surveyOptions, plan planner.Options, p *progress,
+) (Report, error) {
 	e.injector.Images = &once{
 		Source: e.injector.Images, until: time.Now().Add(o.LookupTime), budget: o.LookupTime,
 		byNamespace: plan.RegistryConfig != "", // its credentials may be for some namespaces
@@ -280,7 +291,8 @@ func (o *once) Lookup(ctx context.Context, q imageconfig.Query) (imageconfig.Fou
 }
 
 func (o *once) ask(ctx context.Context, q imageconfig.Query) (imageconfig.Found, error) {
-	over := &imageconfig.Failure{Reason: v1alpha1.ReasonLookupTimeout, Err: fmt.Errorf("all lookups together took %s; allow more time with --lookup-time", o.budget)}
+	over := &imageconfig.Failure{Reason: v1alpha1.ReasonLookupTimeout,
+		Err: fmt.Errorf("all lookups together took %s; allow more time with --lookup-time", o.budget)}
 	if !time.Now().Before(o.until) {
 		return imageconfig.Found{}, over
 	}

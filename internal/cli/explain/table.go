@@ -60,14 +60,17 @@ func table(w io.Writer, all []Explanation) error {
 			switch {
 			case c.HasInit:
 				would = "has it already"
-			case c.WithInit != nil && c.WithInit.SignalReachesProgram == c.WithoutInit.SignalReachesProgram && c.WithInit.OrphansReaped == c.WithoutInit.OrphansReaped:
+			case c.WithInit != nil && c.WithInit.SignalReachesProgram == c.WithoutInit.SignalReachesProgram &&
+				c.WithInit.OrphansReaped == c.WithoutInit.OrphansReaped:
 				would = "no difference seen"
 			case c.WithInit != nil:
 				would = changes(c)
 			}
-			rows = append(rows, []string{c.Name, c.WithoutInit.PID1, answer(c.WithoutInit.SignalReachesProgram), answer(c.WithoutInit.OrphansReaped), would})
+			rows = append(rows, []string{c.Name, c.WithoutInit.PID1, answer(c.WithoutInit.SignalReachesProgram),
+				answer(c.WithoutInit.OrphansReaped), would})
 		}
-		if err := output.Rows(&b, []string{"CONTAINER", "PID 1 WITHOUT PODINIT", "STOP SIGNAL REACHES PROGRAM", "ORPHANS REAPED", "WITH PODINIT"}, rows); err != nil {
+		if err := output.Rows(&b, []string{"CONTAINER", "PID 1 WITHOUT PODINIT", "STOP SIGNAL REACHES PROGRAM", "ORPHANS REAPED", "WITH PODINIT"},
+			rows); err != nil {
 			return err
 		}
 		for _, c := range x.Containers {
@@ -110,7 +113,8 @@ func details(b *strings.Builder, style output.Style, c Container) {
 		case report.Wrapped:
 			line("node", "its node has put the init in, version "+nodes.InitVersion(*n))
 		case report.Missed:
-			line("node", "it runs without the init: it was created while podinit-node could not wrap it, or before it opted in. Create the pod again.")
+			line("node", "it runs without the init: it was created while podinit-node could not wrap it, or before it opted in. Create the pod "+
+				"again.")
 		case report.LeftAlone:
 			e := reason.Of(n.Reason)
 			line("node", strings.TrimSpace("left alone because "+e.Because+". "+e.Remedy))

@@ -183,4 +183,5 @@ func fingerprint(w workload, pod *corev1.Pod) (key [sha256.Size]byte, err error)
 }
 
 // decisive are beginnings of labels and annotations that admission decides by.
-var decisive = []string{v1alpha1.Group + "/", "container.apparmor.security.beta.kubernetes.io/", corev1.MirrorPodAnnotationKey, "kubevirt.io", "tekton.dev/"}
+var decisive = []string{v1alpha1.Group + "/", "container.apparmor.security.beta.kubernetes.io/", corev1.MirrorPodAnnotationKey,
+	"kubevirt.io", "tekton.dev/"}

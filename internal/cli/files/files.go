@@ -52,7 +52,8 @@ func (o Options) Read(in io.Reader) ([]File, error) {
 			return fmt.Errorf("reading %s: %w", name, err)
 		}
 		if left -= len(text); left < 0 {
-			return exit.With(exit.Usage, fmt.Errorf("reading %s: the files have more than %d MiB together; read fewer files at a time", name, Most>>20))
+			return exit.With(exit.Usage,
+				fmt.Errorf("reading %s: the files have more than %d MiB together; read fewer files at a time", name, Most>>20))
 		}
 		files = append(files, File{Name: name, Text: string(text)})
 		return nil
@@ -76,7 +77,8 @@ func (o Options) Read(in io.Reader) ([]File, error) {
 			continue
 		}
 		if strings.HasPrefix(name, "http://") || strings.HasPrefix(name, "https://") {
-			return nil, exit.With(exit.Usage, fmt.Errorf("%s: download it yourself, so that you see what it is: curl -fsSL %s | ... -f -", name, name))
+			return nil, exit.With(exit.Usage,
+				fmt.Errorf("%s: download it yourself, so that you see what it is: curl -fsSL %s | ... -f -", name, name))
 		}
 		info, err := os.Stat(name)
 		switch {
@@ -114,7 +116,8 @@ func (o Options) walk(directory string, open func(name string) error) error {
 		return open(name)
 	})
 	if err == nil && !some {
-		err = exit.With(exit.Usage, fmt.Errorf("%s: it has no file that ends in %s; -R reads its subdirectories too", directory, strings.Join(resource.FileExtensions, ", ")))
+		err = exit.With(exit.Usage, fmt.Errorf("%s: it has no file that ends in %s; -R reads its subdirectories too", directory,
+			strings.Join(resource.FileExtensions, ", ")))
 	}
 	return err
 }

@@ -113,7 +113,8 @@ func (c *command) untouched(d *manifest.Document) {
 		c.Say("note", fmt.Sprintf("%s (%s) has a pod template that podinit cannot change; its pods are wrapped at admission", o, o.APIVersion))
 	}
 	for _, o := range d.Controlled {
-		c.Say("note", fmt.Sprintf("%s (%s) has no pod template: %s makes its pods, and they are wrapped at admission", o, o.APIVersion, o.Controller))
+		c.Say("note", fmt.Sprintf("%s (%s) has no pod template: %s makes its pods, and they are wrapped at admission", o, o.APIVersion,
+			o.Controller))
 	}
 }
 

@@ -50,10 +50,12 @@ func Mistyped(err error) error {
 	if !errors.As(err, &raw) && !errors.As(err, &typed) {
 		return err
 	}
-	return fmt.Errorf("%w. Where a string is required, quote words that YAML reads as other types: yes, no, on, off, y, n, true, null and numbers", err)
+	return fmt.Errorf("%w. Where a string is required, quote words that YAML reads as other types: yes, no, on, off, y, n, true, null and "+
+		"numbers", err)
 }
 
-// paths are where kinds have their pod templates, by group and kind; * is every member or element. They are kinds whose controllers make Pods of their templates as they are.
+// paths are where kinds have their pod templates, by group and kind; * is every member or element. They are kinds whose
+// controllers make Pods of their templates as they are.
 var paths = map[string][]string{
 	"/Pod":                   {""},
 	"/PodTemplate":           {"template"},
@@ -162,7 +164,8 @@ func (d *Document) collect(o Object, v value, steps, path []string, at string) {
 
 // looksLikePods says whether something in a value has a spec with containers, as Pods have.
 func looksLikePods(v value, depth int) bool {
-	if containers := v.at("spec", "containers"); containers.kind == '[' && len(containers.elements) > 0 && !containers.elements[0].at("image").null() {
+	if containers := v.at("spec", "containers"); containers.kind == '[' && len(containers.elements) > 0 &&
+		!containers.elements[0].at("image").null() {
 		return true
 	}
 	if depth == 0 {

@@ -31,7 +31,7 @@ var formats = []string{string(Table), string(JSON), string(YAML)}
 func AddFlag(command *cobra.Command) *Format {
 	f := Table
 	command.Flags().VarP(&f, "output", "o", "output format: table, json or yaml")
-	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)) // it fails only for flags that are not there
+	complete(command, formats)
 	return &f
 }
 
@@ -39,8 +39,13 @@ func AddFlag(command *cobra.Command) *Format {
 func AddWideFlag(command *cobra.Command) *Format {
 	f := Table
 	command.Flags().VarP(wideValue{&f}, "output", "o", "output format: table, wide, json or yaml")
-	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(append([]string{string(Wide)}, formats...), cobra.ShellCompDirectiveNoFileComp)) // it fails only for flags that are not there
+	complete(command, append([]string{string(Wide)}, formats...))
 	return &f
+}
+
+func complete(command *cobra.Command, formats []string) {
+	// It fails only for flags that do not exist.
+	_ = command.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // wideValue is a Format that may be Wide.

@@ -56,12 +56,17 @@ type Options struct {
 // AddFlags adds all of them.
 func (o *Options) AddFlags(command *cobra.Command) {
 	f := command.Flags()
-	f.StringSliceVar(&o.Profiles, "profile", nil, "InitProfile: a `file`, or the name of one in the cluster. The first applies to the\nnamespace; further ones apply to pods that name them")
-	f.StringSliceVar(&o.ImageConfigs, "image-config", nil, "what images run: `IMAGE=PATH`, where PATH is an image config as \"crane config\" prints\nit or a directory with an OCI layout; or a file with a map from images to image configs")
-	f.StringVar(&o.RegistryConfig, "registry-config", "", "`file` with the webhook's registry configuration, for mirrors and CAs; else the cluster's")
+	f.StringSliceVar(&o.Profiles, "profile", nil, "InitProfile: a `file`, or the name of one in the cluster. The first applies to the\n"+
+		"namespace; further ones apply to pods that name them")
+	f.StringSliceVar(&o.ImageConfigs, "image-config", nil,
+		"what images run: `IMAGE=PATH`, where PATH is an image config as \"crane config\" prints\n"+
+			"it or a directory with an OCI layout; or a file with a map from images to image configs")
+	f.StringVar(&o.RegistryConfig, "registry-config", "",
+		"`file` with the webhook's registry configuration, for mirrors and CAs; else the cluster's")
 	f.StringSliceVar(&o.Architectures, "architectures", nil, "architectures of the cluster's nodes, such as amd64,arm64; others do not count")
 	f.StringVar(&o.InitImage, "init-image", "", "`image` that holds the init; else the cluster's, else "+ownInitImage())
-	f.BoolVar(&o.OpenShift, "openshift", false, "the cluster is OpenShift: podinit-copy sets a seccomp profile only if the pod's containers set it")
+	f.BoolVar(&o.OpenShift, "openshift", false,
+		"the cluster is OpenShift: podinit-copy sets a seccomp profile only if the pod's containers set it")
 	f.BoolVar(&o.Offline, "offline", false, "ask neither registries nor a cluster")
 	_ = command.MarkFlagFilename("registry-config", "yaml", "yml") // it fails only for flags that are not there
 }
@@ -167,7 +172,8 @@ func (o Options) cluster(ctx context.Context, flags *genericclioptions.ConfigFla
 		}
 	}
 	if said := cmp.Or(cluster.version, "of an unknown version"); said != version.Version {
-		note(errOut, fmt.Sprintf("this program has version %s and the cluster's webhook %s: the webhook may decide differently", version.Version, said))
+		note(errOut, fmt.Sprintf("this program has version %s and the cluster's webhook %s: the webhook may decide differently",
+			version.Version, said))
 	}
 	return cluster
 }
@@ -233,7 +239,8 @@ func readFile(name string) ([]byte, error) {
 
 func (o Options) clusterProfile(ctx context.Context, flags *genericclioptions.ConfigFlags, name string) ([]v1alpha1.InitProfile, error) {
 	if o.Offline {
-		return nil, exit.With(exit.Usage, fmt.Errorf("there is no file %s, and --offline does not ask a cluster: use a file with an InitProfile", name))
+		return nil, exit.With(exit.Usage,
+			fmt.Errorf("there is no file %s, and --offline does not ask a cluster: use a file with an InitProfile", name))
 	}
 	config, err := flags.ToRESTConfig()
 	if err != nil {
@@ -250,7 +257,8 @@ func (o Options) clusterProfile(ctx context.Context, flags *genericclioptions.Co
 	var p v1alpha1.InitProfile
 	switch err := c.Get(ctx, types.NamespacedName{Name: name}, &p); {
 	case apierrors.IsNotFound(err):
-		return nil, exit.With(exit.Usage, fmt.Errorf("there is neither a file nor an InitProfile named %s; kubectl get initprofiles lists those of the cluster", name))
+		return nil, exit.With(exit.Usage,
+			fmt.Errorf("there is neither a file nor an InitProfile named %s; kubectl get initprofiles lists those of the cluster", name))
 	case err != nil:
 		return nil, fmt.Errorf("there is no file %s, and InitProfile %q cannot be read from the cluster: %w", name, name, err)
 	}

@@ -61,7 +61,8 @@ func NoArgs(_ *cobra.Command, args []string) error {
 // Check fails if no file is named.
 func (r *Rewriter) Check(command *cobra.Command) error {
 	if len(r.files.Names) == 0 {
-		return exit.With(exit.Usage, fmt.Errorf("-f is required: -f FILE, -f DIRECTORY, or -f - for the standard input; see '%s --help'", command.CommandPath()))
+		return exit.With(exit.Usage,
+			fmt.Errorf("-f is required: -f FILE, -f DIRECTORY, or -f - for the standard input; see '%s --help'", command.CommandPath()))
 	}
 	return nil
 }
@@ -164,7 +165,8 @@ func (r *Rewriter) file(ctx context.Context, input files.File) (text string, tem
 		for i, template := range d.Templates {
 			pod, err := r.template(ctx, template)
 			if err != nil {
-				return "", 0, exit.With(exit.Usage, fmt.Errorf("%s: the document that begins on line %d: %s: %w", input.Name, d.Line, template.Object, err))
+				return "", 0, exit.With(exit.Usage,
+					fmt.Errorf("%s: the document that begins on line %d: %s: %w", input.Name, d.Line, template.Object, err))
 			}
 			if pod != nil {
 				pods[i] = pod
@@ -178,7 +180,8 @@ func (r *Rewriter) file(ctx context.Context, input files.File) (text string, tem
 			return "", 0, fmt.Errorf("%s: the document that begins on line %d: %w", input.Name, d.Line, err)
 		}
 		if lossy {
-			r.Say("note", fmt.Sprintf("%s: the document that begins on line %d is formatted again: it has an anchor or a notation that cannot be changed in place", input.Name, d.Line))
+			r.Say("note", fmt.Sprintf("%s: the document that begins on line %d is formatted again: it has an anchor or a notation that cannot be "+
+				"changed in place", input.Name, d.Line))
 		}
 		out.WriteString(text)
 	}

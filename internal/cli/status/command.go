@@ -114,7 +114,8 @@ func collect(ctx context.Context, client kubernetes.Interface, namespace, instal
 		}
 		suspended = suspendedBy(ctx, client, webhook)
 	case installed == "" && apierrors.IsForbidden(err):
-		notRead = append(notRead, "The webhook's version, which requires permission to list Deployments in all namespaces. No pod counts as outdated, unless --installed-version is set.")
+		notRead = append(notRead, "The webhook's version, which requires permission to list Deployments in all namespaces. No pod counts as "+
+			"outdated, unless --installed-version is set.")
 	case installed == "":
 		notRead = append(notRead, fmt.Sprintf("The webhook's version, so no pod counts as outdated, unless --installed-version is set: %v", err))
 	}
@@ -131,7 +132,8 @@ func collect(ctx context.Context, client kubernetes.Interface, namespace, instal
 	labels, err := namespaces(ctx, client, namespace)
 	switch {
 	case apierrors.IsForbidden(err):
-		notRead = append(notRead, fmt.Sprintf("Namespaces, so it is not known which have opted in, and pods without a status do not count: %v", err))
+		notRead = append(notRead,
+			fmt.Sprintf("Namespaces, so it is not known which have opted in, and pods without a status do not count: %v", err))
 	case err != nil:
 		return Report{}, fmt.Errorf("reading namespaces: %w", err)
 	}
@@ -174,7 +176,8 @@ func askNodes(ctx context.Context, client kubernetes.Interface, namespace string
 	}
 	all, err = nodes.List(ctx, client, d)
 	if err != nil {
-		return nil, d.Namespace, fmt.Sprintf("The pods of podinit-node in namespace %s, so it is not known what the nodes wrap: %v", d.Namespace, err)
+		return nil, d.Namespace,
+			fmt.Sprintf("The pods of podinit-node in namespace %s, so it is not known what the nodes wrap: %v", d.Namespace, err)
 	}
 	nodes.Ask(ctx, client, d, all, namespace)
 	silent := 0
@@ -186,7 +189,8 @@ func askNodes(ctx context.Context, client kubernetes.Interface, namespace string
 		}
 	}
 	if silent > 0 {
-		problem = fmt.Sprintf("What podinit-node reports on %d of %s, which requires permission to get pods/proxy in namespace %s: %v", silent, output.Count(len(all), "node"), d.Namespace, err)
+		problem = fmt.Sprintf("What podinit-node reports on %d of %s, which requires permission to get pods/proxy in namespace %s: %v", silent,
+			output.Count(len(all), "node"), d.Namespace, err)
 	}
 	return all, d.Namespace, problem
 }
@@ -194,7 +198,8 @@ func askNodes(ctx context.Context, client kubernetes.Interface, namespace string
 // suspendedBy is what suspends podinit. The ConfigMap may be forbidden to read; pods that are left alone say it, too.
 func suspendedBy(ctx context.Context, client kubernetes.Interface, webhook *appsv1.Deployment) (by []string) {
 	if c, err := client.CoreV1().ConfigMaps(webhook.Namespace).Get(ctx, v1alpha1.SuspendConfigMap, metav1.GetOptions{}); err == nil {
-		by = append(by, fmt.Sprintf("ConfigMap %s in namespace %s, since %s", c.Name, c.Namespace, c.CreationTimestamp.UTC().Format(time.RFC3339)))
+		by = append(by, fmt.Sprintf("ConfigMap %s in namespace %s, since %s", c.Name, c.Namespace,
+			c.CreationTimestamp.UTC().Format(time.RFC3339)))
 	}
 	if installation.Enabled(webhook, v1alpha1.SuspendFlag) {
 		by = append(by, fmt.Sprintf("flag -%s of Deployment %s in namespace %s", v1alpha1.SuspendFlag, webhook.Name, webhook.Namespace))
@@ -231,7 +236,8 @@ func initImage(ctx context.Context, client kubernetes.Interface, namespace strin
 	}
 	known := func(node string) (string, bool) { return architecture[node], architecture[node] != "" }
 	for _, o := range canary.OpenFor(canary.OfServing(pods), known) {
-		unavailable = append(unavailable, InitImage{Architecture: o.Architecture, Pod: namespace + "/" + o.Pod, Message: o.Reason + ": " + oneLine(o.Message)})
+		unavailable = append(unavailable,
+			InitImage{Architecture: o.Architecture, Pod: namespace + "/" + o.Pod, Message: o.Reason + ": " + oneLine(o.Message)})
 	}
 	return unavailable
 }

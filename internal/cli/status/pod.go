@@ -208,13 +208,15 @@ func explain(r v1alpha1.Reason) reason.Explanation {
 		}
 	case unsaid:
 		return reason.Explanation{
-			Because: "its command begins with " + inject.InitPath + ", but the annotation " + v1alpha1.StatusAnnotation + " does not name it: the annotation was changed",
-			Remedy:  remedy,
+			Because: "its command begins with " + inject.InitPath + ", but the annotation " + v1alpha1.StatusAnnotation +
+				" does not name it: the annotation was changed",
+			Remedy: remedy,
 		}
 	case lost:
 		return reason.Explanation{
-			Because: "its commands begin with " + inject.InitPath + ", but the annotation " + v1alpha1.StatusAnnotation + " is missing or cannot be read: it was changed",
-			Remedy:  remedy,
+			Because: "its commands begin with " + inject.InitPath + ", but the annotation " + v1alpha1.StatusAnnotation +
+				" is missing or cannot be read: it was changed",
+			Remedy: remedy,
 		}
 	case relabelled:
 		return reason.Explanation{
@@ -223,8 +225,9 @@ func explain(r v1alpha1.Reason) reason.Explanation {
 		}
 	case undone:
 		return reason.Explanation{
-			Because: "the status says that it is wrapped, but its command does not begin with " + inject.InitPath + ": another webhook has replaced it, or the status was written by hand",
-			Remedy:  "See which webhook changes the pod's command: kubectl get mutatingwebhookconfigurations.",
+			Because: "the status says that it is wrapped, but its command does not begin with " + inject.InitPath +
+				": another webhook has replaced it, or the status was written by hand",
+			Remedy: "See which webhook changes the pod's command: kubectl get mutatingwebhookconfigurations.",
 		}
 	}
 	return reason.Of(r)

@@ -17,12 +17,14 @@ func (r Report) print(w io.Writer, style output.Style, wide bool) error {
 		b.WriteString(style.Yellow("podinit is suspended") + " by " + by + ": new pods are admitted unchanged.\n\n")
 	}
 	if len(r.Namespaces) == 0 {
-		b.WriteString("No namespace or pod here has opted in. To begin: kubectl label namespace NAME " + v1alpha1.Inject + "=" + v1alpha1.InjectEnabled + "\n")
+		b.WriteString("No namespace or pod here has opted in. To begin: kubectl label namespace NAME " + v1alpha1.Inject + "=" +
+			v1alpha1.InjectEnabled + "\n")
 	} else if err := r.table(&b, style); err != nil {
 		return err
 	}
 	if s := r.Signals; s.Containers > 0 {
-		fmt.Fprintf(&b, "\nStop signals of %s: %d delivered by podinit, %d never received, %d unknown.\n", output.Count(s.Containers, "container"), s.WithPodinit, s.NeverReceive, s.Unknown)
+		fmt.Fprintf(&b, "\nStop signals of %s: %d delivered by podinit, %d never received, %d unknown.\n",
+			output.Count(s.Containers, "container"), s.WithPodinit, s.NeverReceive, s.Unknown)
 		if s.NeverReceive+s.Unknown > 0 {
 			b.WriteString("    " + style.Faint("→") + " Which, and why: podinit explain --summary, with the same -n or -A.\n")
 		}
@@ -72,7 +74,8 @@ func (r Report) print(w io.Writer, style output.Style, wide bool) error {
 	if r.WithoutStatus.Count > 0 {
 		title("Without a status")
 		fmt.Fprintf(&b, "  %s: created before they opted in, or while podinit was not available\n", output.Count(r.WithoutStatus.Count, "pod"))
-		b.WriteString("    " + arrow + "Create them again, for example with kubectl rollout restart; if the new pods have no status either: podinit check.\n")
+		b.WriteString("    " + arrow +
+			"Create them again, for example with kubectl rollout restart; if the new pods have no status either: podinit check.\n")
 		pods(r.WithoutStatus)
 	}
 	r.versions(title, &b, arrow, pods)
@@ -95,7 +98,8 @@ func (r Report) print(w io.Writer, style output.Style, wide bool) error {
 	}
 	if r.Unsure > 0 {
 		title("Not known")
-		fmt.Fprintf(&b, "  %s: the running digest is not the one that was looked up; both may name the same image, and the registry could not be asked\n", output.Count(r.Unsure, "container"))
+		fmt.Fprintf(&b, "  %s: the running digest is not the one that was looked up; both may name the same image, and the registry could not "+
+			"be asked\n", output.Count(r.Unsure, "container"))
 	}
 	for i, text := range r.NotRead {
 		if i == 0 {
@@ -114,9 +118,11 @@ func (r Report) onNodes(b *strings.Builder, style output.Style, title func(strin
 		return
 	}
 	fmt.Fprintf(b, "\nNode mode: podinit-node %s is registered on %d of %s; %s wrapped by nodes here, in %s.\n",
-		strings.Join(n.Versions, ", "), n.Registered, output.Count(n.Nodes, "node"), output.Count(n.Containers.Wrapped, "container"), output.Count(r.Totals.ByNode, "pod"))
+		strings.Join(n.Versions, ", "), n.Registered, output.Count(n.Nodes, "node"), output.Count(n.Containers.Wrapped, "container"),
+		output.Count(r.Totals.ByNode, "pod"))
 	if len(n.Suspended) > 0 {
-		b.WriteString(style.Yellow("podinit-node is suspended") + " on " + strings.Join(firstFew(n.Suspended), ", ") + ": new containers are created unchanged.\n")
+		b.WriteString(style.Yellow("podinit-node is suspended") + " on " + strings.Join(firstFew(n.Suspended), ", ") +
+			": new containers are created unchanged.\n")
 	}
 	if len(n.NotRegistered) > 0 {
 		title("Nodes that do not wrap")
@@ -131,7 +137,8 @@ func (r Report) onNodes(b *strings.Builder, style output.Style, title func(strin
 	}
 	if n.Containers.Missed > 0 {
 		title("Containers that run without the init though they opt in")
-		fmt.Fprintf(b, "  %s: created while podinit-node could not wrap them, or before they opted in\n", output.Count(n.Containers.Missed, "container"))
+		fmt.Fprintf(b, "  %s: created while podinit-node could not wrap them, or before they opted in\n",
+			output.Count(n.Containers.Missed, "container"))
 		b.WriteString("    " + arrow + "Create their pods again, for example with kubectl rollout restart.\n")
 		if wide {
 			for _, m := range n.Missed {
@@ -176,7 +183,8 @@ func (r Report) table(w io.Writer, style output.Style) error {
 		rows = append(rows, row("TOTAL", "", r.Totals))
 		rows[len(rows)-1][1] = "-"
 	}
-	return output.Rows(w, []string{"NAMESPACE", "INJECT", "PODS", "WRAPPED", "PARTLY", "LEFT ALONE", "NO STATUS", "WAITING", "OUTDATED", "DRIFTED"}, rows)
+	return output.Rows(w,
+		[]string{"NAMESPACE", "INJECT", "PODS", "WRAPPED", "PARTLY", "LEFT ALONE", "NO STATUS", "WAITING", "OUTDATED", "DRIFTED"}, rows)
 }
 
 // versions are worth a word if there are several, or one that is not the webhook's.

@@ -276,8 +276,8 @@ func (b *Builder) onNode(pod *corev1.Pod) map[string]report.Container {
 func NewBuilder(version string) *Builder {
 	return &Builder{
 		version:    strings.ReplaceAll(version, "+", "_"),
-		namespaces: map[string]*Namespace{}, reasons: map[v1alpha1.Reason]*Reason{}, drift: map[v1alpha1.Reason]*Reason{}, versions: map[string]*Version{},
-		waiting: map[string]*Waiting{},
+		namespaces: map[string]*Namespace{}, reasons: map[v1alpha1.Reason]*Reason{}, drift: map[v1alpha1.Reason]*Reason{},
+		versions: map[string]*Version{}, waiting: map[string]*Waiting{},
 	}
 }
 
@@ -332,7 +332,8 @@ func (b *Builder) Pod(pod *corev1.Pod, namespace optIn) {
 		counts.Waiting++
 		w := b.waiting[pod.Namespace]
 		if w == nil {
-			w = &Waiting{Namespace: pod.Namespace, Image: wait.Image, Message: wait.Reason + ": " + oneLine(wait.Message), Delete: "kubectl -n " + pod.Namespace + " delete pod"}
+			w = &Waiting{Namespace: pod.Namespace, Image: wait.Image, Message: wait.Reason + ": " + oneLine(wait.Message),
+				Delete: "kubectl -n " + pod.Namespace + " delete pod"}
 			b.waiting[pod.Namespace] = w
 		}
 		if w.add(name); len(w.Names) == w.Count {

@@ -85,12 +85,14 @@ func (c *command) template(_ context.Context, t manifest.Template) ([]byte, erro
 	undo := inject.NewUndo(pod)
 	where := rewrite.Where(t)
 	if name := undo.Unreadable; name != "" {
-		c.Say("warning", fmt.Sprintf("%s: pod left alone: the command of container %q begins with the init, and its own program cannot be read from it. Correct the command, or apply the manifest that the pod was made from", where, name))
+		c.Say("warning", fmt.Sprintf("%s: pod left alone: the command of container %q begins with the init, and its own program cannot be read "+
+			"from it. Correct the command, or apply the manifest that the pod was made from", where, name))
 	}
 	for _, u := range undo.Containers {
 		switch {
 		case u.Unrecorded:
-			c.Say("warning", fmt.Sprintf("%s: container %q keeps its command and args: the status annotation does not say whether podinit had looked them up. If the container had none, remove them", where, u.Name))
+			c.Say("warning", fmt.Sprintf("%s: container %q keeps its command and args: the status annotation does not say whether podinit had "+
+				"looked them up. If the container had none, remove them", where, u.Name))
 		case slices.Contains(u.Removed, v1alpha1.FieldCommand):
 			c.Say("note", fmt.Sprintf("%s: container %q has no command again: its image says what it runs", where, u.Name))
 		}

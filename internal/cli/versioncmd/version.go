@@ -74,7 +74,8 @@ or in the namespace of -n.`,
 	format := output.AddFlag(command)
 	command.Flags().BoolVar(&clientOnly, "client", false, "do not ask the cluster")
 	command.RunE = func(command *cobra.Command, _ []string) error {
-		versions := Versions{Client: Client{Version: version.Version, GoVersion: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}}
+		versions := Versions{Client: Client{Version: version.Version, GoVersion: runtime.Version(),
+			Platform: runtime.GOOS + "/" + runtime.GOARCH}}
 		var failure error
 		if !clientOnly {
 			versions.Server, failure = server(command.Context(), flags)
