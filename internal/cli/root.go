@@ -80,7 +80,7 @@ func displayName(arg0 string) string {
 	return "podinit"
 }
 
-// newCommand is the tree of commands. begun tells whether one of them was run: an error before that is about the
+// newCommand is the tree of commands. begun is set once one of them has run: an error before that is about the
 // command line.
 func newCommand(name string, streams genericiooptions.IOStreams) (root *cobra.Command, begun *bool) {
 	begun = new(bool)

@@ -119,12 +119,12 @@ func TestInjectIsAdmission(t *testing.T) {
 				// Only the user says that a password may go without TLS.
 				args, goesBy = append(args, "--registry-config", clear), "init image "
 			}
-			out, told, code := podinit(t, string(manifest), args...)
+			out, errOut, code := podinit(t, string(manifest), args...)
 			if code != 0 {
-				t.Fatalf("exit code %d: %s", code, told)
+				t.Fatalf("exit code %d: %s", code, errOut)
 			}
-			if !strings.Contains(told, "as deployment/podinit-webhook in namespace podinit-system: init image ") || !strings.Contains(told, goesBy) {
-				t.Errorf("nothing says what it goes by: %s", told)
+			if !strings.Contains(errOut, "as deployment/podinit-webhook in namespace podinit-system: init image ") || !strings.Contains(errOut, goesBy) {
+				t.Errorf("nothing says what it goes by: %s", errOut)
 			}
 			var printed corev1.Pod
 			if err := yaml.UnmarshalStrict([]byte(out), &printed); err != nil {
@@ -149,7 +149,7 @@ func TestInjectIsAdmission(t *testing.T) {
 }
 
 // TestExplainAgrees asks about an image at a registry without TLS, which the webhook wraps by its registry configuration.
-// Who may not read that is told so.
+// A user that may not read that gets a note.
 func TestExplainAgrees(t *testing.T) {
 	lookups(t)
 	opted := namespace(t, optedIn())
@@ -167,9 +167,9 @@ func TestExplainAgrees(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
-		args  []string
-		wraps bool
-		told  string
+		args   []string
+		wraps  bool
+		errOut string
 	}{
 		{nil, true, ", registry configuration\n"},
 		{[]string{"--as=somebody"}, false, "you may not read podinit's Deployment"},
@@ -177,16 +177,16 @@ func TestExplainAgrees(t *testing.T) {
 		{[]string{"--kubeconfig", filepath.Join(t.TempDir(), "none"), "--server", "https://127.0.0.1:1"}, false, "assumed: init image "},
 	} {
 		began := time.Now()
-		out, told, code := podinit(t, string(manifest), append([]string{"explain", "-f", "-", "-o", "json"}, tt.args...)...)
+		out, errOut, code := podinit(t, string(manifest), append([]string{"explain", "-f", "-", "-o", "json"}, tt.args...)...)
 		var all []explain.Explanation
 		if err := json.Unmarshal([]byte(out), &all); code != 0 && tt.wraps || err != nil && code == 0 || tt.wraps && len(all) != 1 {
-			t.Fatalf("%v: exit code %d, %v: %s", tt.args, code, err, told)
+			t.Fatalf("%v: exit code %d, %v: %s", tt.args, code, err, errOut)
 		}
 		if len(all) == 1 && (all[0].Containers[0].WithInit != nil) != tt.wraps {
 			t.Errorf("%v: explained as %s", tt.args, out)
 		}
-		if !strings.Contains(told, tt.told) {
-			t.Errorf("%v: told %q, want %q in it", tt.args, told, tt.told)
+		if !strings.Contains(errOut, tt.errOut) {
+			t.Errorf("%v: standard error %q, want %q in it", tt.args, errOut, tt.errOut)
 		}
 		if took := time.Since(began); took > 15*time.Second {
 			t.Errorf("%v: it took %s", tt.args, took)
@@ -212,9 +212,9 @@ func TestInjectedWorkload(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, told, code := podinit(t, string(manifest), "inject", "-f", "-")
+	out, errOut, code := podinit(t, string(manifest), "inject", "-f", "-")
 	if code != 0 {
-		t.Fatalf("exit code %d: %s", code, told)
+		t.Fatalf("exit code %d: %s", code, errOut)
 	}
 	apply := kubectl(t.Context(), "apply", "-f", "-")
 	apply.Stdin = strings.NewReader(out)
@@ -241,10 +241,10 @@ func TestInjectedWorkload(t *testing.T) {
 	}
 
 	for _, object := range []string{"pod/" + got.Name, "deploy/web"} {
-		out, told, code := podinit(t, "", "explain", "-n", ns, "-o", "json", object)
+		out, errOut, code := podinit(t, "", "explain", "-n", ns, "-o", "json", object)
 		var all []explain.Explanation
 		if err := json.Unmarshal([]byte(out), &all); code != 0 || err != nil || len(all) != 1 {
-			t.Fatalf("%s: exit code %d, %v, %s", object, code, err, told)
+			t.Fatalf("%s: exit code %d, %v, %s", object, code, err, errOut)
 		}
 		c := all[0].Containers[0]
 		if all[0].Namespace != ns || all[0].Admitted == nil || !c.HasInit || c.Admitted.Action != v1alpha1.ActionWrapped ||
@@ -252,25 +252,25 @@ func TestInjectedWorkload(t *testing.T) {
 			t.Errorf("%s: %s", object, out)
 		}
 	}
-	if _, told, code := podinit(t, "", "explain", "-n", ns, "pod/none"); code != 3 || !strings.Contains(told, "not found") {
-		t.Errorf("a pod that is not there: exit code %d, %s", code, told)
+	if _, errOut, code := podinit(t, "", "explain", "-n", ns, "pod/none"); code != 3 || !strings.Contains(errOut, "not found") {
+		t.Errorf("a pod that is not there: exit code %d, %s", code, errOut)
 	}
 }
 
 // TestCommandLineFindsTheWebhook finds the webhook, and InitProfiles by their names.
 func TestCommandLineFindsTheWebhook(t *testing.T) {
-	out, told, code := podinit(t, "", "version", "-o", "json")
+	out, errOut, code := podinit(t, "", "version", "-o", "json")
 	var versions struct {
 		Server struct{ Namespace, Name, Image, InitImage string }
 	}
 	if err := json.Unmarshal([]byte(out), &versions); code != 0 || err != nil {
-		t.Fatalf("exit code %d, %v: %s", code, err, told)
+		t.Fatalf("exit code %d, %v: %s", code, err, errOut)
 	}
 	s := versions.Server
 	if s.Namespace != system || s.Name != "podinit-webhook" || !strings.Contains(s.Image, "webhook") || !strings.Contains(s.InitImage, "init") {
 		t.Errorf("%s", out)
 	}
-	if _, told, code := podinit(t, "kind: x", "inject", "-f", "-", "--profile", "none-of-this-name"); code != 2 || !strings.Contains(told, "neither a file nor an InitProfile") {
-		t.Errorf("a profile that is not there: exit code %d, %s", code, told)
+	if _, errOut, code := podinit(t, "kind: x", "inject", "-f", "-", "--profile", "none-of-this-name"); code != 2 || !strings.Contains(errOut, "neither a file nor an InitProfile") {
+		t.Errorf("a profile that is not there: exit code %d, %s", code, errOut)
 	}
 }

@@ -169,7 +169,7 @@ func subjects(all []*x509.Certificate) string {
 	return strings.Join(said, "; ")
 }
 
-// shortID is enough of a key's identifier to tell two of one name apart.
+// shortID is enough of a key's identifier to distinguish two of one name.
 func shortID(id []byte) string {
 	if len(id) == 0 {
 		return "unknown"

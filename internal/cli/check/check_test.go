@@ -445,7 +445,7 @@ func TestInstallation(t *testing.T) {
 		{"unreachable", func(_ *testing.T, f *Facts) { f.Reached.Err = errors.New("dial tcp: i/o timeout") }, map[string]string{
 			"webhook-reachable": "failed: asking Service podinit-webhook, port 443, through the apiserver: dial tcp: i/o timeout",
 		}},
-		{"somebody else answers", func(_ *testing.T, f *Facts) { f.Reached.Value = false }, map[string]string{"webhook-reachable": "failed: the program that answers"}},
+		{"another program answers", func(_ *testing.T, f *Facts) { f.Reached.Value = false }, map[string]string{"webhook-reachable": "failed: the program that answers"}},
 		{"no budget", func(_ *testing.T, f *Facts) { f.Budgets.Value = nil }, map[string]string{"disruption-budget": "warning: no PodDisruptionBudget"}},
 		{"tight budget", func(_ *testing.T, f *Facts) { f.Budgets.Value[0].Status.DisruptionsAllowed = 0 }, map[string]string{"disruption-budget": "warning: PodDisruptionBudget"}},
 		{"no quota", func(_ *testing.T, f *Facts) { f.Quotas.Value = nil }, map[string]string{"critical-pods-quota": "warning: no ResourceQuota names priority class"}},
@@ -529,7 +529,7 @@ func TestInstallation(t *testing.T) {
 			f.Stuck.Value = []Stuck{{"shop", "web", "b", "r/init:0", "ErrImagePull: denied"}}
 		}, map[string]string{"init-image-pulls": "warning: pod shop/web on node b waits for an earlier init image, r/init:0"}},
 
-		{"nobody has opted in", func(_ *testing.T, f *Facts) {
+		{"no namespace has opted in", func(_ *testing.T, f *Facts) {
 			delete(f.Namespaces.Value[0].Labels, v1alpha1.Inject)
 			f.DryRun = DryRun{}
 		}, map[string]string{"namespaces-labelled": "warning: no namespace is labelled", "dry-run-pod": "not-checked: no namespace has opted in"}},

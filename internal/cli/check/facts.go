@@ -83,7 +83,7 @@ type Facts struct {
 
 	// DryRun are the pods that the apiserver was asked to admit, without making them.
 	DryRun DryRun
-	// Mine are the rights of who asks that an installation takes.
+	// Mine are the rights of the command's user that an installation takes.
 	Mine []Right
 }
 
@@ -132,14 +132,14 @@ type Namespace struct {
 	Labels, Annotations map[string]string
 }
 
-// Right is something that somebody must be allowed to do.
+// Right is something that an account must be allowed to do.
 type Right struct {
 	// Role that grants it, as it is shipped, and the service account that has it.
 	Role, Account string
 	Attributes    authorizationv1.ResourceAttributes
 	// Optional is set where podinit does without it.
 	Optional bool
-	// Granted is set where somebody must have it to grant it: Kubernetes lets nobody grant what they may not do.
+	// Granted is set where users must have it to grant it: Kubernetes lets no user grant rights that the user does not have.
 	Granted bool
 	Allowed Read[bool]
 }

@@ -290,7 +290,7 @@ func (g *Gatherer) certificate(ctx context.Context, f *Facts) Read[[]byte] {
 	return Read[[]byte]{Value: secret.Data[corev1.TLSCertKey]}
 }
 
-// certificateDirectory is the webhook's flag for a certificate that somebody else makes and renews.
+// certificateDirectory is the webhook's flag for a certificate that podinit does not make and renew.
 const certificateDirectory = "certificate-directory"
 
 // registryConfig is the file that the Deployment's flag -registry-config names, in what is mounted there.
@@ -424,7 +424,7 @@ func (g *Gatherer) others(f *Facts) func(context.Context, Right) (bool, error) {
 	}
 }
 
-// mine asks what whoever asks may do.
+// mine asks whether the user of the command has a right.
 func (g *Gatherer) mine(ctx context.Context, right Right) (bool, error) {
 	review, err := g.Client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
 		Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &right.Attributes},

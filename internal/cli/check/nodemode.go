@@ -154,7 +154,7 @@ func notAsked(f *Facts, r *Result) {
 	}
 }
 
-// checkPluginSuspended warns, since somebody has wanted it.
+// checkPluginSuspended warns, since an administrator has suspended it.
 func checkPluginSuspended(f *Facts, r *Result) {
 	if !pluginUsable(f, r) {
 		return

@@ -157,7 +157,7 @@ func checkLabels(f *Facts, r *Result) {
 	}
 }
 
-// misspelt are the keys that look like ours and are none of them, sorted. Kubernetes' own prefixes are never ours.
+// misspelt are the keys that look like ours and are not, sorted. Kubernetes' own prefixes are never ours.
 func misspelt(keys map[string]string, ours ...string) []string {
 	var all []string
 	for key := range keys {

@@ -26,7 +26,7 @@ type Result struct {
 	Name     string `json:"name"`
 	// Status is that of the worst of Problems.
 	Status Status `json:"status"`
-	// Text is what holds where the check passes.
+	// Text is what is true where the check passes.
 	Text string `json:"text"`
 	// Problems is empty where it passes.
 	Problems []Problem `json:"problems,omitempty"`
@@ -95,7 +95,7 @@ func (report Report) good(strict bool) bool {
 // check is one question, asked of the facts alone.
 type check struct {
 	category, name string
-	// holds is what is so where the check passes.
+	// holds is what is true where the check passes.
 	holds string
 	ask   func(*Facts, *Result)
 }

@@ -17,7 +17,7 @@ func suspended(f *Facts) bool {
 		f.Deployment.Err == nil && installation.Enabled(f.Deployment.Value, v1alpha1.SuspendFlag)
 }
 
-// checkSuspended warns, since somebody has wanted it; it fails where pods are refused for it.
+// checkSuspended warns, since an administrator has suspended podinit; it fails where pods are refused for it.
 func checkSuspended(f *Facts, r *Result) {
 	if !f.Suspend.missing() && f.Suspend.usable(r, "ConfigMap "+v1alpha1.SuspendConfigMap+" in namespace "+f.Namespace) &&
 		f.Suspend.Value != nil {

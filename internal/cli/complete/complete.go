@@ -2,7 +2,7 @@
 // and objects such as deploy/web.
 //
 // A shell waits for it with every press of the tab key, and shows what it prints. So the cluster has little time, and
-// where it does not answer there is nothing to complete and nothing is said.
+// where it does not answer there is nothing to complete, and no error is printed.
 package complete
 
 import (

@@ -1,5 +1,5 @@
-// Package explain is the command "podinit explain": it says who is PID 1 in a pod's containers, whether SIGTERM reaches
-// the program, who reaps, and what the init would change.
+// Package explain is the command "podinit explain": it says which program is PID 1 in a pod's containers, whether
+// SIGTERM reaches the program, which process reaps, and what the init would change.
 package explain
 
 import (

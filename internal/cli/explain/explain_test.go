@@ -65,7 +65,7 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-// What admission saw of a moved tag is said again, once, and nothing that somebody else wrote there.
+// What admission saw of a moved tag is shown again, once, and nothing that another program wrote there.
 func TestDrift(t *testing.T) {
 	file := t.TempDir() + "/pod.yaml"
 	status := `{"v":1,"version":"v1","delivery":"InitContainer","containers":{"app":{"action":"wrapped","source":"registry","drift":["node-image-differs","node-image-differs","host-pid","x"]}}}`

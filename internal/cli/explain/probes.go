@@ -13,7 +13,7 @@ import (
 var byCommandLine = regexp.MustCompile(`\b(pgrep|pkill)\b[^|;&]*\s(-[a-zA-Z]*f[a-zA-Z]*|--full)\b|\bps\b[^;&]*\|\s*[ef]?grep\b`)
 
 // byPID1 matches commands that take PID 1 for the program: it is the init. Those that send PID 1 a signal are not among
-// them, as the init passes on what the program catches.
+// them, as the init forwards what the program handles.
 var byPID1 = regexp.MustCompile(`\b(jcmd|jstack|jmap|jinfo|jstat|jfr|asprof|pmap|gcore)\b[^|;&]*\s1(\s|$|["';|&)])` +
 	`|\b(dotnet[- ](dump|trace|counters|gcdump|stack)|py-spy|rbspy|gdb|lldb|strace|perf|ps|top|pidstat|lsof)\b[^|;&]*` +
 	`\s(-\w*p|--pid|--process-id)[= ]?1(\s|$|["';|&)])` +

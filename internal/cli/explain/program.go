@@ -18,21 +18,21 @@ const (
 
 // situation is what becomes of a container's signals and orphans.
 type situation struct {
-	// pid1 is who is PID 1, in a few words.
+	// pid1 is the program that is PID 1, in a few words.
 	pid1 string
 	// reaches says whether the stop signal reaches the program, and why.
 	reaches    Answer
 	reachesWhy string
-	// reaped says whether orphans are reaped, and why or by whom.
+	// reaped says whether orphans are reaped, and why or by which process.
 	reaped    Answer
 	reapedWhy string
 }
 
-// facts are what a situation depends on besides the words.
+// facts are what a situation depends on in addition to the words.
 type facts struct {
 	// signal that asks the container to end.
 	signal string
-	// shared is who is PID 1 where that is none of the container's processes: "pause" or "the node's init".
+	// shared is PID 1 where that is not a process of the container: "pause" or "the node's init".
 	shared string
 }
 
@@ -47,7 +47,7 @@ var (
 	interpreters = []string{"python", "python3", "node", "perl", "npm", "yarn"}
 )
 
-// kill is the signal that nobody handles.
+// kill is the signal that no process can handle.
 const kill = "SIGKILL"
 
 var killed = situation{reaches: No, reachesWhy: "the stop signal is SIGKILL: it is killed at once, and cannot shut down cleanly"}

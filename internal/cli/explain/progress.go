@@ -14,7 +14,7 @@ const progressTime = 100 * time.Millisecond
 
 // progress is a line on a terminal that says how far it is. It may be used by several goroutines.
 type progress struct {
-	w io.Writer // nil where nobody looks
+	w io.Writer // nil if it is not a terminal
 
 	mu    sync.Mutex
 	shown time.Time // zero while nothing is

@@ -78,7 +78,7 @@ type Row struct {
 	StopSignal string `json:"stopSignal"`
 	// Situation as it is now: with podinit where the container has it.
 	Situation
-	// ReapedBy is who reaps orphans: PID 1, nobody or unknown.
+	// ReapedBy is what reaps orphans: PID 1, nobody or unknown.
 	ReapedBy string `json:"reapedBy"`
 	// Action is what admission does to it in a namespace that has opted in, and LeftAlone why it skips it.
 	Action    v1alpha1.Action `json:"action"`
@@ -104,7 +104,7 @@ func verdictOf(c Container) Verdict {
 		return NotWrapped
 	case now.SignalReachesProgram == c.WithInit.SignalReachesProgram && now.OrphansReaped == c.WithInit.OrphansReaped:
 		return NothingToGain
-	case now.SignalReachesProgram == c.WithInit.SignalReachesProgram: // SIGKILL reaches nobody
+	case now.SignalReachesProgram == c.WithInit.SignalReachesProgram: // SIGKILL reaches no process's handler
 		return GainsReaping
 	case now.SignalReachesProgram == No:
 		return GainsSignal
@@ -155,7 +155,7 @@ func rowsOf(x Explanation, workload string, pods int) (rows []Row, leftOut int) 
 	return rows, leftOut
 }
 
-// brief is who is PID 1 without what that depends on.
+// brief is the program that is PID 1, without what that depends on.
 func brief(pid1 string) string {
 	if i := strings.IndexAny(pid1, ",:;"); i > 0 {
 		return pid1[:i]

@@ -264,6 +264,6 @@ func TestProgress(t *testing.T) {
 	silent.show("x")
 	silent.clear()
 	if strings.Contains(b.String(), "x") {
-		t.Error("it wrote where nobody looks")
+		t.Error("it wrote to something that is not a terminal")
 	}
 }

@@ -100,7 +100,7 @@ func page[T any](w io.Writer, r *http.Request, apiVersion, kind string, all []T)
 }
 
 // ask runs explain against it.
-func (c *cluster) ask(t *testing.T, args ...string) (out, told string, err error) {
+func (c *cluster) ask(t *testing.T, args ...string) (out, errOut string, err error) {
 	t.Helper()
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
 	server := httptest.NewServer(c)
@@ -188,9 +188,9 @@ func TestManyPods(t *testing.T) {
 		}
 		c.pods = append(c.pods, deployed(fmt.Sprint("team-", w%30), fmt.Sprint("web-", w), i, app, corev1.Container{Name: "log", Image: "log", Command: []string{"tini", "--", "log"}}))
 	}
-	out, told, err := c.ask(t, "-A", "--summary", "--registry-config", config, "-o", "json")
+	out, errOut, err := c.ask(t, "-A", "--summary", "--registry-config", config, "-o", "json")
 	if err != nil {
-		t.Fatalf("%v: %s", err, told)
+		t.Fatalf("%v: %s", err, errOut)
 	}
 	r := report(t, out)
 	want := explain.Summary{
@@ -233,9 +233,9 @@ func TestFollowsTheCluster(t *testing.T) {
 		profiles: []v1alpha1.InitProfile{{ObjectMeta: metav1.ObjectMeta{Name: "strict"}, Spec: v1alpha1.InitProfileSpec{Containers: v1alpha1.ContainersSpec{Exclude: []string{"no"}}}}},
 	}
 	verdicts := func(args ...string) map[string]explain.Verdict {
-		out, told, err := c.ask(t, append([]string{"--summary", "-o", "json"}, args...)...)
+		out, errOut, err := c.ask(t, append([]string{"--summary", "-o", "json"}, args...)...)
 		if err != nil {
-			t.Fatalf("%v: %s", err, told)
+			t.Fatalf("%v: %s", err, errOut)
 		}
 		all := map[string]explain.Verdict{}
 		for _, row := range report(t, out).Containers {
@@ -257,8 +257,8 @@ func TestFollowsTheCluster(t *testing.T) {
 		t.Errorf("pods may not be read: %v", err)
 	}
 	c.forbidden = "/apis/podinit.dev"
-	if _, told, err := c.ask(t, "--summary", "-A"); err != nil || !strings.Contains(told, "InitProfiles cannot be read") {
-		t.Errorf("InitProfiles may not be read: %v, %s", err, told)
+	if _, errOut, err := c.ask(t, "--summary", "-A"); err != nil || !strings.Contains(errOut, "InitProfiles cannot be read") {
+		t.Errorf("InitProfiles may not be read: %v, %s", err, errOut)
 	}
 }
 
@@ -280,9 +280,9 @@ func TestLookupTime(t *testing.T) {
 	for i := range 100 {
 		c.pods = append(c.pods, deployed("team-1", fmt.Sprint("web-", i), i, corev1.Container{Name: "app", Image: fmt.Sprintf("%s/app-%d:1", host, i)}))
 	}
-	out, told, err := c.ask(t, "--summary", "--registry-config", config, "--lookup-time", "300ms", "-o", "wide")
+	out, errOut, err := c.ask(t, "--summary", "--registry-config", config, "--lookup-time", "300ms", "-o", "wide")
 	if err != nil {
-		t.Fatalf("%v: %s", err, told)
+		t.Fatalf("%v: %s", err, errOut)
 	}
 	if n := asked.Load(); n >= 100 {
 		t.Errorf("%d images were looked up, the last ones after the time of all", n)

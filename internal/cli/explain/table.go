@@ -86,7 +86,7 @@ func table(w io.Writer, all []Explanation) error {
 // changes is what the init would change, in a few words.
 func changes(c Container) string {
 	var all []string
-	if c.WithoutInit.SignalReachesProgram != Yes && c.WithInit.SignalReachesProgram == Yes { // SIGKILL reaches nobody
+	if c.WithoutInit.SignalReachesProgram != Yes && c.WithInit.SignalReachesProgram == Yes { // SIGKILL reaches no process's handler
 		all = append(all, c.StopSignal+" reaches it")
 	}
 	if c.WithoutInit.OrphansReaped != Yes {

@@ -140,7 +140,7 @@ func (c *command) template(ctx context.Context, t manifest.Template) ([]byte, er
 		}
 	}
 	where := rewrite.Where(t)
-	c.tell(where, planned.Plan)
+	c.report(where, planned.Plan)
 	answer, err := planned.Answer()
 	if errors.Is(err, inject.ErrAnnotationsTooLarge) {
 		c.Say("warning", where+": pod left alone: "+err.Error())
@@ -158,12 +158,12 @@ func (c *command) template(ctx context.Context, t manifest.Template) ([]byte, er
 	return answer.Patch, nil
 }
 
-// tell says what was left alone, and why.
-func (c *command) tell(where string, plan *inject.Plan) {
+// report says what was left alone, and why.
+func (c *command) report(where string, plan *inject.Plan) {
 	for _, warning := range plan.Warnings() {
 		c.Say("warning", where+": "+strings.TrimPrefix(warning, "podinit: "))
 	}
-	// What is as the user wants it is no warning, but to be seen.
+	// What is as the user wants it gets a note, not a warning.
 	routine := func(what string, r v1alpha1.Reason) {
 		if e := reason.Of(r); r != "" && e.Routine {
 			c.Say("note", strings.TrimSpace(fmt.Sprintf("%s: %s left alone because %s. %s", where, what, e.Because, e.Remedy)))

@@ -47,15 +47,15 @@ func run(t *testing.T, in string, args ...string) (out, errOut string, err error
 	return o.String(), e.String(), err
 }
 
-// testdata/x.yaml becomes testdata/x.yaml.injected, and standard error says what is in x.yaml.told.
+// testdata/x.yaml becomes testdata/x.yaml.injected, and standard error says what is in x.yaml.stderr.
 func TestGolden(t *testing.T) {
 	for _, file := range cases(t) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
-			out, told, err := run(t, "", "-f", file)
+			out, errOut, err := run(t, "", "-f", file)
 			if err != nil {
 				t.Fatal(err)
 			}
-			for name, got := range map[string]string{file + ".injected": out, file + ".told": told} {
+			for name, got := range map[string]string{file + ".injected": out, file + ".stderr": errOut} {
 				if *update {
 					if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
 						t.Fatal(err)
@@ -207,9 +207,9 @@ func TestImageConfig(t *testing.T) {
 		{"a map", []string{all}, []string{`"/entry"`, `\"digest\":\"` + digest + `\"`}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			out, told, err := run(t, pod, "-f", "-", "--image-config", strings.Join(test.args, ","))
-			if err != nil || strings.Count(told, "\n") != 1 { // what --offline assumes
-				t.Fatalf("%v: %s", err, told)
+			out, errOut, err := run(t, pod, "-f", "-", "--image-config", strings.Join(test.args, ","))
+			if err != nil || strings.Count(errOut, "\n") != 1 { // what --offline assumes
+				t.Fatalf("%v: %s", err, errOut)
 			}
 			for _, want := range test.want {
 				if !strings.Contains(out, want) {
@@ -232,18 +232,18 @@ func write(t *testing.T, dir, name, text string) string {
 func TestProfile(t *testing.T) {
 	dir := t.TempDir()
 	strict := write(t, dir, "strict.yaml", "# strict\n---\napiVersion: podinit.dev/v1alpha1\nkind: InitProfile\nmetadata: {name: strict}\nspec: {onProblem: Reject}\n")
-	told := write(t, dir, "told.yaml", "apiVersion: podinit.dev/v1alpha1\nkind: InitProfile\nmetadata: {name: told}\nspec: {init: {linger: 7s}, entrypoints: [{image: '*/app:*', entrypoint: [/told]}]}\n")
-	if out, told, err := run(t, pod, "-f", "-", "--profile", strict); exit.Code(err) != exit.Found || out != "" || !strings.Contains(told, "error: pod/p: container \"c\" left alone") {
-		t.Errorf("a profile with onProblem Reject: %v, %s, %s", err, told, out)
+	lingers := write(t, dir, "lingers.yaml", "apiVersion: podinit.dev/v1alpha1\nkind: InitProfile\nmetadata: {name: lingers}\nspec: {init: {linger: 7s}, entrypoints: [{image: '*/app:*', entrypoint: [/entry]}]}\n")
+	if out, errOut, err := run(t, pod, "-f", "-", "--profile", strict); exit.Code(err) != exit.Found || out != "" || !strings.Contains(errOut, "error: pod/p: container \"c\" left alone") {
+		t.Errorf("a profile with onProblem Reject: %v, %s, %s", err, errOut, out)
 	}
-	if out, _, err := run(t, pod, "-f", "-", "--profile", told); err != nil || !strings.Contains(out, `"--linger=7s"`) || !strings.Contains(out, `\"profile\":\"told\"`) {
+	if out, _, err := run(t, pod, "-f", "-", "--profile", lingers); err != nil || !strings.Contains(out, `"--linger=7s"`) || !strings.Contains(out, `\"profile\":\"lingers\"`) {
 		t.Errorf("a profile: %v, %s", err, out)
 	}
-	named := strings.Replace(pod, "name: p", "name: p, annotations: {podinit.dev/profile: told}", 1)
+	named := strings.Replace(pod, "name: p", "name: p, annotations: {podinit.dev/profile: lingers}", 1)
 	if _, _, err := run(t, named, "-f", "-"); exit.Code(err) != exit.Usage || !strings.Contains(err.Error(), "--profile") {
 		t.Errorf("a pod that names a profile that is not given: %v", err)
 	}
-	if out, _, err := run(t, named, "-f", "-", "--profile", told, "--profile", strict); err != nil || !strings.Contains(out, `\"profile\":\"told\"`) {
+	if out, _, err := run(t, named, "-f", "-", "--profile", lingers, "--profile", strict); err != nil || !strings.Contains(out, `\"profile\":\"lingers\"`) {
 		t.Errorf("a pod that names a profile that is given: %v, %s", err, out)
 	}
 }
@@ -308,9 +308,9 @@ func TestErrors(t *testing.T) {
 		{"an image config that is none", pod, []string{"-f", "-", "--image-config", "x=testdata/list.yaml"}, exit.Usage, "image config"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			out, told, err := run(t, test.in, test.args...)
+			out, errOut, err := run(t, test.in, test.args...)
 			if err == nil || exit.Code(err) != test.code || !strings.Contains(err.Error(), test.says) || out != "" {
-				t.Errorf("exit code %d, %v, %s; want %d and %q", exit.Code(err), err, told, test.code, test.says)
+				t.Errorf("exit code %d, %v, %s; want %d and %q", exit.Code(err), err, errOut, test.code, test.says)
 			}
 		})
 	}

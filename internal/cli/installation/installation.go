@@ -21,7 +21,7 @@ import (
 const (
 	// Selector is what the webhook's objects are labelled with, wherever they are installed.
 	Selector = "app.kubernetes.io/name=podinit,app.kubernetes.io/component=webhook"
-	// Namespace is where it is installed unless somebody says otherwise.
+	// Namespace is where it is installed by default.
 	Namespace = "podinit-system"
 	// Container is the one of the Deployment in which the webhook runs.
 	Container = "webhook"
@@ -30,7 +30,7 @@ const (
 // ErrMissing is returned where there is no webhook.
 var ErrMissing = errors.New("podinit is not installed: no deployment is labelled " + Selector)
 
-// FindAnywhere is the webhook's Deployment. A user who may not list Deployments of all namespaces may yet be allowed those
+// FindAnywhere is the webhook's Deployment. A user that may not list Deployments of all namespaces may be allowed to list those
 // of the usual namespace.
 func FindAnywhere(ctx context.Context, client kubernetes.Interface) (*appsv1.Deployment, error) {
 	d, err := Find(ctx, client, metav1.NamespaceAll)

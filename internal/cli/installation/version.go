@@ -31,7 +31,7 @@ func Version(ctx context.Context, client kubernetes.Interface, d *appsv1.Deploym
 	return "", ""
 }
 
-// isVersion tells a tag that is a version from one that somebody has chosen, as "prod" on a mirror.
+// isVersion matches tags that are versions, and not others, such as "prod" on a mirror.
 var isVersion = regexp.MustCompile(`^v\d+\.\d+\.\d+`)
 
 // versionOf is the version that the Deployment itself says.

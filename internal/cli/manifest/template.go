@@ -43,7 +43,7 @@ type Template struct {
 	path []string // in the document: names of members, and indices
 }
 
-// Mistyped adds to an error about something that is no text, or should be none, what YAML makes of words.
+// Mistyped adds to an error about the type of a value what YAML makes of words without quotes.
 func Mistyped(err error) error {
 	var raw *rawjson.Error
 	var typed *json.UnmarshalTypeError

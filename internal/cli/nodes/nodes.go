@@ -27,7 +27,7 @@ import (
 const (
 	// Selector is what node mode's objects are labelled with, wherever they are installed.
 	Selector = "app.kubernetes.io/name=podinit,app.kubernetes.io/component=node"
-	// Namespace is where it is installed unless somebody says otherwise.
+	// Namespace is where it is installed by default.
 	Namespace = "podinit-node"
 
 	// container of the DaemonSet in which the plugin runs, and the port at which it reports if it names none.
@@ -57,8 +57,8 @@ type Node struct {
 	Err    error
 }
 
-// Find is podinit-node's DaemonSet, in whatever namespace. A user who may not list DaemonSets of all namespaces may yet be
-// allowed those of the usual namespaces. It returns ErrMissing if there is none.
+// Find is podinit-node's DaemonSet, in any namespace. A user that may not list DaemonSets of all namespaces may be allowed to
+// list those of the usual namespaces. It returns ErrMissing if there is none.
 func Find(ctx context.Context, client kubernetes.Interface) (*appsv1.DaemonSet, error) {
 	d, err := find(ctx, client, metav1.NamespaceAll)
 	if !apierrors.IsForbidden(err) {

@@ -59,7 +59,7 @@ func TestStyleFor(t *testing.T) {
 	}
 	defer file.Close()
 	if output.StyleFor(file) || output.StyleFor(&bytes.Buffer{}) {
-		t.Error("colours, though nobody looks")
+		t.Error("colours, though it is not a terminal")
 	}
 	if got := output.Style(false).Red("x"); got != "x" {
 		t.Errorf("got %q", got)

@@ -7,7 +7,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 const Size = 500
 
 // Each calls list for every page, with the options that ask for it, until there are no more or one fails. Of client-go's
-// pager it is the loop alone: that one reads pages ahead, and hands out objects without their type.
+// pager it is the loop alone: that one reads pages ahead, and returns objects without their type.
 func Each(list func(metav1.ListOptions) (metav1.ListInterface, error)) error {
 	options := metav1.ListOptions{Limit: Size}
 	for {

@@ -120,16 +120,16 @@ func flagsFor(t *testing.T, handler http.Handler) *genericclioptions.ConfigFlags
 	return flags
 }
 
-// plan is an injector for these options, and what standard error was told.
+// plan is an injector for these options, and what it has written to standard error.
 func plan(t *testing.T, o Options, flags *genericclioptions.ConfigFlags) (Injector, string) {
 	t.Helper()
-	var told bytes.Buffer
-	injector, err := o.New(t.Context(), flags, genericiooptions.IOStreams{In: strings.NewReader(""), Out: io.Discard, ErrOut: &told})
+	var errOut bytes.Buffer
+	injector, err := o.New(t.Context(), flags, genericiooptions.IOStreams{In: strings.NewReader(""), Out: io.Discard, ErrOut: &errOut})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(injector.Close)
-	return injector, told.String()
+	return injector, errOut.String()
 }
 
 // An image at a registry of plain HTTP, or with a CA of its own, is looked up as the cluster's webhook does: only with its
@@ -163,7 +163,7 @@ func TestAgreesWithTheCluster(t *testing.T) {
 		cluster *apiserver
 		host    string
 		want    v1alpha1.Reason // "" for wrapped
-		told    string
+		errOut  string
 	}{
 		{"plain HTTP", configured, clearHost, "", "as deployment/podinit-webhook in namespace podinit-system: init image registry.example/podinit/init:v9.9.9, registry configuration\n"},
 		{"a CA of its own", configured, encryptedHost, "", "registry configuration\n"},
@@ -171,9 +171,9 @@ func TestAgreesWithTheCluster(t *testing.T) {
 		{"no lookups", installed("{}", "-lookups=false"), clearHost, v1alpha1.ReasonNoCommand, "no lookups (-lookups=false)\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			injector, told := plan(t, Options{}, flagsFor(t, tt.cluster))
-			if !strings.Contains(told, tt.told) {
-				t.Errorf("told %q, want %q in it", told, tt.told)
+			injector, errOut := plan(t, Options{}, flagsFor(t, tt.cluster))
+			if !strings.Contains(errOut, tt.errOut) {
+				t.Errorf("standard error %q, want %q in it", errOut, tt.errOut)
 			}
 			object := fmt.Sprintf(`{"metadata":{},"spec":{"containers":[{"name":"app","image":"%s/team/app:1"}]}}`, tt.host)
 			planned, err := injector.Plan(t.Context(), admission.Request{Namespace: "team", Object: []byte(object)})
@@ -209,7 +209,7 @@ func TestClusterNotRead(t *testing.T) {
 		flags   *genericclioptions.ConfigFlags
 		options Options
 		image   string
-		told    []string
+		errOut  []string
 	}{
 		{"no kubeconfig", genericclioptions.NewConfigFlags(false), Options{}, own, []string{"no kubeconfig has a cluster", "assumed: init image " + own + ", no registry configuration"}},
 		{"no connection", refused, Options{}, own, []string{"connection refused", "assumed: init image " + own}},
@@ -229,13 +229,13 @@ func TestClusterNotRead(t *testing.T) {
 		{"offline", flagsFor(t, installed("{}")), Options{Offline: true}, own, []string{"--offline asks neither registries nor a cluster; assumed: init image " + own + ", the built-in defaults for an InitProfile, nodes of any architecture\n"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			injector, told := plan(t, tt.options, tt.flags)
+			injector, errOut := plan(t, tt.options, tt.flags)
 			if injector.Config.Image != tt.image {
 				t.Errorf("init image %s, want %s", injector.Config.Image, tt.image)
 			}
-			for _, want := range tt.told {
-				if !strings.Contains(told, want) {
-					t.Errorf("told %q, want %q in it", told, want)
+			for _, want := range tt.errOut {
+				if !strings.Contains(errOut, want) {
+					t.Errorf("standard error %q, want %q in it", errOut, want)
 				}
 			}
 		})
@@ -293,8 +293,8 @@ func TestClusterNotAsked(t *testing.T) {
 	}
 	asked := false
 	flags := flagsFor(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked = true }))
-	if _, told := plan(t, Options{InitImage: "r.example/init:1", RegistryConfig: file}, flags); told != "" || asked {
-		t.Errorf("asked: %v, told %q", asked, told)
+	if _, errOut := plan(t, Options{InitImage: "r.example/init:1", RegistryConfig: file}, flags); errOut != "" || asked {
+		t.Errorf("asked: %v, standard error %q", asked, errOut)
 	}
 }
 

@@ -26,11 +26,11 @@ type source struct {
 	// registries are asked about the others; nil if they are not to be, and why says so.
 	registries imageconfig.Source
 	why        error
-	// progress is told what is being waited for.
+	// progress gets a line that says which registry the command waits for.
 	progress io.Writer
 }
 
-// patience is how long a registry may take before the user is told who is being waited for.
+// patience is how long a registry may take before progress gets that line.
 const patience = time.Second
 
 var (

@@ -81,7 +81,7 @@ func TestReadImages(t *testing.T) {
 	}
 }
 
-// Offline, nobody is asked about what is not given.
+// Offline, no registry is asked about images that are not given.
 func TestOffline(t *testing.T) {
 	s := &source{why: errOffline, given: map[string]imageconfig.Image{"registry.example/a:1": {Digest: "d"}}}
 	query := func(tag string) imageconfig.Query {

@@ -63,8 +63,8 @@ func TestFollowCluster(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var told bytes.Buffer
-			if err := injector.FollowCluster(t.Context(), client, test.options, metav1.NamespaceAll, &told); err != nil {
+			var errOut bytes.Buffer
+			if err := injector.FollowCluster(t.Context(), client, test.options, metav1.NamespaceAll, &errOut); err != nil {
 				t.Fatal(err)
 			}
 			pod, err := inject.Decode(json.RawMessage(`{"metadata":{},"spec":{"containers":[{"name":"a","command":["x"]}]}}`))
@@ -78,8 +78,8 @@ func TestFollowCluster(t *testing.T) {
 			if diff := cmp.Diff(test.architectures, shop.Architectures); diff != "" {
 				t.Errorf("architectures (-want +got):\n%s", diff)
 			}
-			if (test.notes == "") != (told.Len() == 0) || !strings.Contains(told.String(), test.notes) {
-				t.Errorf("told %q, want %q", told.String(), test.notes)
+			if (test.notes == "") != (errOut.Len() == 0) || !strings.Contains(errOut.String(), test.notes) {
+				t.Errorf("standard error %q, want %q", errOut.String(), test.notes)
 			}
 		})
 	}

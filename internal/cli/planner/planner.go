@@ -74,7 +74,7 @@ func (o *Options) AddFlags(command *cobra.Command) {
 // ownInitImage is the init image that is released with this version.
 func ownInitImage() string { return "ghcr.io/podinit/init:" + version.Version }
 
-// excludedNamespaces are those that the webhook never touches unless it is told otherwise.
+// excludedNamespaces are those that the webhook never touches unless its flags name others.
 var excludedNamespaces = append([]string{"podinit-system"}, inject.SystemNamespaces...)
 
 // lookupTimeout is how long one pod template may wait for its images: no apiserver waits for the answer.
@@ -111,7 +111,7 @@ func (i Injector) Close() {
 }
 
 // New reads the files, and asks the cluster for the profiles that the options name and for how its webhook is set up, as
-// far as the options do not say it. Standard error is told what it goes by. An error has its exit code.
+// far as the options do not set it. It writes to standard error what it uses. An error has its exit code.
 func (o Options) New(ctx context.Context, flags *genericclioptions.ConfigFlags, streams genericiooptions.IOStreams) (Injector, error) {
 	if o.InitImage != "" {
 		if err := imageconfig.CheckPullable(o.InitImage); err != nil {
@@ -148,7 +148,7 @@ func (o Options) New(ctx context.Context, flags *genericclioptions.ConfigFlags, 
 	return injector, nil
 }
 
-// cluster is how the cluster's webhook is set up; nil if that is not known or not wanted. The user is told which.
+// cluster is how the cluster's webhook is set up; nil if that is not known or not wanted. It writes to errOut
 func (o Options) cluster(ctx context.Context, flags *genericclioptions.ConfigFlags, errOut io.Writer) *setup {
 	assumed := o.assumed()
 	switch {
@@ -316,7 +316,7 @@ func (o Options) registries(cluster *setup, errOut io.Writer) (registries *regis
 		config = registry.Config{}
 	}
 	if cluster == nil || cluster.registries != nil || cluster.unread || o.RegistryConfig != "" {
-		// Here nobody but the user chooses the registries, who could ask them anyway.
+		// Here the user alone chooses the registries, and could ask them without podinit.
 		config.PrivateNetworks = append(config.PrivateNetworks, "0.0.0.0/0", "::/0")
 	}
 	if registries, err = registry.New(config, nil, time.Now); err != nil {

@@ -32,7 +32,7 @@ const (
 // ErrMissing is what a registry says that does not have the image.
 var ErrMissing = errors.New("the registry does not have it")
 
-// ErrUnauthorized is what it says to who may not read it.
+// ErrUnauthorized is what it says to clients that may not read the image.
 var ErrUnauthorized = errors.New("the registry rejected this machine's credentials")
 
 // Silent says that a registry gave no answer, so that asking it for another image would take as long.
@@ -41,7 +41,7 @@ func Silent(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.As(err, &network)
 }
 
-// Registry is the host that an image is asked from; empty if the reference is none.
+// Registry is the host that an image is asked from; empty if the reference is not valid.
 func Registry(reference string) string {
 	ref, err := parse(reference)
 	if err != nil {
@@ -122,7 +122,7 @@ func Digests(ctx context.Context, reference string) ([]string, error) {
 	})
 }
 
-// ask does so by TLS with the user's credentials. A registry that speaks HTTP without TLS is asked so, but told no
+// ask sends requests by TLS with the user's credentials. A registry that speaks HTTP without TLS is asked by HTTP, and gets no
 // credentials.
 func ask(ctx context.Context, reference string, do func(name.Reference, []remote.Option) ([]string, error)) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, registryTime)

@@ -208,7 +208,7 @@ func suspendedBy(ctx context.Context, client kubernetes.Interface, webhook *apps
 }
 
 // initImage says for which nodes new pods are left alone, because they cannot pull the init image; nothing where podinit's
-// own pods or nodes may not be read, as for many who may read their own pods.
+// own pods or nodes may not be read, as for many users, who may read their own pods only.
 func initImage(ctx context.Context, client kubernetes.Interface, namespace string) (unavailable []InitImage) {
 	var pods []corev1.Pod
 	err := pages.Each(func(options metav1.ListOptions) (metav1.ListInterface, error) {

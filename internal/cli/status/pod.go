@@ -37,7 +37,7 @@ type seen struct {
 	state state
 	// version of the init in it, written as in its label; empty if there is none.
 	version string
-	// reasons for which it, or containers of it, are left alone, and wishes ignored.
+	// reasons for which it, or containers of it, are left alone, or annotations ignored.
 	reasons []why
 	// images whose digests were looked up.
 	images []lookedUp
@@ -50,7 +50,7 @@ type seen struct {
 // why is one reason.
 type why struct {
 	reason v1alpha1.Reason
-	// container is empty where the reason is for the whole pod, or for a wish.
+	// container is empty where the reason is for the whole pod, or for an annotation.
 	container string
 }
 

@@ -76,7 +76,7 @@ func TestLook(t *testing.T) {
 		"routinely not all":          {pod("p", `{"containers":{"app":{"action":"wrapped"},"b":{"action":"skipped","reason":"sidecar"}}}`, "app=/podinit/init", "b"), yes, "wrapped v1 sidecar:b"},
 		"no container":               {pod("p", `{"containers":{"app":{"action":"skipped","reason":"no-command"}}}`, "app"), yes, "left alone no-command:app"},
 		"as a whole":                 {pod("p", `{"reason":"host-pid"}`, "app"), yes, "left alone host-pid:"},
-		"a wish ignored":             {pod("p", `{"ignored":["profile-missing"],"containers":{"app":{"action":"wrapped"}}}`, "app=/podinit/init"), yes, "wrapped v1 profile-missing:"},
+		"an annotation ignored":      {pod("p", `{"ignored":["profile-missing"],"containers":{"app":{"action":"wrapped"}}}`, "app=/podinit/init"), yes, "wrapped v1 profile-missing:"},
 		"forged":                     {pod("p", wrappedStatus, "app"), yes, "left alone not-as-the-status-says:app"},
 		"the label changed":          {anotherVersion, yes, "wrapped v1 label-changed:"},
 		"the label removed":          {noLabel, no, "wrapped v1 label-changed:"},
@@ -243,7 +243,7 @@ func TestReport(t *testing.T) {
 	b.Namespace("empty", "enabled")
 	b.Namespace("team", "")
 	b.Namespace("not-shown", "")
-	r := b.Report(t.Context(), func(context.Context, string) ([]string, error) { return nil, errors.New("nobody asks") })
+	r := b.Report(t.Context(), func(context.Context, string) ([]string, error) { return nil, errors.New("no registry is asked") })
 	r.NotRead = []string{"Something."}
 	noCommand := reason.Of(v1alpha1.ReasonNoCommand)
 	want := `NAMESPACE   INJECT    PODS   WRAPPED   PARTLY   LEFT ALONE   NO STATUS   WAITING   OUTDATED   DRIFTED

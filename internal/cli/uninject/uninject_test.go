@@ -42,13 +42,13 @@ func injected(t *testing.T, in string, args ...string) string {
 	return out
 }
 
-func uninjected(t *testing.T, in string) (out, told string) {
+func uninjected(t *testing.T, in string) (out, errOut string) {
 	t.Helper()
-	out, told, err := run(t, uninject.NewCommand, in, "-f", "-")
+	out, errOut, err := run(t, uninject.NewCommand, in, "-f", "-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return out, told
+	return out, errOut
 }
 
 // What "podinit inject" has wrapped comes back as it was: in most manifests every byte, in the others what they say.
@@ -81,8 +81,8 @@ func TestInverse(t *testing.T) {
 				if diff := cmp.Diff(before, after); (diff != "") != slices.Contains(formatted, filepath.Base(file)) {
 					t.Errorf("the text (-before +after):\n%s", diff)
 				}
-				if again, told := uninjected(t, after); again != after || !strings.Contains(told, "nothing of podinit") {
-					t.Errorf("what is unwrapped changes again, or standard error does not say that there is nothing: %s\n%s", told, cmp.Diff(after, again))
+				if again, errOut := uninjected(t, after); again != after || !strings.Contains(errOut, "nothing of podinit") {
+					t.Errorf("what is unwrapped changes again, or standard error does not say that there is nothing: %s\n%s", errOut, cmp.Diff(after, again))
 				}
 			})
 		}
@@ -152,21 +152,21 @@ func TestLookedUp(t *testing.T) {
 	if !strings.Contains(wrapped, "serve") {
 		t.Fatalf("not wrapped:\n%s", wrapped)
 	}
-	out, told := uninjected(t, wrapped)
+	out, errOut := uninjected(t, wrapped)
 	if diff := cmp.Diff(deployment, out); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if want := "note: deployment/web: container \"web\" has no command again: its image says what it runs\n"; told != want {
-		t.Errorf("standard error: %q, want %q", told, want)
+	if want := "note: deployment/web: container \"web\" has no command again: its image says what it runs\n"; errOut != want {
+		t.Errorf("standard error: %q, want %q", errOut, want)
 	}
 
 	lines := strings.SplitAfter(wrapped, "\n")
-	out, told = uninjected(t, strings.Join(slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, "podinit.dev/status") }), ""))
+	out, errOut = uninjected(t, strings.Join(slices.DeleteFunc(lines, func(line string) bool { return strings.Contains(line, "podinit.dev/status") }), ""))
 	if strings.Contains(out, "podinit") || !strings.Contains(out, "/entry") || !strings.Contains(out, "serve") {
 		t.Errorf("without a status:\n%s", out)
 	}
-	if !strings.HasPrefix(told, "warning: deployment/web: container \"web\" keeps its command") {
-		t.Errorf("standard error: %q", told)
+	if !strings.HasPrefix(errOut, "warning: deployment/web: container \"web\" keeps its command") {
+		t.Errorf("standard error: %q", errOut)
 	}
 }
 
@@ -214,8 +214,8 @@ spec:
   containers:
   - {name: c, image: i, command: [/podinit/init, --of-the-future, app], volumeMounts: [{name: podinit, mountPath: /podinit}]}
 `
-	out, told := uninjected(t, pod)
-	if out != pod || !strings.HasPrefix(told, `warning: pod/p: pod left alone: the command of container "c"`) {
-		t.Errorf("%s\n%s", told, out)
+	out, errOut := uninjected(t, pod)
+	if out != pod || !strings.HasPrefix(errOut, `warning: pod/p: pod left alone: the command of container "c"`) {
+		t.Errorf("%s\n%s", errOut, out)
 	}
 }
