@@ -277,7 +277,7 @@ func checkPromises(t *testing.T, config inject.Config, raw []byte, setting injec
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(string(once.patch), string(again.patch)); diff != "" {
+	if diff := difference(string(once.patch), string(again.patch)); diff != "" {
 		t.Errorf("the same pod gave another patch (-first +second):\n%s", diff)
 	}
 	twice, err := mutateWith(config, once.pod, setting)
@@ -294,10 +294,10 @@ func checkPromises(t *testing.T, config inject.Config, raw []byte, setting injec
 		t.Errorf("QoS class: %s became %s", want, got)
 	}
 	o := podresources.PodResourcesOptions{}
-	if diff := cmp.Diff(quantities(podresources.PodRequests(before, o)), quantities(podresources.PodRequests(after, o))); diff != "" {
+	if diff := difference(quantities(podresources.PodRequests(before, o)), quantities(podresources.PodRequests(after, o))); diff != "" {
 		t.Errorf("effective requests (-before +after):\n%s", diff)
 	}
-	if diff := cmp.Diff(quantities(podresources.PodLimits(before, o)), quantities(podresources.PodLimits(after, o))); diff != "" {
+	if diff := difference(quantities(podresources.PodLimits(before, o)), quantities(podresources.PodLimits(after, o))); diff != "" {
 		t.Errorf("effective limits (-before +after):\n%s", diff)
 	}
 	checkCopier(t, setting, after)

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 
 	"github.com/podinit/podinit/api/v1alpha1"
@@ -55,7 +54,7 @@ func checkUndone(t *testing.T, before, wrapped []byte) {
 		}
 	}
 	_, without := undo(t, before)
-	if diff := cmp.Diff(decode(t, without), decode(t, undone)); diff != "" {
+	if diff := difference(decode(t, without), decode(t, undone)); diff != "" {
 		t.Errorf("what podinit has put there is not taken out (-before +after):\n%s", diff)
 	}
 	if _, again := undo(t, undone); !slices.Equal(again, undone) {
@@ -167,7 +166,7 @@ func TestUndoWithAWrongStatus(t *testing.T) {
 		{"name":"a","image":"r/a:1","command":["/podinit/init","--","a"],"volumeMounts":[{"name":"podinit","mountPath":"/podinit"}]}]}}`
 	want := []byte(`{"metadata":{},"spec":{"containers":[{"name":"a","image":"r/a:1","command":["a"]}]}}`)
 	_, undone := undo(t, []byte(pod))
-	if diff := cmp.Diff(decode(t, want), decode(t, undone)); diff != "" {
+	if diff := difference(decode(t, want), decode(t, undone)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
