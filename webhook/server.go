@@ -47,6 +47,9 @@ type Server struct {
 	// Log gets when it begins and ends, and what is wrong with connections, of which no more than a line a second.
 	Log logr.Logger
 
+	// drained takes the place of Drain in tests.
+	drained <-chan time.Time
+
 	state atomic.Int32
 	bad   sparse
 }
@@ -109,10 +112,14 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	s.state.Store(draining)
 	s.Log.Info("shutting down: no longer ready, but still serving", "drain", s.Drain.String())
+	drained := s.drained
+	if drained == nil {
+		drained = time.After(s.Drain)
+	}
 	select {
 	case err := <-failed:
 		return fmt.Errorf("serving the apiserver: %w", err)
-	case <-time.After(s.Drain):
+	case <-drained:
 	}
 	last, cancel := context.WithTimeout(context.Background(), s.Finish)
 	defer cancel()

@@ -24,13 +24,14 @@ import (
 // does not repeat what it has begun to send. Endpoints name the ended replica for a while yet. Not one request fails, and
 // what was under way when the listener closed is answered.
 func TestServerDrains(t *testing.T) {
-	const drain, lag = 5 * time.Second, 300 * time.Millisecond
+	const lag = 300 * time.Millisecond
 	var requests [2]atomic.Int64
 	slow := make(chan struct{})  // closed: the slow request's handler may answer
 	begun := make(chan struct{}) // closed: it is under way
+	drained := make(chan time.Time)
 	replicas := [2]*replica{}
 	for i := range replicas {
-		replicas[i] = start(t, drain, func(w http.ResponseWriter, r *http.Request) {
+		replicas[i] = newReplica(t, 0, func(w http.ResponseWriter, r *http.Request) {
 			requests[i].Add(1)
 			if r.Header.Get("Slow") != "" {
 				close(begun)
@@ -46,7 +47,11 @@ func TestServerDrains(t *testing.T) {
 			time.Sleep(5 * time.Millisecond) // so that most connections are in use
 			fmt.Fprintf(w, "%d %d", i, len(body))
 		})
+		replicas[i].server.DrainUntil(drained)
+		replicas[i].start(t)
 	}
+	endDrain := sync.OnceFunc(func() { close(drained) })
+	t.Cleanup(endDrain)
 
 	var endpoints atomic.Pointer[[]string] // what kube-proxy would have, in turn instead of by chance
 	endpoints.Store(&[]string{replicas[0].address, replicas[1].address})
@@ -101,7 +106,8 @@ func TestServerDrains(t *testing.T) {
 		connection.Close()
 	}
 
-	// The listener closes when Drain is over; the slow request is under way then.
+	// The listener closes when the time to drain is over; the slow request is under way then.
+	endDrain()
 	eventually(t, "the listener to close", func() bool {
 		connection, err := net.Dial("tcp", replicas[0].address)
 		if err == nil {
@@ -124,7 +130,8 @@ func TestServerDrains(t *testing.T) {
 
 // TestServerReady asks for readiness before, while and after it listens, and for what is said of a port that is taken.
 func TestServerReady(t *testing.T) {
-	r := newReplica(t, time.Millisecond, http.NotFound)
+	const drain = 50 * time.Millisecond
+	r := newReplica(t, drain, http.NotFound)
 	if err := r.server.Ready(nil); err == nil || !strings.Contains(err.Error(), r.address) {
 		t.Errorf("before it listens: %v", err)
 	}
@@ -136,9 +143,13 @@ func TestServerReady(t *testing.T) {
 	if second.Ready(nil) == nil {
 		t.Error("ready without a listener")
 	}
+	began := time.Now()
 	r.end()
 	if err := <-r.ended; err != nil {
 		t.Error(err)
+	}
+	if took := time.Since(began); took < drain {
+		t.Errorf("it ended after %s, and is to drain for %s", took, drain)
 	}
 	if r.server.Ready(nil) == nil {
 		t.Error("ready after the end")
