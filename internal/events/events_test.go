@@ -3,7 +3,10 @@ package events_test
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,38 +15,49 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/fake"
-	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/events"
 	"github.com/podinit/podinit/internal/inject"
 )
 
+// apiserver keeps Events.
+type apiserver struct {
+	client.Writer // of which Recorders use Create alone
+	mu            sync.Mutex
+	events        map[client.ObjectKey]corev1.Event
+	// refuses is what it answers, if anything.
+	refuses error
+}
+
+func (a *apiserver) Create(_ context.Context, o client.Object, _ ...client.CreateOption) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.refuses != nil {
+		return a.refuses
+	}
+	key := client.ObjectKeyFromObject(o)
+	if _, exists := a.events[key]; exists {
+		return apierrors.NewAlreadyExists(corev1.Resource("events"), o.GetName())
+	}
+	a.events[key] = *o.(*corev1.Event).DeepCopy()
+	return nil
+}
+
 // stage is some replicas of the webhook, and the apiserver that they write to.
 type stage struct {
-	client    client.Client
+	apiserver
 	registry  *prometheus.Registry
 	recorders []*events.Recorder
-	// refuses is what the apiserver answers, if anything.
-	refuses error
 }
 
 // newStage must be called in a bubble, whose clock the recorders go by.
 func newStage(t *testing.T, replicas int, start bool) *stage {
 	t.Helper()
-	s := &stage{registry: prometheus.NewRegistry()}
-	s.client = fake.NewClientBuilder().WithScheme(scheme.Scheme).WithInterceptorFuncs(interceptor.Funcs{
-		Create: func(ctx context.Context, c client.WithWatch, o client.Object, options ...client.CreateOption) error {
-			if s.refuses != nil {
-				return s.refuses
-			}
-			return c.Create(ctx, o, options...)
-		},
-	}).Build()
+	s := &stage{apiserver: apiserver{events: map[client.ObjectKey]corev1.Event{}}, registry: prometheus.NewRegistry()}
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
 	for i := range replicas {
@@ -51,7 +65,7 @@ func newStage(t *testing.T, replicas int, start bool) *stage {
 		if i > 0 {
 			registry = prometheus.NewRegistry()
 		}
-		r := events.NewRecorder(s.client, fmt.Sprint("podinit-webhook-", i), registry, logr.Discard())
+		r := events.NewRecorder(s, fmt.Sprint("podinit-webhook-", i), registry, logr.Discard())
 		s.recorders = append(s.recorders, r)
 		if start {
 			go func() { _ = r.Start(ctx) }()
@@ -61,14 +75,11 @@ func newStage(t *testing.T, replicas int, start bool) *stage {
 }
 
 // written are the Events that there are.
-func (s *stage) written(t *testing.T) []corev1.Event {
-	t.Helper()
+func (s *stage) written() []corev1.Event {
 	synctest.Wait()
-	var list corev1.EventList
-	if err := s.client.List(t.Context(), &list); err != nil {
-		t.Fatal(err)
-	}
-	return list.Items
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.events))
 }
 
 // counted holds what the first replica has counted, as outcome and number.
@@ -96,7 +107,7 @@ func TestEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, 1, true)
 		s.recorders[0].Record(owner("shop", 1), problem)
-		all := s.written(t)
+		all := s.written()
 		if len(all) != 1 {
 			t.Fatalf("%d Events", len(all))
 		}
@@ -118,28 +129,24 @@ func TestRepeated(t *testing.T) {
 		for range 10 {
 			s.recorders[0].Record(owner("shop", 1), problem)
 		}
-		if all := s.written(t); len(all) != 1 {
+		if all := s.written(); len(all) != 1 {
 			t.Errorf("%d Events of one replica", len(all))
 		}
 		s.counted(t, "dropped 0 failed 0 known 9 written 1")
 		s.recorders[1].Record(owner("shop", 1), problem)
-		if all := s.written(t); len(all) != 1 {
+		if all := s.written(); len(all) != 1 {
 			t.Errorf("%d Events of two replicas", len(all))
 		}
 		s.recorders[0].Record(owner("shop", 2), problem)
 		s.recorders[0].Record(owner("shop", 1), []inject.Problem{{Reason: v1alpha1.ReasonHostPID, Sentence: "pod left alone"}})
-		all := s.written(t)
+		all := s.written()
 		if len(all) != 3 {
 			t.Errorf("%d Events about two owners and two reasons", len(all))
 		}
 		time.Sleep(time.Hour)
-		for i := range all {
-			if err := s.client.Delete(t.Context(), &all[i]); err != nil {
-				t.Fatal(err)
-			}
-		}
+		clear(s.events)
 		s.recorders[0].Record(owner("shop", 1), problem)
-		if all := s.written(t); len(all) != 1 {
+		if all := s.written(); len(all) != 1 {
 			t.Errorf("%d Events an hour later", len(all))
 		}
 	})
@@ -155,7 +162,7 @@ func TestBounds(t *testing.T) {
 		s.recorders[0].Record(owner("shop", 1), problem)
 		time.Sleep(time.Minute)
 		of := map[string]int{}
-		for _, e := range s.written(t) {
+		for _, e := range s.written() {
 			of[e.Namespace]++
 		}
 		if of["noisy"] != 20 || of["shop"] != 1 {
@@ -166,7 +173,7 @@ func TestBounds(t *testing.T) {
 		}
 		began := time.Now()
 		time.Sleep(10 * time.Second)
-		if n, most := len(s.written(t)), 21+50+int(time.Since(began).Seconds())*5+1; n > most {
+		if n, most := len(s.written()), 21+50+int(time.Since(began).Seconds())*5+1; n > most {
 			t.Errorf("%d Events, more than %d", n, most)
 		}
 	})
@@ -186,7 +193,7 @@ func TestNeverWaits(t *testing.T) {
 		time.Sleep(time.Minute)
 		s.recorders[0].Record(owner("namespace-299", 299), problem)
 		time.Sleep(time.Second)
-		if all := s.written(t); len(all) != 257 {
+		if all := s.written(); len(all) != 257 {
 			t.Errorf("%d Events", len(all))
 		}
 	})
@@ -198,13 +205,13 @@ func TestRefused(t *testing.T) {
 		s := newStage(t, 1, true)
 		s.refuses = fmt.Errorf("forbidden")
 		s.recorders[0].Record(owner("shop", 1), problem)
-		if all := s.written(t); len(all) != 0 {
+		if all := s.written(); len(all) != 0 {
 			t.Fatalf("%d Events", len(all))
 		}
 		s.counted(t, "dropped 0 failed 1 known 0 written 0")
 		s.refuses = nil
 		s.recorders[0].Record(owner("shop", 1), problem)
-		if all := s.written(t); len(all) != 1 {
+		if all := s.written(); len(all) != 1 {
 			t.Errorf("%d Events", len(all))
 		}
 	})
@@ -216,7 +223,7 @@ func TestLongTexts(t *testing.T) {
 		about := owner("shop", 1)
 		about.Name = strings.Repeat("x", 199) + "-" + strings.Repeat("y", 40)
 		s.recorders[0].Record(about, []inject.Problem{{Reason: v1alpha1.ReasonHostPID, Sentence: strings.Repeat("é", 2000)}})
-		all := s.written(t)
+		all := s.written()
 		if len(all) != 1 || len(all[0].Message) > 1024 || len(all[0].Name) > 253 || strings.Contains(all[0].Name, "-.") {
 			t.Errorf("%+v", all)
 		}
