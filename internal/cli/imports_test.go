@@ -1,4 +1,4 @@
-package main
+package cli_test
 
 import (
 	"os/exec"
@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// The command line decides as admission does, and has nothing of the server.
+// The program podinit decides as admission does, and has nothing of the server.
 func TestImports(t *testing.T) {
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", ".").Output()
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", "../../cmd/podinit").Output()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package complete_test
+package cli_test
 
 import (
 	"bytes"
@@ -105,7 +105,7 @@ func TestComplete(t *testing.T) {
 	}
 }
 
-// Where no cluster answers nothing is offered, and nothing is said but what cobra says for itself.
+// Where no cluster answers nothing is offered, and no error is printed.
 func TestNoCluster(t *testing.T) {
 	for _, args := range [][]string{{"status", "-n", ""}, {"explain", "deploy/"}, {"inject", "--profile", ""}} {
 		words, said := complete(t, "http://127.0.0.1:1", args...)
