@@ -64,11 +64,7 @@ func run(m *testing.M) (int, error) {
 	if running, err = cluster.Open(); err != nil {
 		return 0, err
 	}
-	config, err := running.RESTConfig()
-	if err != nil {
-		return 0, err
-	}
-	if client, err = kubernetes.NewForConfig(config); err != nil {
+	if client, err = running.Client(); err != nil {
 		return 0, err
 	}
 	made, err := client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{

@@ -17,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
-	releaseimage "github.com/podinit/podinit/release/image"
 	"github.com/podinit/podinit/test/cluster"
 )
 
@@ -54,23 +53,14 @@ func open(t *testing.T) *live {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config, err := running.RESTConfig()
-	if err != nil {
-		t.Fatal(err)
-	}
-	config.QPS, config.Burst = 200, 400
 	l := &live{Cluster: running}
-	if l.client, err = kubernetes.NewForConfig(config); err != nil {
+	if l.client, err = running.Client(); err != nil {
 		t.Fatal(err)
 	}
 	reference := map[string]string{}
 	digest := func(name string) string { _, digest, _ := strings.Cut(reference[name], "@"); return digest }
 	for _, name := range []string{"init", "webhook"} {
-		image, err := releaseimage.Open(filepath.Join(*imagesFlag, name+".tar"))
-		if err != nil {
-			t.Fatalf("reading the image: %v", err)
-		}
-		if reference[name], err = cluster.Push(t.Context(), "podinit/"+name, image); err != nil {
+		if reference[name], err = cluster.PushBuilt(t.Context(), *imagesFlag, name); err != nil {
 			t.Fatal(err)
 		}
 	}

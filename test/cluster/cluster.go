@@ -102,6 +102,17 @@ func (c *Cluster) RESTConfig() (*rest.Config, error) {
 	return clientcmd.BuildConfigFromFlags("", Kubeconfig)
 }
 
+// Client returns a client for tests: its requests do not queue behind each other, and warnings, which are about the tests' own
+// objects, are not printed.
+func (c *Cluster) Client() (*kubernetes.Clientset, error) {
+	config, err := c.RESTConfig()
+	if err != nil {
+		return nil, err
+	}
+	config.QPS, config.WarningHandler = -1, rest.NoWarnings{}
+	return kubernetes.NewForConfig(config)
+}
+
 // Kubectl returns a command that runs kubectl against the cluster.
 func (c *Cluster) Kubectl(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, filepath.Join(c.Bin, "kubectl"), append([]string{"--kubeconfig", Kubeconfig}, args...)...)

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
+	releaseimage "github.com/podinit/podinit/release/image"
 	"github.com/podinit/podinit/test/debianimage"
 )
 
@@ -66,4 +68,13 @@ func Push(ctx context.Context, repository string, img v1.Image) (string, error) 
 	}
 	digest, err := debianimage.Push(ctx, tag, img)
 	return digest.String(), err
+}
+
+// PushBuilt pushes one of podinit's own images, of the archives that 'make images' has written to a directory, as Push does.
+func PushBuilt(ctx context.Context, archives, which string) (string, error) {
+	img, err := releaseimage.Open(filepath.Join(archives, which+".tar"))
+	if err != nil {
+		return "", fmt.Errorf("%w; 'make images' writes it", err)
+	}
+	return Push(ctx, "podinit/"+which, img)
 }

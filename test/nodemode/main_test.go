@@ -8,9 +8,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"io"
 	"log"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -23,7 +21,6 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/prometheus/common/expfmt"
@@ -33,10 +30,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
-	releaseimage "github.com/podinit/podinit/release/image"
 	"github.com/podinit/podinit/test/cluster"
 	"github.com/podinit/podinit/test/debianimage"
 )
@@ -62,7 +57,7 @@ var (
 	// directory has the kustomization that is applied.
 	directory string
 	// private is a registry that wants a password.
-	private *registryServer
+	private *cluster.ImageRegistry
 )
 
 func TestMain(m *testing.M) {
@@ -81,28 +76,18 @@ func run(m *testing.M) (int, error) {
 	if running, err = cluster.Open(); err != nil {
 		return 0, err
 	}
-	config, err := running.RESTConfig()
-	if err != nil {
-		return 0, err
-	}
-	config.WarningHandler = rest.NoWarnings{}
-	config.QPS, config.Burst = 200, 400
-	if client, err = kubernetes.NewForConfig(config); err != nil {
+	if client, err = running.Client(); err != nil {
 		return 0, err
 	}
 	for name, reference := range map[string]*string{"init": &initImage, "node": &nodeImage} {
-		built, err := releaseimage.Open(filepath.Join(*images, name+".tar"))
-		if err != nil {
-			return 0, fmt.Errorf("%w; 'make images' writes it", err)
-		}
-		if *reference, err = cluster.Push(ctx, "podinit/"+name, built); err != nil {
+		if *reference, err = cluster.PushBuilt(ctx, *images, name); err != nil {
 			return 0, err
 		}
 	}
-	if private, err = newRegistry(); err != nil {
+	if private, err = cluster.NewImageRegistry(wantPassword); err != nil {
 		return 0, err
 	}
-	defer private.close()
+	defer private.Close()
 	if directory, err = os.MkdirTemp(filepath.Join(root, "bin"), "node-"); err != nil {
 		return 0, err
 	}
@@ -211,51 +196,22 @@ func metric(t *testing.T, name string) (sum float64) {
 	return sum
 }
 
-// registryServer is an image registry in this process, at the machine's end of the cluster's network: what the cluster's
-// own is, with a password.
-type registryServer struct {
-	address string
-	server  *http.Server
-	// certs is where the node's containerd reads that it is plain HTTP.
-	certs string
-}
-
 const user, password = "tenant", "not a secret"
 
-func newRegistry() (*registryServer, error) {
-	listener, err := net.Listen("tcp", cluster.HostIP+":0")
-	if err != nil {
-		return nil, err
+// wantPassword refuses requests without the password.
+func wantPassword(w http.ResponseWriter, request *http.Request) (answered bool) {
+	if u, p, ok := request.BasicAuth(); ok && u == user && p == password {
+		return false
 	}
-	r := &registryServer{address: listener.Addr().String()}
-	r.certs = filepath.Join(cluster.Dir, "etc", "certs.d", r.address)
-	if err := os.MkdirAll(r.certs, 0o755); err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(filepath.Join(r.certs, "hosts.toml"), fmt.Appendf(nil, "server = \"http://%s\"\n", r.address), 0o600); err != nil {
-		return nil, err
-	}
-	content := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
-	r.server = &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
-		if u, p, ok := request.BasicAuth(); !ok || u != user || p != password {
-			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
-			http.Error(w, `{"errors":[{"code":"UNAUTHORIZED"}]}`, http.StatusUnauthorized)
-			return
-		}
-		content.ServeHTTP(w, request)
-	})}
-	go r.server.Serve(listener)
-	return r, nil
+	w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+	http.Error(w, `{"errors":[{"code":"UNAUTHORIZED"}]}`, http.StatusUnauthorized)
+	return true
 }
 
-func (r *registryServer) close() {
-	r.server.Close()
-	os.RemoveAll(r.certs)
-}
-
-func (r *registryServer) push(t *testing.T, repository string, img v1.Image) string {
+// pushPrivate puts an image into the registry that wants a password.
+func pushPrivate(t *testing.T, repository string, img v1.Image) string {
 	t.Helper()
-	reference, err := name.ParseReference(r.address+"/"+repository, name.Insecure)
+	reference, err := name.ParseReference(private.Address+"/"+repository, name.Insecure)
 	if err == nil {
 		err = remote.Write(reference, img, remote.WithAuth(&authn.Basic{Username: user, Password: password}))
 	}

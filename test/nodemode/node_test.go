@@ -158,12 +158,12 @@ func TestNodesImage(t *testing.T) {
 
 // A private image is wrapped with no other credential than the pod's, which the kubelet alone uses.
 func TestPrivate(t *testing.T) {
-	image := private.push(t, "tenant/app:v1", shell(t, "private", program))
+	image := pushPrivate(t, "tenant/app:v1", shell(t, "private", program))
 	ns := namespace(t, optedIn())
 	auth := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
 	secret := &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: "pull"}, Type: corev1.SecretTypeDockerConfigJson,
-		Data: map[string][]byte{corev1.DockerConfigJsonKey: fmt.Appendf(nil, `{"auths":{%q:{"auth":%q}}}`, private.address, auth)},
+		Data: map[string][]byte{corev1.DockerConfigJsonKey: fmt.Appendf(nil, `{"auths":{%q:{"auth":%q}}}`, private.Address, auth)},
 	}
 	if _, err := client.CoreV1().Secrets(ns).Create(t.Context(), secret, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)

@@ -83,11 +83,7 @@ func current(t *testing.T) release {
 	t.Helper()
 	var references []string
 	for _, target := range []string{"init", "webhook"} {
-		image, err := releaseimage.Open(filepath.Join(*images, target+".tar"))
-		if err != nil {
-			t.Fatalf("%v; 'make images' writes it", err)
-		}
-		reference, err := cluster.Push(t.Context(), "podinit/"+target, image)
+		reference, err := cluster.PushBuilt(t.Context(), *images, target)
 		if err != nil {
 			t.Fatal(err)
 		}

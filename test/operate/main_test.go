@@ -15,7 +15,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/podinit/podinit/test/cluster"
@@ -59,13 +58,7 @@ func setUp() error {
 	if running, err = cluster.Open(); err != nil {
 		return err
 	}
-	config, err := running.RESTConfig()
-	if err != nil {
-		return err
-	}
-	config.WarningHandler = rest.NoWarnings{} // they are about the pods, which are not what is tested here
-	config.QPS = -1                           // no throttle on this side: the load must be what it is said to be
-	client, err = kubernetes.NewForConfig(config)
+	client, err = running.Client()
 	return err
 }
 

@@ -52,7 +52,7 @@ func TestRollout(t *testing.T) {
 		says string
 	}{
 		"typo in the tag":                            {change(ours.image("v9.9.9")), "ErrImagePull"},
-		"unparsable":                                 {change(ours.address + "//podinit/init:v1"), "InvalidImageName"},
+		"unparsable":                                 {change(ours.Address + "//podinit/init:v1"), "InvalidImageName"},
 		"another architecture only":                  {change(ours.image("arm64")), "ErrImagePull"},
 		"typo in the environment alone":              {setEnv(ours.image("v9.9.9")), "must be the same"},
 		"trailing line break in the environment":     {setEnv(ours.image("v1") + "\n"), "remove the space or line break"},

@@ -7,9 +7,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"io"
 	"log"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -20,7 +18,6 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -29,7 +26,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	releaseimage "github.com/podinit/podinit/release/image"
@@ -73,26 +69,16 @@ func run(m *testing.M) (int, error) {
 	if running, err = cluster.Open(); err != nil {
 		return 0, err
 	}
-	config, err := running.RESTConfig()
-	if err != nil {
+	if client, err = running.Client(); err != nil {
 		return 0, err
 	}
-	config.WarningHandler = rest.NoWarnings{}
-	config.QPS, config.Burst = 200, 400
-	if client, err = kubernetes.NewForConfig(config); err != nil {
-		return 0, err
-	}
-	webhook, err := releaseimage.Open(filepath.Join(*images, "webhook.tar"))
-	if err != nil {
-		return 0, fmt.Errorf("%w; 'make images' writes it", err)
-	}
-	if webhookImage, err = cluster.Push(ctx, "podinit/webhook", webhook); err != nil {
+	if webhookImage, err = cluster.PushBuilt(ctx, *images, "webhook"); err != nil {
 		return 0, err
 	}
 	if ours, err = newRegistry(); err != nil {
 		return 0, err
 	}
-	defer ours.close()
+	defer ours.Close()
 	for _, version := range []string{"v1", "v2", "arm64"} {
 		if err := ours.push(version); err != nil {
 			return 0, err
@@ -110,47 +96,26 @@ func run(m *testing.M) (int, error) {
 	return m.Run(), nil
 }
 
-// flakyRegistry holds the init images, by plain HTTP at the machine's end of the cluster's network.
+// flakyRegistry holds the init images.
 type flakyRegistry struct {
-	address string
-	server  *http.Server
+	*cluster.ImageRegistry
 	// away has all connections closed without an answer.
 	away atomic.Bool
-	// certs is where the node's containerd reads that it is plain HTTP.
-	certs string
 }
 
-func newRegistry() (*flakyRegistry, error) {
-	listener, err := net.Listen("tcp", cluster.HostIP+":0")
-	if err != nil {
-		return nil, err
-	}
-	r := &flakyRegistry{address: listener.Addr().String()}
-	r.certs = filepath.Join(cluster.Dir, "etc", "certs.d", r.address)
-	if err := os.MkdirAll(r.certs, 0o755); err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(filepath.Join(r.certs, "hosts.toml"), []byte(fmt.Sprintf("server = \"http://%s\"\n", r.address)), 0o600); err != nil {
-		return nil, err
-	}
-	content := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
-	r.server = &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+func newRegistry() (r *flakyRegistry, err error) {
+	r = &flakyRegistry{}
+	r.ImageRegistry, err = cluster.NewImageRegistry(func(http.ResponseWriter, *http.Request) bool {
 		if r.away.Load() {
 			panic(http.ErrAbortHandler)
 		}
-		content.ServeHTTP(w, request)
-	})}
-	go r.server.Serve(listener)
-	return r, nil
-}
-
-func (r *flakyRegistry) close() {
-	r.server.Close()
-	os.RemoveAll(r.certs)
+		return false
+	})
+	return r, err
 }
 
 // image is the reference of a version of the init image.
-func (r *flakyRegistry) image(version string) string { return r.address + "/podinit/init:" + version }
+func (r *flakyRegistry) image(version string) string { return r.Address + "/podinit/init:" + version }
 
 // push makes an init image of what make images has built: v1 and v2 differ in a label alone; arm64 has the same under
 // another architecture's name.
