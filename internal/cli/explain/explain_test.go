@@ -31,23 +31,29 @@ func run(t *testing.T, args ...string) (string, error) {
 
 func TestGolden(t *testing.T) {
 	for _, format := range []string{"table", "yaml"} {
-		got, err := run(t, "--offline", "-f", "testdata/mixed.yaml", "--image-config", "nginx:1.27=testdata/nginx.json", "-o", format)
-		if err != nil {
+		golden(t, "testdata/mixed.explained."+format, "-o", format)
+	}
+}
+
+// golden holds what the command prints of testdata/mixed.yaml against a file.
+func golden(t *testing.T, file string, args ...string) {
+	t.Helper()
+	args = append([]string{"--offline", "-f", "testdata/mixed.yaml", "--image-config", "nginx:1.27=testdata/nginx.json"}, args...)
+	got, err := run(t, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		file := "testdata/mixed.explained." + format
-		if *update {
-			if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatalf("%v: write it with -update", err)
-		}
-		if diff := cmp.Diff(string(want), got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", file, diff)
-		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatalf("%v: write it with -update", err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", file, diff)
 	}
 }
 

@@ -30,16 +30,24 @@ const (
 // ErrMissing is returned where there is no webhook.
 var ErrMissing = errors.New("podinit is not installed: no deployment is labelled " + Selector)
 
-// FindAnywhere is the webhook's Deployment. A user that may not list Deployments of all namespaces may be allowed to list those
-// of the usual namespace.
+// FindAnywhere is the webhook's Deployment, in any namespace.
 func FindAnywhere(ctx context.Context, client kubernetes.Interface) (*appsv1.Deployment, error) {
-	d, err := Find(ctx, client, metav1.NamespaceAll)
-	if apierrors.IsForbidden(err) {
-		if usual, _ := Find(ctx, client, Namespace); usual != nil {
-			return usual, nil
+	return Anywhere(func(namespace string) (*appsv1.Deployment, error) { return Find(ctx, client, namespace) }, Namespace)
+}
+
+// Anywhere is what find returns for all namespaces. A user that may not list objects of all namespaces may be allowed to list
+// those of the usual ones, so these are tried then.
+func Anywhere[T any](find func(namespace string) (*T, error), usual ...string) (*T, error) {
+	found, err := find(metav1.NamespaceAll)
+	if !apierrors.IsForbidden(err) {
+		return found, err
+	}
+	for _, namespace := range usual {
+		if there, _ := find(namespace); there != nil {
+			return there, nil
 		}
 	}
-	return d, err
+	return nil, err
 }
 
 // Find is the webhook's Deployment in a namespace; in any if that is empty. It returns ErrMissing if there is none.

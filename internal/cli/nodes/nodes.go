@@ -15,11 +15,11 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
+	"github.com/podinit/podinit/internal/cli/installation"
 	"github.com/podinit/podinit/internal/cli/pages"
 	"github.com/podinit/podinit/internal/node/report"
 )
@@ -57,19 +57,10 @@ type Node struct {
 	Err    error
 }
 
-// Find is podinit-node's DaemonSet, in any namespace. A user that may not list DaemonSets of all namespaces may be allowed to
-// list those of the usual namespaces. It returns ErrMissing if there is none.
+// Find is podinit-node's DaemonSet, in any namespace. It returns ErrMissing if there is none.
 func Find(ctx context.Context, client kubernetes.Interface) (*appsv1.DaemonSet, error) {
-	d, err := find(ctx, client, metav1.NamespaceAll)
-	if !apierrors.IsForbidden(err) {
-		return d, err
-	}
-	for _, usual := range []string{Namespace, "podinit-system"} {
-		if there, _ := find(ctx, client, usual); there != nil {
-			return there, nil
-		}
-	}
-	return nil, err
+	find := func(namespace string) (*appsv1.DaemonSet, error) { return find(ctx, client, namespace) }
+	return installation.Anywhere(find, Namespace, installation.Namespace)
 }
 
 func find(ctx context.Context, client kubernetes.Interface, namespace string) (*appsv1.DaemonSet, error) {
