@@ -5,8 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io"
-	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,11 +18,6 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
-	fake "github.com/google/go-containerregistry/pkg/registry"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/common/expfmt"
@@ -39,6 +32,7 @@ import (
 	"github.com/podinit/podinit/internal/admission"
 	"github.com/podinit/podinit/internal/inject"
 	"github.com/podinit/podinit/internal/logs"
+	"github.com/podinit/podinit/internal/registry/registrytest"
 	"github.com/podinit/podinit/internal/webhookoptions"
 	"github.com/podinit/podinit/webhook"
 )
@@ -166,7 +160,7 @@ func lookUpPrivately(t *testing.T, verbosity int) map[string]string {
 // privateRegistry holds app:1 for alice alone.
 func privateRegistry(t *testing.T) (host string) {
 	t.Helper()
-	inner := fake.New(fake.Logger(log.New(io.Discard, "", 0)))
+	inner := registrytest.New()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, password, _ := r.BasicAuth(); password != passwords[0] {
 			w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
@@ -177,17 +171,7 @@ func privateRegistry(t *testing.T) (host string) {
 	}))
 	t.Cleanup(server.Close)
 	host = strings.TrimPrefix(server.URL, "http://")
-	image, err := mutate.Config(empty.Image, v1.Config{Entrypoint: []string{"/app"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	reference, err := name.ParseReference(host+"/app:1", name.Insecure)
-	if err == nil {
-		err = remote.Write(reference, image, remote.WithAuth(&authn.Basic{Username: "alice", Password: passwords[0]}))
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	registrytest.Push(t, host+"/app:1", []string{"/app"}, remote.WithAuth(&authn.Basic{Username: "alice", Password: passwords[0]}))
 	return host
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -17,12 +16,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-containerregistry/pkg/name"
-	fake "github.com/google/go-containerregistry/pkg/registry"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
 
@@ -32,6 +25,7 @@ import (
 	"github.com/podinit/podinit/internal/imageconfig/imageconfigtest"
 	"github.com/podinit/podinit/internal/inject"
 	"github.com/podinit/podinit/internal/registry"
+	"github.com/podinit/podinit/internal/registry/registrytest"
 )
 
 // installation plans for Pods, and looks nothing up.
@@ -247,7 +241,7 @@ func TestNoLookupAfterTheDeadline(t *testing.T) {
 // A burst of Pods costs a registry one HEAD per image and one GET of each of its parts, however slow it is.
 func TestBurst(t *testing.T) {
 	const distinct, pods = 10, 1000
-	inner := fake.New(fake.Logger(log.New(io.Discard, "", 0)))
+	inner := registrytest.New()
 	var mu sync.Mutex
 	var asked []string
 	var slow atomic.Bool
@@ -264,17 +258,7 @@ func TestBurst(t *testing.T) {
 	host := strings.TrimPrefix(server.URL, "http://")
 	var want []string
 	for n := range distinct {
-		image, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: "amd64", Config: v1.Config{Entrypoint: []string{fmt.Sprintf("/app-%d", n)}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		tag, err := name.NewTag(fmt.Sprintf("%s/app-%d:1", host, n))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := remote.Write(tag, image); err != nil {
-			t.Fatal(err)
-		}
+		image := registrytest.Push(t, fmt.Sprintf("%s/app-%d:1", host, n), []string{fmt.Sprintf("/app-%d", n)})
 		manifest, err := image.Digest()
 		if err != nil {
 			t.Fatal(err)
@@ -320,20 +304,10 @@ func TestBurst(t *testing.T) {
 
 // BenchmarkMutate compares a Pod with a command with one whose image is known, both decided about as at admission.
 func BenchmarkMutate(b *testing.B) {
-	server := httptest.NewServer(fake.New(fake.Logger(log.New(io.Discard, "", 0))))
+	server := httptest.NewServer(registrytest.New())
 	defer server.Close()
 	host := strings.TrimPrefix(server.URL, "http://")
-	tag, err := name.NewTag(host + "/app:1")
-	if err != nil {
-		b.Fatal(err)
-	}
-	image, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: "amd64", Config: v1.Config{Entrypoint: []string{"app"}}})
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := remote.Write(tag, image); err != nil {
-		b.Fatal(err)
-	}
+	registrytest.Push(b, host+"/app:1", []string{"app"})
 	registries, err := registry.New(registry.Config{
 		Registries: []registry.Host{{Host: host, PlainHTTP: true}}, PrivateNetworks: []string{"127.0.0.0/8"},
 	}, nil, time.Now)

@@ -35,7 +35,6 @@ import (
 	containerdlog "github.com/containerd/log"
 	"github.com/containerd/platforms"
 	"github.com/distribution/reference"
-	fake "github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -44,6 +43,7 @@ import (
 
 	"github.com/podinit/podinit/initbin/options"
 	"github.com/podinit/podinit/internal/imageconfig"
+	"github.com/podinit/podinit/internal/registry/registrytest"
 )
 
 // net of fake registries, by host and port as they are connected to. Whoever dials anything else is refused.
@@ -137,7 +137,7 @@ func (n *fakeNet) host(address string) *fakeHost {
 	if h, ok := n.hosts[address]; ok {
 		return h
 	}
-	h := &fakeHost{inner: fake.New(fake.Logger(log.New(io.Discard, "", 0)))}
+	h := &fakeHost{inner: registrytest.New()}
 	h.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h.mu.Lock()
 		h.asked++
@@ -609,7 +609,7 @@ func headers(set func(http.Header), words string, inner func() http.Handler) fun
 // right is a registry that has the image, for rows that change what it answers.
 func right() func() http.Handler {
 	return sync.OnceValue(func() http.Handler {
-		h := &fakeHost{inner: fake.New(fake.Logger(log.New(io.Discard, "", 0)))}
+		h := &fakeHost{inner: registrytest.New()}
 		h.push(&testing.T{}, "team/app", "1", image("linux", "amd64", "RIGHT"))
 		return h.inner
 	})

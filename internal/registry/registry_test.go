@@ -25,7 +25,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-	fake "github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -37,6 +36,7 @@ import (
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/imageconfig"
+	"github.com/podinit/podinit/internal/registry/registrytest"
 )
 
 // world is a registry, the Secrets of a cluster, and a cache that asks.
@@ -62,7 +62,7 @@ type world struct {
 
 func newWorld(t *testing.T, start func(http.Handler) *httptest.Server) *world {
 	w := &world{t: t, now: time.Unix(1e9, 0), secrets: map[string]*corev1.Secret{}}
-	inner := fake.New(fake.Logger(log.New(io.Discard, "", 0)))
+	inner := registrytest.New()
 	w.server = start(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
 		w.mu.Lock()
 		fault, users := w.fault, w.users

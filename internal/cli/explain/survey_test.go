@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -17,12 +16,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-containerregistry/pkg/name"
-	fake "github.com/google/go-containerregistry/pkg/registry"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,6 +25,7 @@ import (
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/cli/exit"
 	"github.com/podinit/podinit/internal/cli/explain"
+	"github.com/podinit/podinit/internal/registry/registrytest"
 )
 
 // cluster is an apiserver that hands out lists in pages, and counts what it is asked.
@@ -146,7 +140,7 @@ func report(t *testing.T, out string) (r explain.Report) {
 func TestManyPods(t *testing.T) {
 	var mu sync.Mutex
 	manifests := map[string]int{}
-	handler := fake.New(fake.Logger(log.New(io.Discard, "", 0)))
+	handler := registrytest.New()
 	registry := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.URL.Path, "/manifests/") && r.Method == http.MethodGet {
 			mu.Lock()
@@ -159,17 +153,7 @@ func TestManyPods(t *testing.T) {
 	host := strings.TrimPrefix(registry.URL, "http://")
 	const images = 20
 	for i := range images {
-		image, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: "amd64", Config: v1.Config{Entrypoint: []string{"sleep", fmt.Sprint(i)}}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ref, err := name.ParseReference(fmt.Sprintf("%s/team/app-%d:1", host, i), name.Insecure)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := remote.Write(ref, image); err != nil {
-			t.Fatal(err)
-		}
+		registrytest.Push(t, fmt.Sprintf("%s/team/app-%d:1", host, i), []string{"sleep", fmt.Sprint(i)})
 	}
 	mu.Lock()
 	clear(manifests)
@@ -294,23 +278,7 @@ func TestLookupTime(t *testing.T) {
 
 func TestSummaryOfManifests(t *testing.T) {
 	for _, format := range []string{"table", "wide", "yaml"} {
-		got, err := run(t, "--summary", "--offline", "-f", "testdata/mixed.yaml", "--image-config", "nginx:1.27=testdata/nginx.json", "-o", format)
-		if err != nil {
-			t.Fatal(err)
-		}
-		file := "testdata/mixed.summary." + format
-		if *update {
-			if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatalf("%v: write it with -update", err)
-		}
-		if diff := cmp.Diff(string(want), got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", file, diff)
-		}
+		golden(t, "testdata/mixed.summary."+format, "--summary", "-o", format)
 	}
 }
 

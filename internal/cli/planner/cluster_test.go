@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,11 +17,6 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-	fake "github.com/google/go-containerregistry/pkg/registry"
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,6 +26,7 @@ import (
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/admission"
 	"github.com/podinit/podinit/internal/registry"
+	"github.com/podinit/podinit/internal/registry/registrytest"
 )
 
 // apiserver has a webhook's Deployment and what it mounts.
@@ -137,22 +132,12 @@ func plan(t *testing.T, o Options, flags *genericclioptions.ConfigFlags) (Inject
 func TestAgreesWithTheCluster(t *testing.T) {
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
 	t.Setenv("TMPDIR", t.TempDir())
-	handler := fake.New(fake.Logger(log.New(io.Discard, "", 0)))
+	handler := registrytest.New()
 	clear, encrypted := httptest.NewServer(handler), httptest.NewTLSServer(handler)
 	defer clear.Close()
 	defer encrypted.Close()
 	clearHost, encryptedHost := strings.TrimPrefix(clear.URL, "http://"), strings.TrimPrefix(encrypted.URL, "https://")
-	image, err := mutate.ConfigFile(empty.Image, &v1.ConfigFile{OS: "linux", Architecture: "amd64", Config: v1.Config{Entrypoint: []string{"/app"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ref, err := name.ParseReference(clearHost+"/team/app:1", name.Insecure)
-	if err == nil {
-		err = remote.Write(ref, image)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
+	registrytest.Push(t, clearHost+"/team/app:1", []string{"/app"})
 	configured := installed(fmt.Sprintf("registries:\n- {host: %q, plainHTTP: true, privateNetworks: [127.0.0.0/8]}\n- {host: %q, caFile: own.crt, privateNetworks: [127.0.0.0/8]}\n"+
 		"hostsDirectory: /etc/podinit/certs.d\ncredentials: {namespaces: [\"*\"], dockerConfigFile: /etc/podinit/docker/config.json}\n", clearHost, encryptedHost))
 	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: encrypted.Certificate().Raw})

@@ -2,8 +2,6 @@ package remoteimage_test
 
 import (
 	"errors"
-	"io"
-	"log"
 	"net/http/httptest"
 	"slices"
 	"strings"
@@ -11,13 +9,13 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/podinit/podinit/internal/cli/remoteimage"
+	"github.com/podinit/podinit/internal/registry/registrytest"
 )
 
 // made is an image of an architecture.
@@ -46,7 +44,7 @@ func digestOf(t *testing.T, of interface{ Digest() (v1.Hash, error) }) string {
 }
 
 func TestImages(t *testing.T) {
-	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	server := httptest.NewServer(registrytest.New())
 	defer server.Close()
 	host := strings.TrimPrefix(server.URL, "http://")
 	arm, amd := made(t, "arm64"), made(t, "amd64")
