@@ -22,7 +22,7 @@ import (
 
 // plugin finds node mode.
 func (g *Gatherer) plugin(ctx context.Context, f *Facts) {
-	f.Plugin = readOf(nodes.Find(ctx, g.Client))
+	f.Plugin = readOf(nodes.FindAnywhere(ctx, g.Client))
 	if errors.Is(f.Plugin.Err, nodes.ErrMissing) {
 		f.Plugin.Err = apierrors.NewNotFound(schema.GroupResource{Group: "apps", Resource: "daemonsets"}, nodes.Selector)
 	}

@@ -41,7 +41,7 @@ func askNode(flags *genericclioptions.ConfigFlags) func(context.Context, *corev1
 		}
 		ctx, cancel := context.WithTimeout(ctx, nodeTime)
 		defer cancel()
-		d, err := nodes.Find(ctx, client)
+		d, err := nodes.FindAnywhere(ctx, client)
 		if err != nil {
 			return nil
 		}

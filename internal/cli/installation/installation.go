@@ -80,8 +80,10 @@ func ContainerOf(d *appsv1.Deployment) *corev1.Container {
 }
 
 // Enabled says whether a flag of the webhook without a value, or with true or false behind "=", is set; the last one counts.
-func Enabled(d *appsv1.Deployment, name string) (enabled bool) {
-	container := ContainerOf(d)
+func Enabled(d *appsv1.Deployment, name string) bool { return EnabledIn(ContainerOf(d), name) }
+
+// EnabledIn is Enabled for a program's container; nil has no flags.
+func EnabledIn(container *corev1.Container, name string) (enabled bool) {
 	if container == nil {
 		return false
 	}

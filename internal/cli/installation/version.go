@@ -22,7 +22,7 @@ const versionLabel = "app.kubernetes.io/version"
 // Version is the webhook's version, and what says so: the Deployment's label, its image's tag, or else the pod that it has
 // wrapped last; both are empty if nothing says it. Pods are listed last, since there may be many.
 func Version(ctx context.Context, client kubernetes.Interface, d *appsv1.Deployment) (version, source string) {
-	if version, source = versionOf(d); version != "" {
+	if version, source = VersionOf(d.Labels, Image(d)); version != "" {
 		return version, source
 	}
 	if version = lastWrapped(ctx, client); version != "" {
@@ -34,12 +34,13 @@ func Version(ctx context.Context, client kubernetes.Interface, d *appsv1.Deploym
 // isVersion matches tags that are versions, and not others, such as "prod" on a mirror.
 var isVersion = regexp.MustCompile(`^v\d+\.\d+\.\d+`)
 
-// versionOf is the version that the Deployment itself says.
-func versionOf(d *appsv1.Deployment) (version, source string) {
-	if label := d.Labels[versionLabel]; label != "" {
+// VersionOf is the version in the labels of a Deployment or DaemonSet, or in the tag of its image, and which of them has it; both
+// are empty if neither has it.
+func VersionOf(labels map[string]string, image string) (version, source string) {
+	if label := labels[versionLabel]; label != "" {
 		return label, "label " + versionLabel
 	}
-	tagged, _, _ := strings.Cut(Image(d), "@") // "make push" names images by both
+	tagged, _, _ := strings.Cut(image, "@") // "make push" names images by both
 	if imageconfig.CheckName(tagged) != nil {
 		return "", ""
 	}

@@ -30,10 +30,12 @@ const (
 	// Namespace is where it is installed by default.
 	Namespace = "podinit-node"
 
-	// container of the DaemonSet in which the plugin runs, and the port at which it reports if it names none.
-	container   = "node"
-	port        = "metrics"
-	defaultPort = 8080
+	// container of the DaemonSet in which the plugin runs, initContainer that brings the init, and the port at which the plugin
+	// reports if its container names none.
+	container     = "node"
+	initContainer = "init"
+	port          = "metrics"
+	defaultPort   = 8080
 
 	// atOnce is how many nodes are asked at once, and requestTimeout how long one may take.
 	atOnce         = 16
@@ -57,13 +59,14 @@ type Node struct {
 	Err    error
 }
 
-// Find is podinit-node's DaemonSet, in any namespace. It returns ErrMissing if there is none.
-func Find(ctx context.Context, client kubernetes.Interface) (*appsv1.DaemonSet, error) {
-	find := func(namespace string) (*appsv1.DaemonSet, error) { return find(ctx, client, namespace) }
+// FindAnywhere is podinit-node's DaemonSet, in any namespace. It returns ErrMissing if there is none.
+func FindAnywhere(ctx context.Context, client kubernetes.Interface) (*appsv1.DaemonSet, error) {
+	find := func(namespace string) (*appsv1.DaemonSet, error) { return Find(ctx, client, namespace) }
 	return installation.Anywhere(find, Namespace, installation.Namespace)
 }
 
-func find(ctx context.Context, client kubernetes.Interface, namespace string) (*appsv1.DaemonSet, error) {
+// Find is podinit-node's DaemonSet in a namespace; in any if that is empty. It returns ErrMissing if there is none.
+func Find(ctx context.Context, client kubernetes.Interface, namespace string) (*appsv1.DaemonSet, error) {
 	found, err := client.AppsV1().DaemonSets(namespace).List(ctx, metav1.ListOptions{LabelSelector: Selector})
 	switch {
 	case err != nil:
@@ -179,14 +182,67 @@ func ask(ctx context.Context, client kubernetes.Interface, d *appsv1.DaemonSet, 
 
 // portOf is where the DaemonSet's pods report.
 func portOf(d *appsv1.DaemonSet) int32 {
-	for _, c := range d.Spec.Template.Spec.Containers {
+	if c := ContainerOf(d); c != nil {
 		for _, p := range c.Ports {
-			if c.Name == container && p.Name == port {
+			if p.Name == port {
 				return p.ContainerPort
 			}
 		}
 	}
 	return defaultPort
+}
+
+// ContainerOf is the container of podinit-node; nil if there is none.
+func ContainerOf(d *appsv1.DaemonSet) *corev1.Container {
+	return named(d.Spec.Template.Spec.Containers, container)
+}
+
+func named(containers []corev1.Container, name string) *corev1.Container {
+	if i := slices.IndexFunc(containers, func(c corev1.Container) bool { return c.Name == name }); i >= 0 {
+		return &containers[i]
+	}
+	return nil
+}
+
+// Image of podinit-node; empty if the DaemonSet has no container of it.
+func Image(d *appsv1.DaemonSet) string {
+	if c := ContainerOf(d); c != nil {
+		return c.Image
+	}
+	return ""
+}
+
+// InitImage is the image of the init that nodes give to containers; empty if the DaemonSet does not name it.
+func InitImage(d *appsv1.DaemonSet) string {
+	if c := named(d.Spec.Template.Spec.InitContainers, initContainer); c != nil {
+		return c.Image
+	}
+	return ""
+}
+
+// Version is podinit-node's version, and where it is from: the DaemonSet's label, its image's tag, or else what the nodes report,
+// which takes permission to get pods/proxy. While nodes have different versions, all of them are named. Both are empty if the
+// version is not known. Nodes are asked last, since there may be many.
+func Version(ctx context.Context, client kubernetes.Interface, d *appsv1.DaemonSet) (version, source string) {
+	if version, source = installation.VersionOf(d.Labels, Image(d)); version != "" {
+		return version, source
+	}
+	all, err := List(ctx, client, d)
+	if err != nil {
+		return "", ""
+	}
+	Ask(ctx, client, d, all, d.Namespace) // that namespace's containers alone: few
+	var versions []string
+	for _, n := range all {
+		if n.Report != nil && n.Report.Version != "" {
+			versions = append(versions, n.Report.Version)
+		}
+	}
+	if len(versions) == 0 {
+		return "", ""
+	}
+	slices.Sort(versions)
+	return strings.Join(slices.Compact(versions), ", "), "reports of the nodes"
 }
 
 // Key of a container in a report.

@@ -43,17 +43,20 @@ func plugin(name, node string, ready bool) *corev1.Pod {
 
 func TestFind(t *testing.T) {
 	client := fake.NewClientset(daemonSet(Namespace))
-	if d, err := Find(t.Context(), client); err != nil || d.Name != "podinit-node" {
+	if d, err := FindAnywhere(t.Context(), client); err != nil || d.Name != "podinit-node" {
 		t.Errorf("found %v, %v", d, err)
 	}
-	if _, err := Find(t.Context(), fake.NewClientset()); !errors.Is(err, ErrMissing) {
+	if _, err := FindAnywhere(t.Context(), fake.NewClientset()); !errors.Is(err, ErrMissing) {
 		t.Errorf("without one: %v", err)
+	}
+	if _, err := Find(t.Context(), client, "elsewhere"); !errors.Is(err, ErrMissing) {
+		t.Errorf("in a namespace without one: %v", err)
 	}
 	client.PrependReactor("list", "daemonsets", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		all := action.GetNamespace() == metav1.NamespaceAll
 		return all, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "daemonsets"}, "", nil)
 	})
-	if d, err := Find(t.Context(), client); err != nil || d.Name != "podinit-node" {
+	if d, err := FindAnywhere(t.Context(), client); err != nil || d.Name != "podinit-node" {
 		t.Errorf("a user who may list those of its namespace alone: %v, %v", d, err)
 	}
 }
@@ -130,5 +133,56 @@ func TestAsk(t *testing.T) {
 	}
 	if got := InitVersion(containers[Key{"shop", "web", "other"}]); got != "v1.0.0-rc.1" {
 		t.Errorf("the init's version is %q", got)
+	}
+}
+
+// The version is the label's or the tag's, and else what the nodes report: both versions while a rollout is under way.
+func TestVersion(t *testing.T) {
+	const reported = "reports of the nodes"
+	var versions map[string]string // by pod; those that have none do not answer
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if strings.HasSuffix(r.URL.Path, "/pods") {
+			list := corev1.PodList{TypeMeta: metav1.TypeMeta{Kind: "PodList", APIVersion: "v1"}}
+			for name := range versions {
+				list.Items = append(list.Items, *plugin(name, name, true))
+			}
+			_ = json.NewEncoder(w).Encode(list)
+			return
+		}
+		name := strings.TrimPrefix(r.URL.Path, "/api/v1/namespaces/podinit-node/pods/http:")
+		name, _, _ = strings.Cut(name, ":")
+		if versions[name] == "" {
+			http.Error(w, "forbidden", http.StatusForbidden)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(report.Report{Version: versions[name]})
+	}))
+	t.Cleanup(server.Close)
+	client, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, label, image string
+		versions           map[string]string
+		version, source    string
+	}{
+		{"label", "v1.2.3", "registry.example/node:v9.9.9", nil, "v1.2.3", "label app.kubernetes.io/version"},
+		{"tag", "", "registry.example/node:v1.2.3", nil, "v1.2.3", "the image's tag"},
+		{"nodes", "", "registry.example/node:prod", map[string]string{"a": "v1.0.0", "b": "v1.0.0"}, "v1.0.0", reported},
+		{"nodes of two versions", "", "registry.example/node:prod", map[string]string{"a": "v1.1.0", "b": "v1.0.0"}, "v1.0.0, v1.1.0", reported},
+		{"a node that does not answer", "", "registry.example/node:prod", map[string]string{"a": "", "b": "v1.0.0"}, "v1.0.0", reported},
+		{"no node answers", "", "registry.example/node:prod", map[string]string{"a": ""}, "", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			versions = tt.versions
+			d := daemonSet(Namespace)
+			d.Labels = map[string]string{"app.kubernetes.io/version": tt.label}
+			d.Spec.Template.Spec.Containers[0].Image = tt.image
+			if version, source := Version(t.Context(), client, d); version != tt.version || source != tt.source {
+				t.Errorf("version %q by %q, want %q by %q", version, source, tt.version, tt.source)
+			}
+		})
 	}
 }

@@ -170,7 +170,7 @@ func collect(ctx context.Context, client kubernetes.Interface, namespace, instal
 // askNodes asks every node of node mode what it does, and says in which namespace it is installed; "" if it is not, or may not
 // be read. problem is what is not known of it.
 func askNodes(ctx context.Context, client kubernetes.Interface, namespace string) (all []nodes.Node, of, problem string) {
-	d, err := nodes.Find(ctx, client)
+	d, err := nodes.FindAnywhere(ctx, client)
 	if err != nil {
 		return nil, "", "" // for most users there is none, or none that they may see
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/cli/exit"
 	"github.com/podinit/podinit/internal/cli/installation"
+	"github.com/podinit/podinit/internal/cli/nodes"
 	"github.com/podinit/podinit/internal/cli/output"
 	"github.com/podinit/podinit/internal/version"
 )
@@ -29,8 +30,10 @@ const serverTime = 10 * time.Second
 // Versions is what the command prints.
 type Versions struct {
 	Client Client `json:"client"`
-	// Server is absent with --client, and where the cluster could not be asked.
+	// Server is absent with --client, and where there is no webhook or it could not be found.
 	Server *Server `json:"server,omitempty"`
+	// Node is absent with --client, and where there is no node mode or it could not be found.
+	Node *Node `json:"node,omitempty"`
 }
 
 // Client is this program.
@@ -56,18 +59,38 @@ type Server struct {
 	SuspendedByFlag bool `json:"suspendedByFlag,omitempty"`
 }
 
+// Node is podinit-node, the plugin of node mode.
+type Node struct {
+	// Namespace and Name of its DaemonSet.
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	// Version of podinit-node, or several while nodes have different ones; empty if it is not known.
+	Version string `json:"version,omitempty"`
+	// Source of the version: the DaemonSet's label, its image's tag, or the reports of the nodes.
+	Source string `json:"source,omitempty"`
+	// Image of podinit-node, and InitImage of the init that it gives to containers.
+	Image     string `json:"image,omitempty"`
+	InitImage string `json:"initImage,omitempty"`
+	// SuspendedByFlag is set where the DaemonSet has the flag that suspends podinit-node.
+	SuspendedByFlag bool `json:"suspendedByFlag,omitempty"`
+}
+
 // NewCommand is "podinit version".
 func NewCommand(flags *genericclioptions.ConfigFlags, streams genericiooptions.IOStreams) *cobra.Command {
 	var clientOnly bool
 	command := &cobra.Command{
 		Use:   "version",
-		Short: "Print the version of this program, and of the webhook in the cluster",
-		Long: `Print the version of this program, and of the webhook in the cluster.
+		Short: "Print the versions of this program, and of the webhook and podinit-node in the cluster",
+		Long: `Print the versions of this program, and of the webhook and podinit-node in the cluster, those that are installed.
 
 The webhook's version is what its Deployment's label app.kubernetes.io/version says, else the tag of its image if that
 is one, else the label podinit.dev/version of the pod that it has wrapped last. The Deployment is found by its labels
 ` + installation.Selector + `, in every namespace,
-or in the namespace of -n.`,
+or in the namespace of -n.
+
+The version of podinit-node, the plugin of node mode, is found in the same way: its DaemonSet has the labels
+` + nodes.Selector + `; if neither label nor tag is a version,
+the nodes report theirs.`,
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
@@ -78,7 +101,7 @@ or in the namespace of -n.`,
 			Platform: runtime.GOOS + "/" + runtime.GOARCH}}
 		var failure error
 		if !clientOnly {
-			versions.Server, failure = server(command.Context(), flags)
+			failure = versions.ask(command.Context(), flags)
 		}
 		if err := print(*format, versions, streams); err != nil {
 			return err
@@ -95,15 +118,24 @@ func print(format output.Format, v Versions, streams genericiooptions.IOStreams)
 	var b strings.Builder
 	fmt.Fprintf(&b, "Client: %s (%s, %s)\n", v.Client.Version, v.Client.GoVersion, v.Client.Platform)
 	if s := v.Server; s != nil {
-		said := s.Version
-		if said == "" {
-			said = "unknown: neither a label nor the image's tag has it, and no pod is wrapped yet"
-		}
-		fmt.Fprintf(&b, "Server: %s (deployment/%s in namespace %s)\n", said, s.Name, s.Namespace)
+		fmt.Fprintf(&b, "Server: %s (deployment/%s in namespace %s)\n",
+			orUnknown(s.Version, "neither a label nor the image's tag has it, and no pod is wrapped yet"), s.Name, s.Namespace)
 		fmt.Fprintf(&b, "  webhook image: %s\n  init image:    %s\n", orNone(s.Image), orNone(s.InitImage))
+	}
+	if n := v.Node; n != nil {
+		fmt.Fprintf(&b, "Node:   %s (daemonset/%s in namespace %s)\n",
+			orUnknown(n.Version, "neither a label nor the image's tag has it, and no node reports it"), n.Name, n.Namespace)
+		fmt.Fprintf(&b, "  node image:    %s\n  init image:    %s\n", orNone(n.Image), orNone(n.InitImage))
 	}
 	_, err := fmt.Fprint(streams.Out, b.String())
 	return err
+}
+
+func orUnknown(version, why string) string {
+	if version == "" {
+		return "unknown: " + why
+	}
+	return version
 }
 
 func orNone(text string) string {
@@ -113,41 +145,67 @@ func orNone(text string) string {
 	return text
 }
 
-// server finds the webhook. An error has its exit code.
-func server(ctx context.Context, flags *genericclioptions.ConfigFlags) (*Server, error) {
+// ask finds the webhook and podinit-node. An error has its exit code: where one of the two is found, the other may be missing or
+// forbidden to read.
+func (v *Versions) ask(ctx context.Context, flags *genericclioptions.ConfigFlags) error {
 	config, err := flags.ToRESTConfig()
 	if err != nil {
-		return nil, fmt.Errorf("no cluster to ask: %w; --client needs no cluster", err)
+		return fmt.Errorf("no cluster to ask: %w; --client needs no cluster", err)
 	}
 	if config.Timeout == 0 {
 		config.Timeout = serverTime
 	}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		return nil, fmt.Errorf("connecting to the cluster: %w", err)
+		return fmt.Errorf("connecting to the cluster: %w", err)
 	}
-	deployment, err := webhook(ctx, client, *flags.Namespace)
-	if err != nil {
-		return nil, err
+	deployment, ofWebhook := installation.Find(ctx, client, *flags.Namespace)
+	if ofWebhook == nil {
+		v.Server = server(ctx, client, deployment)
 	}
-	s := &Server{
-		Namespace: deployment.Namespace, Name: deployment.Name, SuspendedByFlag: installation.Enabled(deployment, v1alpha1.SuspendFlag),
-		Image: installation.Image(deployment), InitImage: installation.InitImage(deployment),
+	daemonSet, ofNode := findNode(ctx, client, *flags.Namespace)
+	if ofNode == nil {
+		v.Node = node(ctx, client, daemonSet)
 	}
-	s.Version, s.Source = installation.Version(ctx, client, deployment)
-	return s, nil
+	if errors.Is(ofWebhook, installation.ErrMissing) && errors.Is(ofNode, nodes.ErrMissing) {
+		return exit.With(exit.Found, fmt.Errorf("%w, and no DaemonSet is labelled %s", installation.ErrMissing, nodes.Selector))
+	}
+	found := v.Server != nil || v.Node != nil
+	for _, err := range []error{ofWebhook, ofNode} {
+		missing := errors.Is(err, installation.ErrMissing) || errors.Is(err, nodes.ErrMissing)
+		switch forbidden := apierrors.IsForbidden(err); {
+		case err == nil, missing, forbidden && found:
+		case forbidden && *flags.Namespace == "":
+			return fmt.Errorf("looking for podinit: %w. Set its namespace with -n, or use --client", err)
+		default:
+			return fmt.Errorf("asking the cluster for podinit: %w; --client needs no cluster", err)
+		}
+	}
+	return nil
 }
 
-// webhook is the Deployment in a namespace; in any if that is empty.
-func webhook(ctx context.Context, client kubernetes.Interface, namespace string) (*appsv1.Deployment, error) {
-	d, err := installation.Find(ctx, client, namespace)
-	switch {
-	case errors.Is(err, installation.ErrMissing):
-		return nil, exit.With(exit.Found, err)
-	case apierrors.IsForbidden(err) && namespace == "":
-		return nil, fmt.Errorf("looking for the webhook: %w. Set its namespace with -n, or use --client", err)
-	case err != nil:
-		return nil, fmt.Errorf("asking the cluster for the webhook's deployment: %w; --client needs no cluster", err)
+func server(ctx context.Context, client kubernetes.Interface, d *appsv1.Deployment) *Server {
+	s := &Server{
+		Namespace: d.Namespace, Name: d.Name, SuspendedByFlag: installation.Enabled(d, v1alpha1.SuspendFlag),
+		Image: installation.Image(d), InitImage: installation.InitImage(d),
 	}
-	return d, nil
+	s.Version, s.Source = installation.Version(ctx, client, d)
+	return s
+}
+
+// findNode is the DaemonSet in a namespace; if that is empty, in any.
+func findNode(ctx context.Context, client kubernetes.Interface, namespace string) (*appsv1.DaemonSet, error) {
+	if namespace == "" {
+		return nodes.FindAnywhere(ctx, client)
+	}
+	return nodes.Find(ctx, client, namespace)
+}
+
+func node(ctx context.Context, client kubernetes.Interface, d *appsv1.DaemonSet) *Node {
+	n := &Node{
+		Namespace: d.Namespace, Name: d.Name, SuspendedByFlag: installation.EnabledIn(nodes.ContainerOf(d), v1alpha1.SuspendFlag),
+		Image: nodes.Image(d), InitImage: nodes.InitImage(d),
+	}
+	n.Version, n.Source = nodes.Version(ctx, client, d)
+	return n
 }
