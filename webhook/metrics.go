@@ -9,8 +9,8 @@ import (
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/admission"
-	"github.com/podinit/podinit/internal/canary"
 	"github.com/podinit/podinit/internal/imageconfig"
+	"github.com/podinit/podinit/internal/initprogram"
 	"github.com/podinit/podinit/internal/reason"
 )
 
@@ -155,7 +155,7 @@ func (i *initImageUnavailable) Describe(to chan<- *prometheus.Desc) { to <- i.de
 
 func (i *initImageUnavailable) Collect(to chan<- prometheus.Metric) {
 	now := i.unavailable()
-	all := slices.Concat(canary.Architectures, now)
+	all := slices.Concat(initprogram.Architectures, now)
 	slices.Sort(all)
 	for _, architecture := range slices.Compact(all) {
 		value := 0.0

@@ -160,7 +160,8 @@ func addEvents(manager ctrl.Manager, o webhookoptions.Options, log logr.Logger) 
 	if !o.Events {
 		return nil, nil
 	}
-	recorder := events.NewRecorder(manager.GetClient(), o.Pod, metrics.Registry, log.WithName("events"))
+	create := func(ctx context.Context, e *corev1.Event) error { return manager.GetClient().Create(ctx, e) }
+	recorder := events.NewRecorder(create, o.Pod, metrics.Registry, log.WithName("events"))
 	if err := manager.Add(recorder); err != nil {
 		return nil, fmt.Errorf("setting up the manager: %w", err)
 	}

@@ -25,9 +25,6 @@ const (
 	InitContainer = "init"
 )
 
-// Architectures that the init is made for.
-var Architectures = []string{"amd64", "arm64", "arm", "ppc64le", "s390x", "riscv64"}
-
 // State is what a canary shows about its image.
 type State int
 

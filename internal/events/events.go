@@ -17,7 +17,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/inject"
@@ -74,10 +73,13 @@ func shortened(text string, most int) string {
 	return strings.ToValidUTF8(text[:most-len("...")], "") + "..."
 }
 
+// A Writer creates an Event. The error for one that exists is apierrors.IsAlreadyExists.
+type Writer func(context.Context, *corev1.Event) error
+
 // Recorder writes Events. It is a Runnable of the manager; before that starts and after it has ended, Events wait or are
 // dropped.
 type Recorder struct {
-	writer   client.Writer
+	create   Writer
 	instance string
 	log      logr.Logger
 	now      func() time.Time
@@ -89,9 +91,9 @@ type Recorder struct {
 }
 
 // NewRecorder makes a Recorder for the Pod of this name, and registers its metric.
-func NewRecorder(writer client.Writer, instance string, registry prometheus.Registerer, log logr.Logger) *Recorder {
+func NewRecorder(create Writer, instance string, registry prometheus.Registerer, log logr.Logger) *Recorder {
 	r := &Recorder{
-		writer: writer, instance: instance, log: log, now: time.Now,
+		create: create, instance: instance, log: log, now: time.Now,
 		queue: make(chan *corev1.Event, queueSize), seen: seen{written: map[string]time.Time{}, namespaces: map[string]*rate.Limiter{}},
 		all: rate.NewLimiter(perSecond, burst),
 		count: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -172,7 +174,7 @@ func (r *Recorder) Start(ctx context.Context) error {
 func (r *Recorder) write(ctx context.Context, event *corev1.Event) (outcome string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, writeTime)
 	defer cancel()
-	switch err := r.writer.Create(ctx, event); {
+	switch err := r.create(ctx, event); {
 	case apierrors.IsAlreadyExists(err):
 		return outcomeKnown, nil
 	case err != nil:

@@ -17,7 +17,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/events"
@@ -26,24 +25,23 @@ import (
 
 // apiserver keeps Events.
 type apiserver struct {
-	client.Writer // of which Recorders use Create alone
-	mu            sync.Mutex
-	events        map[client.ObjectKey]corev1.Event
+	mu     sync.Mutex
+	events map[types.NamespacedName]corev1.Event
 	// refuses is what it answers, if anything.
 	refuses error
 }
 
-func (a *apiserver) Create(_ context.Context, o client.Object, _ ...client.CreateOption) error {
+func (a *apiserver) create(_ context.Context, e *corev1.Event) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.refuses != nil {
 		return a.refuses
 	}
-	key := client.ObjectKeyFromObject(o)
+	key := types.NamespacedName{Namespace: e.Namespace, Name: e.Name}
 	if _, exists := a.events[key]; exists {
-		return apierrors.NewAlreadyExists(corev1.Resource("events"), o.GetName())
+		return apierrors.NewAlreadyExists(corev1.Resource("events"), e.Name)
 	}
-	a.events[key] = *o.(*corev1.Event).DeepCopy()
+	a.events[key] = *e.DeepCopy()
 	return nil
 }
 
@@ -57,7 +55,7 @@ type stage struct {
 // newStage must be called in a bubble, whose clock the recorders go by.
 func newStage(t *testing.T, replicas int, start bool) *stage {
 	t.Helper()
-	s := &stage{apiserver: apiserver{events: map[client.ObjectKey]corev1.Event{}}, registry: prometheus.NewRegistry()}
+	s := &stage{apiserver: apiserver{events: map[types.NamespacedName]corev1.Event{}}, registry: prometheus.NewRegistry()}
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
 	for i := range replicas {
@@ -65,7 +63,7 @@ func newStage(t *testing.T, replicas int, start bool) *stage {
 		if i > 0 {
 			registry = prometheus.NewRegistry()
 		}
-		r := events.NewRecorder(s, fmt.Sprint("podinit-webhook-", i), registry, logr.Discard())
+		r := events.NewRecorder(s.create, fmt.Sprint("podinit-webhook-", i), registry, logr.Discard())
 		s.recorders = append(s.recorders, r)
 		if start {
 			go func() { _ = r.Start(ctx) }()

@@ -1,4 +1,4 @@
-// Package initprogram asks a file whether it is podinit's init.
+// Package initprogram knows which architectures podinit's init is built for, and asks a file whether it is the init.
 package initprogram
 
 import (
@@ -10,6 +10,9 @@ import (
 	"strings"
 	"time"
 )
+
+// Architectures that the init is built for.
+var Architectures = []string{"amd64", "arm64", "arm", "ppc64le", "s390x", "riscv64"}
 
 // timeout bounds the program's run.
 const timeout = 10 * time.Second

@@ -8,8 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/version"
 
 	"github.com/podinit/podinit/api/v1alpha1"
-	"github.com/podinit/podinit/internal/canary"
 	"github.com/podinit/podinit/internal/delivery"
+	"github.com/podinit/podinit/internal/initprogram"
 	"github.com/podinit/podinit/internal/reason"
 )
 
@@ -55,7 +55,7 @@ func checkNodes(f *Facts, r *Result) {
 		return
 	}
 	for _, arch := range archs(f.Nodes.Value) {
-		if !slices.Contains(canary.Architectures, arch) {
+		if !slices.Contains(initprogram.Architectures, arch) {
 			r.warn("Keep pods that opt in from these nodes.", "there is no init for %s (nodes: %s)", arch, names(nodesOf(f.Nodes.Value, arch)))
 		}
 	}
