@@ -7,6 +7,7 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -33,16 +34,23 @@ func newCertificates(ctx context.Context, o webhookoptions.Options, kubeconfig *
 		Cache: cache.Options{
 			ReaderFailOnMissingInformer: true,
 			DefaultTransform:            cache.TransformStripManagedFields(),
-			ByObject:                    o.Authority().ByObject(),
+			ByObject:                    certificateNames(o).ByObject(),
 		},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("setting up the manager: %w", err)
 	}
 	dnsName := fmt.Sprintf("%s.%s.svc", o.Service, o.Namespace)
-	keeper := certificate.NewKeeper(o.Authority(), dnsName, manager.GetClient(), log.WithName("certificate"))
+	keeper := certificate.NewKeeper(certificateNames(o), dnsName, manager.GetClient(), log.WithName("certificate"))
 	if err := keeper.AddTo(ctx, manager); err != nil {
 		return nil, err
 	}
 	return manager, addChecks(manager, map[string]healthz.Checker{"ca-bundle": keeper.Trusted})
+}
+
+// certificateNames say where the certificate and its authority are kept.
+func certificateNames(o webhookoptions.Options) certificate.Names {
+	return certificate.Names{
+		Secret: types.NamespacedName{Namespace: o.Namespace, Name: o.Secret}, Configuration: o.WebhookConfiguration,
+	}
 }

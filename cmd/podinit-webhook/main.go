@@ -52,7 +52,7 @@ func run(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		log.Info("starting", "version", version.Version, "keeps", o.Authority().Secret.String())
+		log.Info("starting", "version", version.Version, "keeps", certificateNames(o).Secret.String())
 		return manager.Start(ctx)
 	}
 	check := initimage.Check{Config: o.Injection(), Program: o.InitProgram, Namespace: o.Namespace, Pod: o.Pod}

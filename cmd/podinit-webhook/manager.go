@@ -52,7 +52,7 @@ func newManager(ctx context.Context, o webhookoptions.Options, kubeconfig *rest.
 		return nil, err
 	}
 	byObject := clusterstate.ByObject(o.Namespace)
-	maps.Copy(byObject, o.Authority().ByObject())
+	maps.Copy(byObject, certificateNames(o).ByObject())
 	wait := drainTime + finishTime
 	manager, err := ctrl.NewManager(kubeconfig, ctrl.Options{
 		Scheme:                  scheme,
@@ -194,7 +194,7 @@ func addCertificate(ctx context.Context, manager ctrl.Manager, o webhookoptions.
 		}
 		return checks, manager.Add(files)
 	}
-	authority := certificate.NewAuthority(serving, o.Authority(), log.WithName("certificate"))
+	authority := certificate.NewAuthority(serving, certificateNames(o), log.WithName("certificate"))
 	checks["ca-bundle"] = authority.Trusted
 	return checks, authority.AddTo(ctx, manager)
 }

@@ -9,10 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/types"
-
 	"github.com/podinit/podinit/api/v1alpha1"
-	"github.com/podinit/podinit/internal/certificate"
 	"github.com/podinit/podinit/internal/imageconfig"
 	"github.com/podinit/podinit/internal/inject"
 	"github.com/podinit/podinit/internal/logs"
@@ -113,11 +110,6 @@ func (o Options) Injection() inject.Config {
 	return inject.Config{
 		Image: o.InitImage, Mirrors: o.InitImageMirrors, Version: version.Version, OpenShift: o.OpenShift, ExcludedNamespaces: o.ExcludedNamespaces,
 	}
-}
-
-// Authority is where the certificate and its authority are kept.
-func (o Options) Authority() certificate.Names {
-	return certificate.Names{Secret: types.NamespacedName{Namespace: o.Namespace, Name: o.Secret}, Configuration: o.WebhookConfiguration}
 }
 
 // Parse reads the command line. Where a flag is not given, the environment may say it (see the flag's text). With Version the
