@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -126,26 +127,57 @@ func loaded(take time.Duration) *webhook.Handler {
 	return &webhook.Handler{Mutator: i, Metrics: webhook.NewMetrics(prometheus.NewRegistry()), Log: logr.Discard()}
 }
 
+// arrivals counts requests that a handler has read, or answered without that.
+type arrivals struct {
+	http.Handler
+	sync.WaitGroup
+}
+
+func (a *arrivals) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	arrived := sync.OnceFunc(a.Done)
+	defer arrived()
+	r.Body = &arriving{r.Body, r.ContentLength, arrived}
+	a.Handler.ServeHTTP(w, r)
+}
+
+// arriving is a body of which some bytes are still to come.
+type arriving struct {
+	io.ReadCloser
+	left    int64
+	arrived func()
+}
+
+func (a *arriving) Read(p []byte) (int, error) {
+	n, err := a.ReadCloser.Read(p)
+	if a.left -= int64(n); a.left == 0 {
+		a.arrived()
+	}
+	return n, err
+}
+
 // 240 Pods of 1000 containers at once cost time, and not the process: what they take is far below the chart's memory
 // limit of 256 MiB, of which the cache may have 40. What is more than a namespace may have under way is admitted at once,
-// and so is what has no turn in time: here the time is over when enough of them had one.
+// and so is what has no turn in time: here the time is over when some were decided about after all have arrived.
 func TestManyLargePods(t *testing.T) {
-	const enough = 20
+	const pods, enough = 240, 60
 	handler := loaded(0)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var decided atomic.Int64
-	all := handler.Mutator
+	inner := handler.Mutator
 	handler.Mutator = mutatorFunc(func(ctx context.Context, r admission.Request) (admission.Answer, error) {
-		defer func() {
-			if decided.Add(1) == enough {
-				cancel()
-			}
-		}()
-		return all.Mutate(ctx, r)
+		defer decided.Add(1)
+		return inner.Mutate(ctx, r)
 	})
+	arrive := &arrivals{Handler: handler}
+	arrive.Add(pods)
 	took := memoryDuring(func() {
-		outcomes := largeLoad(ctx, t, handler, "evil", 240, func() {})
+		outcomes := largeLoad(ctx, t, arrive, "evil", pods, func() {
+			arrive.Wait()
+			before := decided.Load()
+			eventually(t, "some to be decided about", func() bool { return decided.Load() >= before+enough })
+			cancel()
+		})
 		t.Logf("%v", outcomes)
 		if outcomes["patched"] == 0 {
 			t.Error("none is patched")
