@@ -243,6 +243,19 @@ cluster-deploy: images
 	@init=$$($(TEST_CLUSTER) push $(BIN)/images/$(ARCH)/init.tar podinit/init); webhook=$$($(TEST_CLUSTER) push $(BIN)/images/$(ARCH)/webhook.tar podinit/webhook); \
 	KUBECONFIG=$$($(TEST_CLUSTER) kubeconfig) $(MAKE) deploy KUBECTL=$(abspath $(CLUSTER_BIN)/kubectl) INIT_IMAGE=$$init WEBHOOK_IMAGE=$$webhook
 
+# Node mode on the test cluster, as well as the webhook. make demo removes it again, since the suites that test the webhook run without it.
+.PHONY: cluster-deploy-node
+cluster-deploy-node: images
+	@mkdir -p $(BIN)/deploy-node; init=$$($(TEST_CLUSTER) push $(BIN)/images/$(ARCH)/init.tar podinit/init); node=$$($(TEST_CLUSTER) push $(BIN)/images/$(ARCH)/node.tar podinit/node); \
+	sed -e "s|@INIT_IMAGE@|$$init|" -e "s|@NODE_IMAGE@|$$node|" -e "s|@DIRECTORY@|$$(dirname $$($(TEST_CLUSTER) kubeconfig))/podinit|" test/cluster/node_mode.yaml > $(BIN)/deploy-node/kustomization.yaml; \
+	export KUBECONFIG=$$($(TEST_CLUSTER) kubeconfig); $(CLUSTER_BIN)/kubectl apply --server-side --force-conflicts -k $(BIN)/deploy-node; \
+	$(CLUSTER_BIN)/kubectl -n podinit-node rollout status daemonset/podinit-node --timeout=180s
+
+# The InitProfile definition, which config/node has too, stays.
+.PHONY: cluster-undeploy-node
+cluster-undeploy-node:
+	@KUBECONFIG=$$($(TEST_CLUSTER) kubeconfig) $(CLUSTER_BIN)/kubectl delete --ignore-not-found namespace/podinit-node clusterrole/podinit-node clusterrolebinding/podinit-node
+
 # CLUSTER is the test cluster, or "current": the one that kubectl talks to. What that needs, test/current.sh says.
 CLUSTER ?= test
 ON_CURRENT = KUBECTL="$(KUBECTL)" IMAGE_REPOSITORY="$(if $(filter file,$(origin IMAGE_REPOSITORY)),,$(IMAGE_REPOSITORY))" \
@@ -251,9 +264,10 @@ ON_CURRENT = KUBECTL="$(KUBECTL)" IMAGE_REPOSITORY="$(if $(filter file,$(origin 
 
 .PHONY: demo
 ifeq ($(CLUSTER),test)
-demo: cluster-up cluster-deploy ## the same troubled pods without and with podinit, side by side, on a real cluster (CLUSTER=current: on yours)
-	@go run ./test/demo -kubeconfig $$($(TEST_CLUSTER) kubeconfig) -push $$($(TEST_CLUSTER) registry)/podinit-demo:latest -plain-http
-	@echo; echo "The cluster is still up. 'make cluster-down' stops it; to look around first:"; $(TEST_CLUSTER) status
+demo: cluster-up cluster-deploy cluster-deploy-node ## the same troubled pods without podinit, with it, and with node mode, side by side, on a real cluster (CLUSTER=current: on yours)
+	@trap '$(MAKE) cluster-undeploy-node' EXIT; \
+	go run ./test/demo -kubeconfig $$($(TEST_CLUSTER) kubeconfig) -push $$($(TEST_CLUSTER) registry)/podinit-demo:latest -plain-http
+	@echo; echo "The cluster is still up, with the webhook ('make cluster-deploy-node' brings node mode back). 'make cluster-down' stops it; to look around first:"; $(TEST_CLUSTER) status
 else ifeq ($(CLUSTER),current)
 demo:
 	@$(ON_CURRENT) test/current.sh demo

@@ -9,12 +9,15 @@ import (
 	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
@@ -23,6 +26,9 @@ import (
 	"k8s.io/client-go/tools/remotecommand"
 	watchtools "k8s.io/client-go/tools/watch"
 	"k8s.io/streaming/pkg/httpstream"
+
+	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/cli/nodes"
 )
 
 // patience is how long each thing that the cluster does may take; on a busy machine most need some seconds.
@@ -30,8 +36,9 @@ const patience = 3 * time.Minute
 
 // cluster is the cluster that the pods run on.
 type cluster struct {
-	client kubernetes.Interface
-	config *rest.Config
+	client   kubernetes.Interface
+	profiles dynamic.ResourceInterface
+	config   *rest.Config
 }
 
 func connect(kubeconfig string) (cluster, error) {
@@ -46,19 +53,23 @@ func connect(kubeconfig string) (cluster, error) {
 	if err != nil {
 		return cluster{}, fmt.Errorf("make a client for %s: %w", config.Host, err)
 	}
-	return cluster{client, config}, nil
+	objects, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return cluster{}, fmt.Errorf("make a client for %s: %w", config.Host, err)
+	}
+	return cluster{client, objects.Resource(v1alpha1.GroupVersion.WithResource("initprofiles")), config}, nil
 }
 
-// ours labels the demo's namespaces: no other is ever deleted.
+// ours labels the demo's namespaces and its InitProfile: no other is ever deleted.
 const ours, demo = "app.kubernetes.io/managed-by", "podinit-demo"
 
 // createNamespace makes the namespace anew, with its service account, so that pods can be made in it.
-func (c cluster) createNamespace(ctx context.Context, name string, labels map[string]string) error {
+func (c cluster) createNamespace(ctx context.Context, name string, labels, annotations map[string]string) error {
 	// What an earlier run left is deleted first.
 	if err := c.deleteNamespace(ctx, name); err != nil {
 		return err
 	}
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: annotations, Labels: map[string]string{
 		"pod-security.kubernetes.io/enforce": "restricted",
 		ours:                                 demo,
 	}}}
@@ -101,6 +112,70 @@ func (c cluster) deleteNamespace(ctx context.Context, name string) error {
 	return nil
 }
 
+// createProfile makes the InitProfile that leaves pods to the nodes, again if an earlier run has left it.
+func (c cluster) createProfile(ctx context.Context, name string) error {
+	if err := c.deleteProfile(ctx, name); err != nil {
+		return err
+	}
+	profile := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": v1alpha1.GroupVersion.String(), "kind": "InitProfile",
+		"metadata": map[string]any{"name": name, "labels": map[string]any{ours: demo}},
+		"spec":     map[string]any{"delivery": string(v1alpha1.DeliverByNode)},
+	}}
+	if _, err := c.profiles.Create(ctx, profile, metav1.CreateOptions{}); err != nil {
+		return fmt.Errorf("create the InitProfile %s: %w", name, err)
+	}
+	return nil
+}
+
+func (c cluster) deleteProfile(ctx context.Context, name string) error {
+	profile, err := c.profiles.Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look for the InitProfile %s: %w", name, err)
+	}
+	if profile.GetLabels()[ours] != demo {
+		return fmt.Errorf("the cluster has an InitProfile %s that is not the demo's (it lacks the label %s=%s): the demo needs the name, so delete it if no pod uses it", name, ours, demo)
+	}
+	uid := profile.GetUID()
+	err = c.profiles.Delete(ctx, name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+	if err := ignore(apierrors.IsNotFound, err); err != nil {
+		return fmt.Errorf("delete the InitProfile %s: %w", name, err)
+	}
+	return nil
+}
+
+// hasNodeMode says whether podinit-node is installed, and waits until it is ready on every node.
+func (c cluster) hasNodeMode(ctx context.Context) (bool, error) {
+	d, err := nodes.FindAnywhere(ctx, c.client)
+	if errors.Is(err, nodes.ErrMissing) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for podinit-node: %w", err)
+	}
+	err = poll(ctx, func(ctx context.Context) (bool, error) {
+		d, err = c.client.AppsV1().DaemonSets(d.Namespace).Get(ctx, d.Name, metav1.GetOptions{})
+		return err == nil && nodesReady(d), err
+	})
+	if wait.Interrupted(err) {
+		return false, fmt.Errorf("podinit-node is ready on %d of %d nodes, still after %.0f s: kubectl -n %s describe daemonset %s says why, or remove it",
+			d.Status.NumberReady, d.Status.DesiredNumberScheduled, patience.Seconds(), d.Namespace, d.Name)
+	}
+	if err != nil {
+		return false, fmt.Errorf("wait for podinit-node: %w", err)
+	}
+	return true, nil
+}
+
+// nodesReady says whether every node that is to run podinit-node has one that is ready, and there is such a node.
+func nodesReady(d *appsv1.DaemonSet) bool {
+	s := d.Status
+	return s.ObservedGeneration >= d.Generation && s.DesiredNumberScheduled > 0 && s.NumberReady >= s.DesiredNumberScheduled
+}
+
 // awaitInjection waits until the webhook wraps the pod, which is not created.
 func (c cluster) awaitInjection(ctx context.Context, namespace string, pod *corev1.Pod) error {
 	dryRun := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
@@ -127,6 +202,7 @@ func (c cluster) runPod(ctx context.Context, namespace string, pod *corev1.Pod) 
 	if err != nil {
 		return outcome{}, fmt.Errorf("create the pod %s: %w", name, err)
 	}
+	seen := outcome{admitted: asAdmitted(pod)}
 	pod, err = c.awaitPod(ctx, pod, func(event watch.EventType, pod *corev1.Pod) (bool, error) {
 		if event == watch.Deleted || pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded {
 			return false, errors.New("it has ended already")
@@ -151,7 +227,6 @@ func (c cluster) runPod(ctx context.Context, namespace string, pod *corev1.Pod) 
 		return outcome{}, ctx.Err()
 	}
 
-	var seen outcome
 	processes, err := c.exec(ctx, pod, "ps", "-ww", "-eo", "pid=,stat=,args=")
 	if err != nil {
 		return outcome{}, fmt.Errorf("list the processes in the pod %s: %w", name, err)
@@ -188,6 +263,14 @@ func (c cluster) runPod(ctx context.Context, namespace string, pod *corev1.Pod) 
 		}
 	}
 	return seen, nil
+}
+
+// asAdmitted is what admission has made of a pod, without what differs between two namespaces.
+func asAdmitted(pod *corev1.Pod) *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: pod.Name, Labels: pod.Labels, Annotations: pod.Annotations, Finalizers: pod.Finalizers, OwnerReferences: pod.OwnerReferences},
+		Spec:       pod.Spec, Status: corev1.PodStatus{QOSClass: pod.Status.QOSClass},
+	}
 }
 
 // awaitPod watches the pod from the state that is given until done says so, and returns its last state.

@@ -1,6 +1,6 @@
 // Command demo shows what podinit changes for the pods that people have trouble with. It runs the same pods in a
-// plain namespace and in one that podinit injects, stops them, and prints side by side what was seen. It fails when
-// either side is not as it must be, so it is a test too.
+// plain namespace, in one that podinit injects and, where podinit-node is installed, in one that is left to the nodes. It stops
+// them, and prints side by side what was seen. It fails when a side is not as it must be, so it is a test too.
 //
 //	demo -kubeconfig FILE -push HOST/NAME:TAG
 //	demo -kubeconfig FILE -load COMMAND
@@ -17,10 +17,12 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/test/debianimage"
 )
 
@@ -29,7 +31,7 @@ func main() {
 	flag.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `file` of the cluster (default: as kubectl finds it)")
 	o.nodes.AddFlags(flag.CommandLine)
 	flag.StringVar(&o.image, "image", "", "`image` of the pods that is in a registry already, instead of -push")
-	flag.BoolVar(&o.keep, "keep", false, "leave the demo's namespaces in the cluster")
+	flag.BoolVar(&o.keep, "keep", false, "leave the demo's namespaces and its InitProfile in the cluster")
 	flag.Parse()
 	if sources := slices.DeleteFunc([]string{o.nodes.Push, o.nodes.Load, o.image}, func(s string) bool { return s == "" }); len(sources) != 1 || flag.NArg() > 0 {
 		flag.Usage()
@@ -50,17 +52,19 @@ type options struct {
 	nodes debianimage.Nodes
 	// image is one that was pushed before, instead.
 	image string
-	// keep leaves the namespaces, which are empty of pods by then.
+	// keep leaves the namespaces, which are empty of pods by then, and the InitProfile.
 	keep bool
 }
 
-// namespaces of the demo, without and with podinit.
+// namespaces of the demo: without podinit, with it, and with pods that are left to the nodes by an InitProfile.
 const (
 	plainNamespace   = "podinit-demo-plain"
 	podinitNamespace = "podinit-demo"
+	nodeNamespace    = "podinit-demo-node"
+	nodeProfile      = nodeNamespace
 )
 
-// run runs every scenario in both namespaces, prints the table, and returns an error if it is not as it must be.
+// run runs every scenario in each namespace, prints the table, and returns an error if it is not as it must be.
 func run(ctx context.Context, o options, table, progress io.Writer) (err error) {
 	cluster, err := connect(o.kubeconfig)
 	if err != nil {
@@ -77,21 +81,43 @@ func run(ctx context.Context, o options, table, progress io.Writer) (err error) 
 		}
 	}
 
-	fmt.Fprintf(progress, "Creating the namespaces %s and %s\n", plainNamespace, podinitNamespace)
+	nodeMode, err := cluster.hasNodeMode(ctx)
+	if err != nil {
+		return err
+	}
+	namespaces := []string{plainNamespace, podinitNamespace}
+	if nodeMode {
+		namespaces = append(namespaces, nodeNamespace)
+	}
+	fmt.Fprintf(progress, "Creating the namespaces %s\n", strings.Join(namespaces, ", "))
 	if !o.keep {
 		defer func() {
-			for _, namespace := range []string{plainNamespace, podinitNamespace} {
-				// Also when interrupted.
-				if deleteErr := cluster.deleteNamespace(context.WithoutCancel(ctx), namespace); err == nil {
+			ctx := context.WithoutCancel(ctx) // also when interrupted
+			for _, namespace := range namespaces {
+				if deleteErr := cluster.deleteNamespace(ctx, namespace); err == nil {
+					err = deleteErr
+				}
+			}
+			if nodeMode {
+				if deleteErr := cluster.deleteProfile(ctx, nodeProfile); err == nil {
 					err = deleteErr
 				}
 			}
 		}()
 	}
-	if err := cluster.createNamespace(ctx, plainNamespace, nil); err != nil {
+	if err := cluster.createNamespace(ctx, plainNamespace, nil, nil); err != nil {
 		return err
 	}
-	if err := cluster.createNamespace(ctx, podinitNamespace, map[string]string{"podinit.dev/inject": "enabled"}); err != nil {
+	optedIn := map[string]string{v1alpha1.Inject: v1alpha1.InjectEnabled}
+	if nodeMode {
+		if err := cluster.createProfile(ctx, nodeProfile); err != nil {
+			return err
+		}
+		if err := cluster.createNamespace(ctx, nodeNamespace, optedIn, map[string]string{v1alpha1.ProfileAnnotation: nodeProfile}); err != nil {
+			return err
+		}
+	}
+	if err := cluster.createNamespace(ctx, podinitNamespace, optedIn, nil); err != nil {
 		return err
 	}
 	if err := cluster.awaitInjection(ctx, podinitNamespace, scenarios[0].pod(image)); err != nil {
@@ -103,9 +129,12 @@ func run(ctx context.Context, o options, table, progress io.Writer) (err error) 
 	group, groupCtx := errgroup.WithContext(ctx)
 	for i, scenario := range scenarios {
 		results[i].scenario = scenario
-		for namespace, outcome := range map[string]*outcome{
-			plainNamespace: &results[i].plain, podinitNamespace: &results[i].podinit,
-		} {
+		outcomes := map[string]*outcome{plainNamespace: &results[i].plain, podinitNamespace: &results[i].podinit}
+		if nodeMode {
+			results[i].node = new(outcome)
+			outcomes[nodeNamespace] = results[i].node
+		}
+		for namespace, outcome := range outcomes {
 			group.Go(func() (err error) {
 				*outcome, err = cluster.runPod(groupCtx, namespace, scenario.pod(image))
 				if err == nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/podinit/podinit/test/debianimage"
@@ -35,7 +37,7 @@ type scenario struct {
 	// name is the pod's name, title what the table calls it.
 	name, title string
 	command     []string
-	// wantPlain and wantPodinit are what must be seen without and with podinit.
+	// wantPlain and wantPodinit are what must be seen without podinit, and with it: by the webhook or by the node.
 	wantPlain, wantPodinit expectation
 }
 
@@ -64,12 +66,33 @@ type outcome struct {
 	gone time.Duration
 	// exitCode is the container's, from the pod's last status.
 	exitCode int32
+	// admitted is the pod after admission, as asAdmitted has it.
+	admitted *corev1.Pod
 }
 
 // result is what was seen of a scenario.
 type result struct {
 	scenario
 	plain, podinit outcome
+	// node is what was seen where the webhook leaves pods to the nodes; nil where podinit-node is not installed.
+	node *outcome
+}
+
+// side is one of the times that a pod has run.
+type side struct {
+	// namespace it has run in, and init as the table has it.
+	namespace, init string
+	want            expectation
+	got             outcome
+}
+
+// sides are those of a result, in the order of the table.
+func (r result) sides() []side {
+	all := []side{{plainNamespace, "none", r.wantPlain, r.plain}, {podinitNamespace, "podinit", r.wantPodinit, r.podinit}}
+	if r.node != nil {
+		all = append(all, side{nodeNamespace, "node", r.wantPodinit, *r.node})
+	}
+	return all
 }
 
 const initPath = "/podinit/init"
@@ -104,27 +127,33 @@ var scenarios = []scenario{{
 func check(results []result) error {
 	var problems []error
 	for _, r := range results {
-		for _, side := range []struct {
-			namespace string
-			want      expectation
-			got       outcome
-		}{
-			{plainNamespace, r.wantPlain, r.plain},
-			{podinitNamespace, r.wantPodinit, r.podinit},
-		} {
+		for i, side := range r.sides() {
 			for _, problem := range side.want.compare(side.got) {
 				problems = append(problems, fmt.Errorf("pod %s/%s: %s", side.namespace, r.name, problem))
 			}
+			if i > 0 && r.wantPlain.killed && side.got.gone >= r.plain.gone {
+				problems = append(problems, fmt.Errorf("pod %s/%s: gone after %s, want less than the %s without podinit",
+					side.namespace, r.name, seconds(side.got.gone), seconds(r.plain.gone)))
+			}
 		}
-		if r.wantPlain.killed && r.podinit.gone >= r.plain.gone {
-			problems = append(problems, fmt.Errorf("pod %s/%s: gone after %s, want less than the %s without podinit",
-				podinitNamespace, r.name, seconds(r.podinit.gone), seconds(r.plain.gone)))
+		if r.node != nil && !equality.Semantic.DeepEqual(r.node.admitted, r.plain.admitted) {
+			problems = append(problems, fmt.Errorf("pod %s/%s: admission has changed it, and the node alone was to wrap it; without podinit it is\n%s\nand here\n%s",
+				nodeNamespace, r.name, toJSON(r.plain.admitted), toJSON(r.node.admitted)))
 		}
 	}
 	if len(problems) > 0 {
 		return fmt.Errorf("not as it must be:\n%w", errors.Join(problems...))
 	}
 	return nil
+}
+
+// toJSON is for people; a pod can always be printed.
+func toJSON(pod *corev1.Pod) string {
+	text, err := json.Marshal(pod)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
 }
 
 // compare says in words where got differs.

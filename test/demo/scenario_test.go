@@ -42,16 +42,21 @@ func TestParseProcessesRefuses(t *testing.T) {
 	}
 }
 
-// asWanted is what a demo sees when all is as it must be.
-func asWanted() []result {
+// asWanted is what a demo sees when all is as it must be; withNode on a cluster with podinit-node.
+func asWanted(withNode bool) []result {
 	var results []result
 	for _, s := range scenarios {
-		r := result{scenario: s}
-		for want, got := range map[*expectation]*outcome{&s.wantPlain: &r.plain, &s.wantPodinit: &r.podinit} {
-			*got = outcome{pid1: want.pid1, zombies: want.zombies, logged: want.logged, exitCode: want.exitCode, gone: 3800 * time.Millisecond}
+		seen := func(want expectation) outcome {
+			got := outcome{pid1: want.pid1, zombies: want.zombies, logged: want.logged, exitCode: want.exitCode, gone: 3800 * time.Millisecond, admitted: s.pod("app:1")}
 			if want.killed {
 				got.gone = 11200 * time.Millisecond
 			}
+			return got
+		}
+		r := result{scenario: s, plain: seen(s.wantPlain), podinit: seen(s.wantPodinit)}
+		if withNode {
+			byNode := seen(s.wantPodinit)
+			r.node = &byNode
 		}
 		results = append(results, r)
 	}
@@ -59,22 +64,34 @@ func asWanted() []result {
 }
 
 func TestCheck(t *testing.T) {
-	if err := check(asWanted()); err != nil {
-		t.Errorf("all as wanted: %v", err)
+	for _, withNode := range []bool{false, true} {
+		if err := check(asWanted(withNode)); err != nil {
+			t.Errorf("all as wanted, node mode %v: %v", withNode, err)
+		}
 	}
 	for name, test := range map[string]struct {
 		change func(r *result) // of the first pod: a shell around Python
 		want   string
 	}{
-		"not injected":        {func(r *result) { r.podinit.pid1 = "/bin/sh" }, "podinit-demo/shell-entrypoint: PID 1 is /bin/sh, want /podinit/init"},
-		"a zombie":            {func(r *result) { r.podinit.zombies = 1 }, "podinit-demo/shell-entrypoint: 1 zombies after 3.0 s, want 0"},
-		"no atexit hook":      {func(r *result) { r.podinit.logged = r.podinit.logged[:1] }, `logged ["SIGTERM handler ran"] at shutdown, want ["SIGTERM handler ran" "atexit hook ran"]`},
-		"too slow":            {func(r *result) { r.podinit.gone = 12 * time.Second }, "podinit-demo/shell-entrypoint: gone after 12.0 s, want less than the 11.2 s without podinit"},
-		"killed":              {func(r *result) { r.podinit.exitCode = 137 }, "exit code 137, want 143"},
+		"not injected":            {func(r *result) { r.podinit.pid1 = "/bin/sh" }, "podinit-demo/shell-entrypoint: PID 1 is /bin/sh, want /podinit/init"},
+		"a zombie":                {func(r *result) { r.podinit.zombies = 1 }, "podinit-demo/shell-entrypoint: 1 zombies after 3.0 s, want 0"},
+		"no atexit hook":          {func(r *result) { r.podinit.logged = r.podinit.logged[:1] }, `logged ["SIGTERM handler ran"] at shutdown, want ["SIGTERM handler ran" "atexit hook ran"]`},
+		"too slow":                {func(r *result) { r.podinit.gone = 12 * time.Second }, "podinit-demo/shell-entrypoint: gone after 12.0 s, want less than the 11.2 s without podinit"},
+		"killed":                  {func(r *result) { r.podinit.exitCode = 137 }, "exit code 137, want 143"},
+		"not wrapped by the node": {func(r *result) { r.node.pid1 = "/bin/sh" }, "podinit-demo-node/shell-entrypoint: PID 1 is /bin/sh, want /podinit/init"},
+		"too slow on the node":    {func(r *result) { r.node.gone = 12 * time.Second }, "podinit-demo-node/shell-entrypoint: gone after 12.0 s, want less than the 11.2 s without podinit"},
+		"wrapped by the webhook": {
+			func(r *result) { r.node.admitted.Spec.Containers[0].Command = []string{initPath} },
+			"podinit-demo-node/shell-entrypoint: admission has changed it, and the node alone was to wrap it",
+		},
+		"annotated by the webhook": {
+			func(r *result) { r.node.admitted.Annotations = map[string]string{"podinit.dev/status": "{}"} },
+			"podinit-demo-node/shell-entrypoint: admission has changed it, and the node alone was to wrap it",
+		},
 		"no trouble in plain": {func(r *result) { r.plain.gone = 5 * time.Second }, "podinit-demo-plain/shell-entrypoint: gone after 5.0 s, want the whole grace period of 10.0 s"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			results := asWanted()
+			results := asWanted(true)
 			test.change(&results[0])
 			err := check(results)
 			if err == nil || !strings.Contains(err.Error(), test.want) || strings.Count(err.Error(), "pod ") != 1 {

@@ -10,15 +10,19 @@ import (
 	"time"
 )
 
-// printTable prints two rows for each scenario, without and with podinit.
+// printTable prints a row for each time that a scenario's pod has run: without podinit, with it, and with node mode if that is
+// installed.
 func printTable(to io.Writer, results []result) error {
 	fmt.Fprintf(to, "The same pods without and with podinit. Zombies are counted %.0f s after the start; the grace period is %.0f s.\n\n",
 		settle.Seconds(), gracePeriod.Seconds())
 	table := tabwriter.NewWriter(to, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "POD\tINIT\tPID 1\tZOMBIES\tLOGGED AT SHUTDOWN\tGONE AFTER\tEXIT CODE")
 	for _, r := range results {
-		fmt.Fprintln(table, strings.Join(append([]string{r.title, "none"}, r.plain.cells()...), "\t"))
-		fmt.Fprintln(table, strings.Join(append([]string{"", "podinit"}, r.podinit.cells()...), "\t"))
+		title := r.title
+		for _, side := range r.sides() {
+			fmt.Fprintln(table, strings.Join(append([]string{title, side.init}, side.got.cells()...), "\t"))
+			title = "" // once
+		}
 	}
 	return table.Flush()
 }
@@ -43,9 +47,9 @@ func exit(code int32) string {
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
 
-// summary is the one sentence after the table.
+// summary is what the table shows, in a sentence or two.
 func summary(results []result) string {
-	var killed, zombies int
+	var killed, zombies, byNode int
 	var slowest time.Duration
 	for _, r := range results {
 		if r.plain.exitCode == 128+int32(syscall.SIGKILL) {
@@ -53,8 +57,16 @@ func summary(results []result) string {
 		}
 		zombies += r.plain.zombies
 		slowest = max(slowest, r.podinit.gone)
+		if r.node != nil {
+			slowest = max(slowest, r.node.gone)
+			byNode++
+		}
 	}
-	return fmt.Sprintf("Without podinit %d of %d pods had to be killed after the whole grace period, their work unfinished, "+
+	said := fmt.Sprintf("Without podinit %d of %d pods had to be killed after the whole grace period, their work unfinished, "+
 		"and %d zombies stayed; with it every program ended by itself, the last pod was gone after %s, and no zombie was left.",
 		killed, len(results), zombies, seconds(slowest))
+	if byNode > 0 {
+		said += fmt.Sprintf(" Nothing of the %d pods that the node wrapped was changed.", byNode)
+	}
+	return said
 }

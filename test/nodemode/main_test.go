@@ -112,16 +112,11 @@ func run(m *testing.M) (int, error) {
 
 // apply applies config/node, with the images that were built and JSON patches of the DaemonSet.
 func apply(ctx context.Context, patches ...string) error {
-	made := fmt.Sprintf(`resources: [../../config/node]
-patches:
-- target: {kind: DaemonSet, name: podinit-node}
-  patch: |-
-    - {op: replace, path: /spec/template/spec/initContainers/0/image, value: %q}
-    - {op: replace, path: /spec/template/spec/containers/0/image, value: %q}
-    - {op: add, path: /spec/template/spec/containers/0/args, value: ["-v=1", "-directory=%s"]}
-    - {op: replace, path: /spec/template/spec/containers/0/volumeMounts/1/mountPath, value: %q}
-    - {op: replace, path: /spec/template/spec/volumes/1/hostPath/path, value: %q}
-`, initImage, nodeImage, hostDirectory, hostDirectory, hostDirectory)
+	text, err := os.ReadFile(filepath.Join(root, "test", "cluster", "node_mode.yaml"))
+	if err != nil {
+		return err
+	}
+	made := strings.NewReplacer("@INIT_IMAGE@", initImage, "@NODE_IMAGE@", nodeImage, "@DIRECTORY@", hostDirectory).Replace(string(text))
 	for _, patch := range patches {
 		made += "    - " + patch + "\n"
 	}
