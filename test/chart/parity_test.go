@@ -78,9 +78,10 @@ func TestNodeSameAsConfig(t *testing.T) {
 		mode       string
 		values     []string
 	}{
-		"node":       {nil, "node", nil},
-		"prometheus": {[]string{"nodeprometheus"}, "node", []string{"--set=metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true"}},
-		"both":       {nil, "both", nil},
+		"node":          {nil, "node", nil},
+		"networkpolicy": {[]string{"nodenetworkpolicy"}, "node", []string{"--set=networkPolicy.enabled=true"}},
+		"prometheus":    {[]string{"nodeprometheus"}, "node", []string{"--set=metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true"}},
+		"both":          {nil, "both", nil},
 	} {
 		want := kustomizedNode(t, tt.components)
 		if tt.mode == "both" {

@@ -304,6 +304,25 @@ networkPolicy: {enabled: true, admissionFrom: [{ipBlock: {cidr: 10.0.0.10/32}}],
 				t.Errorf("DNS is elsewhere, and still: %s", text)
 			}
 		}},
+		"network policy of the nodes": {values: `
+mode: node
+networkPolicy: {enabled: true, metricsFrom: [{podSelector: {}}], reportFrom: [{ipBlock: {cidr: 10.0.0.10/32}}], dnsPorts: [5353], apiserverPorts: [16443], registryPorts: [5000]}
+`, look: func(t *testing.T, made map[string]map[string]any) {
+			expect(t, made, "NetworkPolicy podinit-node", `"from":[{"podSelector":{}},{"ipBlock":{"cidr":"10.0.0.10/32"}}],"ports":[{"port":"metrics","protocol":"TCP"}]`,
+				`{"port":5353,"protocol":"UDP"}`, `"port":16443`, `"matchLabels":{"app.kubernetes.io/component":"node","app.kubernetes.io/name":"podinit"}`)
+			if text := asJSON(t, made["NetworkPolicy podinit-node"]); strings.Contains(text, `"port":5000`) || strings.Contains(text, `"port":53,`) {
+				t.Errorf("no registry is asked, and DNS is elsewhere, and still: %s", text)
+			}
+			absent(t, made, "NetworkPolicy podinit-webhook", "NetworkPolicy podinit-certificates")
+		}},
+		"network policy of both": {values: `
+mode: both
+node: {report: false}
+networkPolicy: {enabled: true, metricsFrom: [], reportFrom: [{ipBlock: {cidr: 10.0.0.10/32}}]}
+`, look: func(t *testing.T, made map[string]map[string]any) {
+			expect(t, made, "NetworkPolicy podinit-webhook", `"port":"webhook"`)
+			expect(t, made, "NetworkPolicy podinit-node", `"ingress":[{"ports":[{"port":"health","protocol":"TCP"}]}]`)
+		}},
 		"metrics": {values: `
 metrics:
   serviceMonitor: {enabled: true, interval: 10s, labels: {release: prometheus}}
@@ -491,7 +510,6 @@ func TestRefusals(t *testing.T) {
 		"--set-json=networkPolicy.apiserverPorts=[]":                        {"/networkPolicy/apiserverPorts"},
 		"--set=mode=sidecar":                                                {"mode", "webhook"},
 		"--set=mode=node,wrappingPolicy.enabled=true":                       {"wrappingPolicy.enabled", "with mode node no pod has the init in its spec"},
-		"--set=mode=node,networkPolicy.enabled=true":                        {"networkPolicy.enabled", "with mode node there is no webhook"},
 		"--set=mode=both,priorityClassName=system-node-critical":            {"node.priorityClassName", "it must differ from priorityClassName"},
 		"--set=registries.dockerConfigSecret=x":                             {"registries.config.credentials.namespaces", `["*"] means all`},
 		`--set=registries.files.registries\.yaml=`:                          {"registries.files", "registries.yaml"},
