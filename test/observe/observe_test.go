@@ -219,7 +219,8 @@ var elsewhere = map[string][]string{
 	"kube_pod_init_container_status_waiting_reason":                 {"container", "reason"},       // the same
 }
 
-// TestMetricsExist holds every metric, label and value that an alert or a panel names against those that the webhook has.
+// TestMetricsExist holds every metric, label and value that an alert or a panel names against those that the webhook and
+// podinit-node have.
 func TestMetricsExist(t *testing.T) {
 	samples := gather(t)
 	labels := map[string]map[string]map[string]bool{} // metric, label, value
@@ -297,8 +298,7 @@ func TestMetricsExist(t *testing.T) {
 	// What nobody looks at need not be there.
 	for name := range labels {
 		base := regexp.MustCompile(`_(bucket|count|sum)$`).ReplaceAllString(name, "")
-		// Those of node mode have no dashboard.
-		if strings.HasPrefix(name, "podinit_") && !strings.HasPrefix(name, "podinit_node_") && !used[name] && !used[base+"_bucket"] && !used[base+"_count"] {
+		if strings.HasPrefix(name, "podinit_") && !used[name] && !used[base+"_bucket"] && !used[base+"_count"] {
 			t.Errorf("%s is in no panel and no alert", name)
 		}
 	}

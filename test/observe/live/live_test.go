@@ -13,8 +13,8 @@ import (
 	"github.com/podinit/podinit/test/observe"
 )
 
-// elsewhere are metrics of programs that are not here: apiservers and kube-state-metrics.
-var elsewhere = []string{"apiserver_", "kube_pod_"}
+// elsewhere are metrics of programs that are not here: apiservers, kube-state-metrics, and podinit-node.
+var elsewhere = []string{"apiserver_", "kube_pod_", "podinit_node_"}
 
 // TestDashboard asks a real Prometheus, which scrapes the webhook's handler under load, everything that the dashboard asks.
 func TestDashboard(t *testing.T) {
