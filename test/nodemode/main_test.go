@@ -23,6 +23,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	corev1 "k8s.io/api/core/v1"
@@ -165,8 +166,8 @@ func plugins(ctx context.Context, t *testing.T) (pods []corev1.Pod) {
 	return pods
 }
 
-// metric is the sum of a metric's values as the node's one plugin tells them, once it does.
-func metric(t *testing.T, name string) (sum float64) {
+// metrics are what the node's one plugin tells Prometheus, once it does.
+func metrics(t *testing.T) (families map[string]*dto.MetricFamily) {
 	t.Helper()
 	eventually(t, "the plugin's metrics", func(ctx context.Context) (bool, error) {
 		pods := plugins(ctx, t)
@@ -178,16 +179,18 @@ func metric(t *testing.T, name string) (sum float64) {
 			return false, nil //nolint:nilerr // it may not have begun
 		}
 		parser := expfmt.NewTextParser(model.UTF8Validation)
-		families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
-		if err != nil {
-			return false, err
-		}
-		sum = 0
-		for _, m := range families[name].GetMetric() {
-			sum += m.GetGauge().GetValue() + m.GetCounter().GetValue()
-		}
-		return true, nil
+		families, err = parser.TextToMetricFamilies(bytes.NewReader(text))
+		return err == nil, err
 	})
+	return families
+}
+
+// metric is the sum of a metric's values.
+func metric(t *testing.T, name string) (sum float64) {
+	t.Helper()
+	for _, m := range metrics(t)[name].GetMetric() {
+		sum += m.GetGauge().GetValue() + m.GetCounter().GetValue()
+	}
 	return sum
 }
 

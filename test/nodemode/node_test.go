@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/podinit/podinit/internal/inject"
+	"github.com/podinit/podinit/test/observe"
 )
 
 const initPath = "/podinit/init"
@@ -328,5 +330,42 @@ func TestPIDNamespaces(t *testing.T) {
 	kubectl(t, "", "-n", ns, "debug", "target", "--image="+image, "--target=app", "--container=debugger", "--profile=restricted", "--", "sh", "-c", "ls /podinit 2>&1; echo seen; sleep 100")
 	if line := awaitLog(t, ns, "target", "debugger"); !strings.Contains(line, "No such file") {
 		t.Errorf("a debug container with a target has the init: %s", line)
+	}
+}
+
+// What alerts and dashboard ask for, the plugin that runs on the node has.
+func TestMetricsExist(t *testing.T) {
+	installed(t)
+	rules, err := observe.ReadRules(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dashboard, err := observe.ReadDashboard(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expressions := map[string]string{}
+	for _, a := range rules.Alerts() {
+		expressions["alert "+a.Alert] = a.Expr
+	}
+	for _, p := range dashboard.Panels {
+		for _, target := range p.Targets {
+			expressions["panel "+p.Title+", "+target.RefID] = target.Expr
+		}
+	}
+	there, used := metrics(t), map[string]bool{}
+	for where, expression := range expressions {
+		for _, name := range regexp.MustCompile(`\bpodinit_node_\w+`).FindAllString(expression, -1) {
+			name = strings.TrimSuffix(name, "_bucket") // of a histogram
+			used[name] = true
+			if len(there[name].GetMetric()) == 0 {
+				t.Errorf("%s: the plugin has no %s", where, name)
+			}
+		}
+	}
+	for name := range there {
+		if strings.HasPrefix(name, "podinit_node_") && !used[name] {
+			t.Errorf("the plugin has %s, which is in no panel and no alert", name)
+		}
 	}
 }
