@@ -293,6 +293,8 @@ test-unit: ## the tests that need nothing but Go, and which of them are slow
 .PHONY: test-race
 test-race:
 	CGO_ENABLED=1 go test -race $(GO_UNIT) ./test/debianimage
+	@# Three times what make test-unit generates.
+	CGO_ENABLED=1 go test -race ./internal/inject -args -pods=3000 -documents=5000
 
 .PHONY: test-observe
 test-observe: deps ## the alerts with promtool, the metrics that alerts and dashboard name, and the dashboard's queries with Prometheus

@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-var documents = flag.Int("documents", 5000, "how many documents the comparison with sigs.k8s.io/json makes")
+var documents = flag.Int("documents", 2000, "how many documents the comparison with sigs.k8s.io/json makes")
 
 // agree holds Decode against the decoder that the apiserver uses: both refuse the document, or both make the same Pod.
 func agree(t *testing.T, raw []byte) (valid bool) {

