@@ -695,6 +695,7 @@ func TestVersions(t *testing.T) {
 
 // Runtimes that end at any moment of a registration, or are no runtimes at all.
 func TestHalfRegistered(t *testing.T) {
+	t.Parallel()
 	for name, serve := range map[string]func(net.Conn){
 		"closes":   func(c net.Conn) {},
 		"nonsense": func(c net.Conn) { _, _ = io.WriteString(c, strings.Repeat("HTTP/1.1 400 Bad Request\r\n", 100)) },
@@ -721,6 +722,7 @@ func TestHalfRegistered(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // most of the time the plugin waits to try again
 			p, _, _ := run(t, nil)
 			l, err := net.Listen("unix", p.Socket)
 			if err != nil {
@@ -822,6 +824,7 @@ func TestTooOldRuntime(t *testing.T) {
 
 // A stub that hangs is left behind, but not for ever.
 func TestAbandoned(t *testing.T) {
+	t.Parallel()
 	p, _ := newPlugin(t, nil)
 	p.abandoned = maxAbandoned
 	l, err := net.Listen("unix", p.Socket)
