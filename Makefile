@@ -439,6 +439,11 @@ bench: deps build ## measure the init against tini, dumb-init and catatonit, adm
 	go run ./test/bench/admission
 	go run ./test/bench/lookup
 
+# Not part of "make bench": it takes the test cluster.
+.PHONY: bench-node
+bench-node: cluster-up cluster-deploy cluster-deploy-node ## measure node mode against the webhook's deliveries and no init, on the real cluster (root)
+	@trap '$(MAKE) cluster-undeploy-node' EXIT; go run ./test/bench/node $(BENCH_NODE)
+
 .PHONY: licences
 licences: ## check the licences of all linked modules
 	@$(RELEASE) licences $(RELEASE_IMAGES) -platforms "$(PLATFORMS)"
