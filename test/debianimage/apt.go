@@ -2,6 +2,7 @@ package debianimage
 
 import (
 	"bufio"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"crypto/sha256"
@@ -27,6 +28,19 @@ type Cache struct {
 	Directory string
 	// Progress gets a line before each step that takes long.
 	Progress io.Writer
+
+	// architecture and suite are Debian's names, platform is Go's of the architecture; empty where they are the host's own.
+	architecture, suite, platform string
+}
+
+// architectures are Debian's names where they are not Go's.
+var architectures = map[string]string{"arm": "armhf", "ppc64le": "ppc64el"}
+
+// Other is the part of the cache for another architecture, by Go's name, and another suite of Debian, such as trixie. Its packages
+// come from the mirror that the host's apt uses for Debian.
+func (c Cache) Other(architecture, suite string) Cache {
+	debian := cmp.Or(architectures[architecture], architecture)
+	return Cache{filepath.Join(c.Directory, suite+"-"+debian), c.Progress, debian, suite, architecture}
 }
 
 // UserCache is the user's cache, in os.UserCacheDir, which all that builds images here shares.
@@ -66,6 +80,15 @@ func (c Cache) layer(ctx context.Context, packages, without []string) (v1.Layer,
 	packages = slices.Compact(packages)
 	if err := c.writeStatus(packages, append(slices.Clone(forScripts), without...)); err != nil {
 		return nil, err
+	}
+	if c.suite != "" {
+		if err := c.writeSources(ctx); err != nil {
+			return nil, err
+		}
+		// Suites move, and who names one wants what is in it today.
+		if err := c.update(ctx); err != nil {
+			return nil, err
+		}
 	}
 	// The package lists at hand may be missing, or name versions that the mirror no longer has.
 	file, err := c.layerFile(ctx, packages)
@@ -184,6 +207,10 @@ func (c Cache) apt(ctx context.Context, arguments ...string) (string, error) {
 		// The cache may be where apt's own user cannot look.
 		"-o", "APT::Sandbox::User=",
 	}
+	if c.suite != "" {
+		options = append(options, "-o", "Dir::Etc::sourcelist="+c.sources(), "-o", "Dir::Etc::sourceparts=/dev/null",
+			"-o", "APT::Architecture="+c.architecture, "-o", "APT::Architectures="+c.architecture)
+	}
 	if _, err := os.Stat(c.lists()); err == nil {
 		options = append(options, "-o", "Dir::State::lists="+c.lists())
 	}
@@ -214,6 +241,30 @@ func (c Cache) writeStatus(packages, without []string) error {
 	return nil
 }
 
+// writeSources writes the list of the one suite.
+func (c Cache) writeSources(ctx context.Context) error {
+	// Without lists of its own, apt-get names the host's mirror.
+	output, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI)",
+		"Created-By: Packages", "Origin: Debian", "Label: Debian").Output()
+	if err != nil {
+		return fmt.Errorf("ask apt-get for a mirror of Debian: %w", err)
+	}
+	mirror, _, _ := strings.Cut(string(output), "\n")
+	if mirror == "" {
+		return fmt.Errorf("packages of Debian's %s are needed, and apt here has no mirror of Debian (/etc/apt/sources.list.d)", c.suite)
+	}
+	const keys = "/usr/share/keyrings/debian-archive-keyring.gpg"
+	line := fmt.Sprintf("deb [arch=%s signed-by=%s] %s %s main\n", c.architecture, keys, mirror, c.suite)
+	if err := os.MkdirAll(filepath.Dir(c.sources()), 0o755); err != nil {
+		return fmt.Errorf("prepare the package cache: %w", err)
+	}
+	if err := os.WriteFile(c.sources(), []byte(line), 0o644); err != nil {
+		return fmt.Errorf("prepare the package cache: %w", err)
+	}
+	return nil
+}
+
+func (c Cache) sources() string  { return filepath.Join(c.Directory, "apt", "sources.list") }
 func (c Cache) archives() string { return filepath.Join(c.Directory, "apt", "archives") }
 func (c Cache) lists() string    { return filepath.Join(c.Directory, "apt", "lists") }
 func (c Cache) status() string   { return filepath.Join(c.Directory, "apt", "status") }

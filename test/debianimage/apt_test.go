@@ -31,3 +31,16 @@ func TestParseURIsRefuses(t *testing.T) {
 		}
 	}
 }
+
+// The part of a cache for another architecture keeps its files apart, and names the architecture as Debian does.
+func TestOther(t *testing.T) {
+	cache := Cache{Directory: "/cache"}
+	for architecture, want := range map[string]Cache{
+		"amd64":   {Directory: "/cache/sid-amd64", architecture: "amd64", suite: "sid", platform: "amd64"},
+		"ppc64le": {Directory: "/cache/sid-ppc64el", architecture: "ppc64el", suite: "sid", platform: "ppc64le"},
+	} {
+		if got := cache.Other(architecture, "sid"); got != want {
+			t.Errorf("%s: %+v, want %+v", architecture, got, want)
+		}
+	}
+}

@@ -86,7 +86,7 @@ func (c Cache) Build(ctx context.Context, spec Spec) (v1.Image, error) {
 		return nil, fmt.Errorf("read the config of the new image: %w", err)
 	}
 	config = config.DeepCopy()
-	config.OS, config.Architecture = "linux", runtime.GOARCH
+	config.OS, config.Architecture = "linux", cmp.Or(c.platform, runtime.GOARCH)
 	config.Config = spec.Config
 	if !slices.ContainsFunc(spec.Config.Env, func(variable string) bool { return strings.HasPrefix(variable, "PATH=") }) {
 		config.Config.Env = append([]string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}, spec.Config.Env...)
