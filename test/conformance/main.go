@@ -9,6 +9,7 @@ package main
 import (
 	"cmp"
 	_ "embed"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -32,6 +33,7 @@ type options struct {
 	long     bool
 	parallel int
 	why      bool
+	json     bool
 	size     Size
 }
 
@@ -58,6 +60,7 @@ func main() {
 	})
 	flag.StringVar(&o.run, "run", "", "only checks whose name matches this `expression`")
 	flag.BoolVar(&o.why, "v", false, "say why, and what was measured")
+	flag.BoolVar(&o.json, "json", false, "print a line of JSON for each result as it comes, instead of the table")
 	flag.IntVar(&o.parallel, "parallel", 4, "`checks` at a time")
 	sizeFlags(flag.CommandLine, &o.size, &o.long)
 	flag.Parse()
@@ -105,8 +108,25 @@ func (o *options) main(w io.Writer) error {
 			table.Checks = append(table.Checks, c)
 		}
 	}
+	if o.json {
+		lines := json.NewEncoder(w)
+		table.Done = func(c Check, in Init, r Result) {
+			lines.Encode(outcome{in.Name, c.Name, c.Doc, r.Verdict, r.Why, r.Figures, r.Took.Seconds()})
+		}
+	}
 	table.Run(o.inits, o.size, o.parallel)
+	if o.json {
+		return nil
+	}
 	return table.Print(w, o.why)
+}
+
+// An outcome is a result as -json prints it.
+type outcome struct {
+	Init, Check, Doc string
+	Verdict          Verdict
+	Why, Figures     string
+	Seconds          float64
 }
 
 // A Table is which behaviour holds for which init.
@@ -114,6 +134,8 @@ type Table struct {
 	Checks  []Check
 	Inits   []string
 	Results [][]Result // by check, by init
+	// Done, if it is set, is called with each result as it comes, with one at a time.
+	Done func(Check, Init, Result)
 }
 
 // Run fills the table; at most parallel trials run at a time.
@@ -124,12 +146,19 @@ func (t *Table) Run(inits []Init, size Size, parallel int) {
 	}
 	slots := make(chan struct{}, max(parallel, 1))
 	var wg sync.WaitGroup
+	var mu sync.Mutex
 	for i, c := range t.Checks {
 		for k, in := range inits {
 			slots <- struct{}{}
 			wg.Go(func() {
 				defer func() { <-slots }()
-				t.Results[i][k] = Try(c, in, size)
+				r := Try(c, in, size)
+				t.Results[i][k] = r
+				if t.Done != nil {
+					mu.Lock()
+					defer mu.Unlock()
+					t.Done(c, in, r)
+				}
 			})
 		}
 	}
