@@ -474,6 +474,12 @@ func (c *Container) processes() (out []int) {
 	return out
 }
 
+// entries counts the processes in /proc, with those that are about to end, which have no namespaces any more, and zombies.
+func (c *Container) entries() int {
+	processes, _ := filepath.Glob(fmt.Sprintf("/proc/%d/root/proc/[0-9]*", c.PID))
+	return len(processes)
+}
+
 // comm is a process's name.
 func comm(pid int) string {
 	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))

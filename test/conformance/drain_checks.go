@@ -248,7 +248,7 @@ say("child written")`)
 	{"drain/wait-all-signals", "With wait=all every signal goes to what is left when the main process has ended.", func(t *Trial) {
 		c := t.Start(Spec{Options: Options{WaitAll: true}, Main: t.Victim(`orphan(program, "daemon", "HUP", "USR1", "TERM", session=True, TERM=(0, 0))`)})
 		c.Await("daemon ready")
-		t.Until("the main process has ended", func() bool { return len(c.processes()) == 2 })
+		t.Until("the main process has ended and is reaped", func() bool { return c.entries() == 2 })
 		c.Signal("HUP")
 		c.Await("daemon got HUP")
 		c.Signal("USR1")
