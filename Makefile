@@ -47,9 +47,12 @@ build: build-images cli ## build the init, the webhook, the node's plugin and th
 cli: ## build the command line alone, bin/podinit
 	$(GO_BUILD) -ldflags "-s -w $(VERSION_X)" -o $(BIN)/podinit ./cmd/podinit
 
-.PHONY: build-images
-build-images:
+.PHONY: build-init
+build-init:
 	GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -buildmode=exe -ldflags "-s -w -E main.entry $(VERSION_X)" -o $(BIN)/linux/$(ARCH)/init ./initbin
+
+.PHONY: build-images
+build-images: build-init
 	GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -ldflags "-s -w $(VERSION_X)" -o $(BIN)/linux/$(ARCH)/podinit-webhook ./cmd/podinit-webhook
 	GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -ldflags "-s -w $(VERSION_X)" -o $(BIN)/linux/$(ARCH)/podinit-node ./cmd/podinit-node
 
@@ -204,7 +207,9 @@ chart-programs: helm-programs $(BIN)/chart/certmanager $(BIN)/chart/crds
 
 # Each folder that needs programs of the distribution lists Debian's packages; gcc is for the race detector.
 CLUSTER_PACKAGES = $(shell sed 's/\#.*//' test/cluster/packages.txt)
-TEST_PACKAGES = gcc libc6-dev $(shell sed 's/\#.*//' initbin/packages.txt test/*/packages.txt)
+# Those of suites that CI does not run are installed by their targets.
+LONG_PACKAGES = test/kernels/packages.txt
+TEST_PACKAGES = gcc libc6-dev $(shell sed 's/\#.*//' initbin/packages.txt $(filter-out $(LONG_PACKAGES),$(wildcard test/*/packages.txt)))
 
 # $(call install,packages) installs what is missing, without starting the services among them (policy-rc.d(8)).
 # Elsewhere than on Debian and Ubuntu it does nothing: what needs a program says so.
@@ -343,6 +348,22 @@ $(BIN)/runsc: test/never-worse/gvisor/go.mod
 .PHONY: test-never-worse-gvisor
 test-never-worse-gvisor: deps build $(BIN)/runsc ## the same inside gVisor, whose /proc says little (root)
 	go test -count=1 -timeout 120m -v -run TestNeverWorse ./test/never-worse -args -init $(abspath $(BIN)/linux/$(ARCH)/init) -runsc $(abspath $(BIN)/runsc) -parallel 16 -allowed 5 $(NEVER_WORSE_SIZE)
+
+# What virtual machines and containers of other runtimes run: the init, and its suite.
+CONFORMANCE_PACKAGES = $(shell sed 's/\#.*//' test/conformance/packages.txt)
+.PHONY: compatibility-programs
+compatibility-programs: build-init
+	@for program in conformance kernels/guest; do \
+		GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -ldflags "-s -w" -o $(BIN)/compatibility/$(ARCH)/$${program##*/} ./test/$$program; \
+	done; cp $(BIN)/linux/$(ARCH)/init $(BIN)/compatibility/$(ARCH)
+
+# Not among those of "make test": what it finds changes with Debian's kernels, not with podinit.
+KERNELS ?=
+.PHONY: test-kernels
+test-kernels: ## the init on Debian's kernels in virtual machines, results in docs/compatibility.md (root; KERNELS='-kernels arm64')
+	$(call install,$(shell sed 's/\#.*//' test/kernels/packages.txt))
+	@for arch in amd64 arm64 ppc64le; do $(MAKE) --silent compatibility-programs ARCH=$$arch; done
+	go run ./test/kernels -programs $(BIN)/compatibility -packages "$(CONFORMANCE_PACKAGES)" -write docs/compatibility.md $(KERNELS)
 
 .PHONY: test-hostile
 test-hostile: deps build $(CLUSTER_BIN)/etcd $(CLUSTER_BIN)/kube-apiserver ## hostile tenants, neighbours and registries against the webhook under its memory limit (root)
