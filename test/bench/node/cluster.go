@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	appsv1 "k8s.io/api/apps/v1"
@@ -183,29 +184,29 @@ func (b *bench) report(ctx context.Context, namespace string) (*report.Report, e
 	return all[0].Report, all[0].Err
 }
 
-// metric of the node's one podinit-node.
-func (b *bench) metric(ctx context.Context, name string) (float64, error) {
+// metric of the node's one podinit-node, which has one value.
+func (b *bench) metric(ctx context.Context, name string) (*dto.Metric, error) {
 	all, err := nodes.List(ctx, b.client, b.plugin)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	if len(all) != 1 {
-		return 0, fmt.Errorf("podinit-node runs on %d nodes, want 1", len(all))
+		return nil, fmt.Errorf("podinit-node runs on %d nodes, want 1", len(all))
 	}
 	text, err := b.client.CoreV1().Pods(b.plugin.Namespace).ProxyGet("http", all[0].Pod, "8080", "metrics", nil).DoRaw(ctx)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	found := families[name].GetMetric()
 	if len(found) != 1 {
-		return 0, fmt.Errorf("podinit-node has %d values of %s, want 1", len(found), name)
+		return nil, fmt.Errorf("podinit-node has %d values of %s, want 1", len(found), name)
 	}
-	return found[0].GetGauge().GetValue(), nil
+	return found[0], nil
 }
 
 // await waits until done says so.

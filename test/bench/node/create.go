@@ -27,12 +27,12 @@ type sandbox struct {
 }
 
 // measureCreate creates containers in a pod that does not opt in and in one that the node wraps, while podinit-node is away and
-// while it is there, several times each. The first series is without podinit-node.
-func (b *bench) measureCreate(ctx context.Context, blocks, creates int) ([]series, error) {
+// while it is there, several times each. In each block the first series is without podinit-node.
+func (b *bench) measureCreate(ctx context.Context, blocks, creates int) (all [][]series, own answers, err error) {
 	// The socket is in the node's mount namespace.
 	connection, err := grpc.NewClient(fmt.Sprintf("unix:///proc/%d/root/run/containerd/containerd.sock", b.node.PID), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer connection.Close()
 	runtime := cri.NewRuntimeServiceClient(connection)
@@ -40,32 +40,33 @@ func (b *bench) measureCreate(ctx context.Context, blocks, creates int) ([]serie
 	for delivery, s := range map[v1alpha1.DeliveryPolicy]*sandbox{"": &bare, v1alpha1.DeliverByNode: &optedIn} {
 		namespace, err := b.namespace(ctx, delivery)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if *s, err = b.sandbox(ctx, runtime, namespace); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	without, left, wrapped := series{name: "without podinit-node"}, series{name: "with it, not opted in"}, series{name: "with it, wrapped"}
+	own = answers{}
 	for range blocks {
+		without, left, wrapped := series{name: "without podinit-node"}, series{name: "with it, not opted in"}, series{name: "with it, wrapped"}
 		for _, there := range []bool{false, true} {
 			if err := b.setPlugin(ctx, there); err != nil {
-				return nil, err
+				return nil, nil, err
 			}
 			for _, s := range []sandbox{bare, optedIn} {
 				is, err := s.wraps(ctx, runtime)
 				if err != nil {
-					return nil, err
+					return nil, nil, err
 				}
 				if in := s.id == optedIn.id; is != (there && in) {
-					return nil, fmt.Errorf("podinit-node is there: %v, the pod opts in: %v, and its container is wrapped: %v", there, in, is)
+					return nil, nil, fmt.Errorf("podinit-node is there: %v, the pod opts in: %v, and its container is wrapped: %v", there, in, is)
 				}
 			}
 			// The first ones after a change are slower, in either state.
 			for range warmUp {
 				for _, s := range []sandbox{bare, optedIn} {
 					if _, err := s.create(ctx, runtime); err != nil {
-						return nil, err
+						return nil, nil, err
 					}
 				}
 			}
@@ -73,11 +74,11 @@ func (b *bench) measureCreate(ctx context.Context, blocks, creates int) ([]serie
 				// Both pods take turns, so that neither has the better moments.
 				ofBare, err := bare.create(ctx, runtime)
 				if err != nil {
-					return nil, err
+					return nil, nil, err
 				}
 				ofOptedIn, err := optedIn.create(ctx, runtime)
 				if err != nil {
-					return nil, err
+					return nil, nil, err
 				}
 				if there {
 					left.times, wrapped.times = append(left.times, ofBare), append(wrapped.times, ofOptedIn)
@@ -86,8 +87,14 @@ func (b *bench) measureCreate(ctx context.Context, blocks, creates int) ([]serie
 				}
 			}
 		}
+		all = append(all, []series{without, left, wrapped})
+		m, err := b.metric(ctx, "podinit_node_create_duration_seconds") // of this block: podinit-node has just been started
+		if err != nil {
+			return nil, nil, err
+		}
+		own.add(m.GetHistogram())
 	}
-	return []series{without, left, wrapped}, nil
+	return all, own, nil
 }
 
 // sandbox runs a pod and finds its sandbox.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // of is a series of these milliseconds.
@@ -50,16 +51,42 @@ func TestPrintReady(t *testing.T) {
 	}
 }
 
+// A machine that is busier in one block than in another does not change the difference of the p50.
 func TestPrintCreate(t *testing.T) {
 	var out strings.Builder
-	if err := printCreate(&out, []series{of("without", 1, 2, 3), of("wrapped", 2, 3, 5)}); err != nil {
+	blocks := [][]series{
+		{of("without", 1, 2, 3), of("wrapped", 2, 3, 5)},
+		{of("without", 101, 102, 103), of("wrapped", 102, 103, 105)},
+		{of("without", 1, 2, 3), of("wrapped", 2, 3, 5)},
+	}
+	if err := printCreate(&out, blocks); err != nil {
 		t.Fatal(err)
 	}
-	want := `   container   created       p50       p99   p50 more   p99 more
-     without         3   2.00 ms   3.00 ms          -          -
-     wrapped         3   3.00 ms   5.00 ms   +1.00 ms   +2.00 ms
+	want := `   container   created       p50         p99   p50 more, median of blocks   p99 more
+     without         9   3.00 ms   103.00 ms                            -          -
+     wrapped         9   5.00 ms   105.00 ms                     +1.00 ms   +2.00 ms
 `
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// The buckets of several histograms, whose counts are cumulative, are added.
+func TestAnswers(t *testing.T) {
+	histogram := func(counts ...uint64) *dto.Histogram {
+		h := &dto.Histogram{}
+		for i, bound := range []float64{0.001, 0.01, 0.1} {
+			h.Bucket = append(h.Bucket, &dto.Bucket{UpperBound: &bound, CumulativeCount: &counts[i]})
+		}
+		return h
+	}
+	a := answers{}
+	a.add(histogram(40, 49, 50))
+	a.add(histogram(40, 50, 50))
+	if diff := cmp.Diff(answers{0.001: 80, 0.01: 19, 0.1: 1}, a); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if n, half, most, all := a.count(), a.within(0.5), a.within(0.99), a.within(1); n != 100 || half != 0.001 || most != 0.01 || all != 0.1 {
+		t.Errorf("%d answers, half within %v s, 99 %% within %v s, all within %v s", n, half, most, all)
 	}
 }

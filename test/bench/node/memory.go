@@ -60,5 +60,5 @@ func (b *bench) memory(ctx context.Context) (memory, error) {
 		return memory{}, err
 	}
 	bytes, err := b.metric(ctx, "process_resident_memory_bytes")
-	return memory{r.Counts.Wrapped, bytes / (1 << 20)}, err
+	return memory{r.Counts.Wrapped, bytes.GetGauge().GetValue() / (1 << 20)}, err
 }
