@@ -9,10 +9,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/node/report"
@@ -35,7 +37,8 @@ func stormPods(image string) (pods []*corev1.Pod) {
 		perPod = (*stormSize + 79) / 80
 	}
 	for made := 0; made < *stormSize; {
-		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("pod-%03d", len(pods))}}
+		grace := int64(2) // those without the init take all of it
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("pod-%03d", len(pods))}, Spec: corev1.PodSpec{TerminationGracePeriodSeconds: &grace}}
 		for i := 0; i < perPod && made < *stormSize; i, made = i+1, made+1 {
 			pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: fmt.Sprintf("app-%d", i), Image: image, ImagePullPolicy: corev1.PullIfNotPresent})
 		}
@@ -136,6 +139,23 @@ func TestRestarts(t *testing.T) {
 	}
 	if diff := cmp.Diff(bare, reported); diff != "" {
 		t.Errorf("containers that the report names as missed (-there are +report):\n%s", diff)
+	}
+	gone(t, ns)
+}
+
+// gone deletes the pods of a namespace and waits until the node has ended all of them, or those of the next test would have to wait
+// for a busy node. It ends all at once, so for a thousand containers the first is gone after minutes, as the last.
+func gone(t *testing.T, namespace string) {
+	t.Helper()
+	if err := client.CoreV1().Pods(namespace).DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	err := wait.PollUntilContextTimeout(t.Context(), time.Second, 10*time.Minute, true, func(ctx context.Context) (bool, error) {
+		pods, err := client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+		return err == nil && len(pods.Items) == 0, err
+	})
+	if err != nil {
+		t.Fatalf("waiting for the end of the pods: %v", err)
 	}
 }
 
