@@ -208,7 +208,7 @@ chart-programs: helm-programs $(BIN)/chart/certmanager $(BIN)/chart/crds
 # Each folder that needs programs of the distribution lists Debian's packages; gcc is for the race detector.
 CLUSTER_PACKAGES = $(shell sed 's/\#.*//' test/cluster/packages.txt)
 # Those of suites that CI does not run are installed by their targets.
-LONG_PACKAGES = test/kernels/packages.txt
+LONG_PACKAGES = test/kernels/packages.txt test/runtimes/packages.txt
 TEST_PACKAGES = gcc libc6-dev $(shell sed 's/\#.*//' initbin/packages.txt $(filter-out $(LONG_PACKAGES),$(wildcard test/*/packages.txt)))
 
 # $(call install,packages) installs what is missing, without starting the services among them (policy-rc.d(8)).
@@ -357,13 +357,20 @@ compatibility-programs: build-init
 		GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -ldflags "-s -w" -o $(BIN)/compatibility/$(ARCH)/$${program##*/} ./test/$$program; \
 	done; cp $(BIN)/linux/$(ARCH)/init $(BIN)/compatibility/$(ARCH)
 
-# Not among those of "make test": what it finds changes with Debian's kernels, not with podinit.
+# These two are not among those of "make test": what they find changes with Debian's kernels and runtimes, not with podinit.
 KERNELS ?=
+RUNTIMES ?=
 .PHONY: test-kernels
 test-kernels: ## the init on Debian's kernels in virtual machines, results in docs/compatibility.md (root; KERNELS='-kernels arm64')
 	$(call install,$(shell sed 's/\#.*//' test/kernels/packages.txt))
 	@for arch in amd64 arm64 ppc64le; do $(MAKE) --silent compatibility-programs ARCH=$$arch; done
 	go run ./test/kernels -programs $(BIN)/compatibility -packages "$(CONFORMANCE_PACKAGES)" -write docs/compatibility.md $(KERNELS)
+
+.PHONY: test-runtimes
+test-runtimes: ## the init's suite in containers of runc and crun, results in docs/compatibility.md (root)
+	$(call install,$(shell sed 's/\#.*//' test/runtimes/packages.txt))
+	@$(MAKE) --silent compatibility-programs
+	go run ./test/runtimes -programs $(BIN)/compatibility/$(ARCH) -packages "$(CONFORMANCE_PACKAGES)" -write docs/compatibility.md $(RUNTIMES)
 
 .PHONY: test-hostile
 test-hostile: deps build $(CLUSTER_BIN)/etcd $(CLUSTER_BIN)/kube-apiserver ## hostile tenants, neighbours and registries against the webhook under its memory limit (root)
