@@ -143,12 +143,24 @@ func (s *Stage) mounts() error {
 			return fmt.Errorf("writable mount: %w", err)
 		}
 		readOnly, writable := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}, unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}
-		if err := unix.MountSetattr(-1, "/", 0, &readOnly); err != nil {
+		err := unix.MountSetattr(-1, "/", 0, &readOnly)
+		if err == unix.ENOSYS { // before Linux 5.12
+			return remountReadOnly()
+		}
+		if err != nil {
 			return fmt.Errorf("read-only root: %w", err)
 		}
 		if err := unix.MountSetattr(-1, s.Writable, 0, &writable); err != nil {
 			return fmt.Errorf("writable mount: %w", err)
 		}
+	}
+	return nil
+}
+
+// remountReadOnly makes the root mount read-only. What is mounted below it stays writable.
+func remountReadOnly() error {
+	if err := unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
+		return fmt.Errorf("read-only root: %w", err)
 	}
 	return nil
 }
