@@ -19,10 +19,11 @@ type emulator struct {
 	flags            []string
 }
 
-// Processors are old ones where the architecture's programs need no more: qemu64 has x86-64-v1 and a little more.
+// Processors are old ones where the architecture's programs need no more: qemu64 has x86-64-v1 and a little more. Older ones of
+// arm64 cannot have pages of 16 KiB.
 var emulators = map[string]emulator{
 	"amd64":   {"qemu-system-x86_64", "ttyS0", []string{"-machine", "q35", "-cpu", "qemu64"}},
-	"arm64":   {"qemu-system-aarch64", "ttyAMA0", []string{"-machine", "virt", "-cpu", "cortex-a57"}},
+	"arm64":   {"qemu-system-aarch64", "ttyAMA0", []string{"-machine", "virt", "-cpu", "neoverse-n1"}},
 	"ppc64le": {"qemu-system-ppc64", "hvc0", []string{"-machine", "pseries,cap-cfpc=broken,cap-sbbc=broken,cap-ibs=broken,cap-ccf-assist=off", "-cpu", "power9"}},
 }
 
