@@ -15,13 +15,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/podinit/podinit/test/compatibility"
 	"github.com/podinit/podinit/test/compatibility/report"
@@ -46,47 +42,19 @@ func main() {
 	flag.StringVar(&o.consoles, "consoles", "", "keep what consoles show in this `directory`")
 	flag.StringVar(&o.page, "write", "", "the `page` to write results to")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
-	defer stop()
-	if err := o.run(ctx, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "kernels:", err)
-		stop()
-		os.Exit(1)
-	}
+	compatibility.Main("kernels", o.run)
 }
 
 // run tries every kernel that matches, and returns what went wrong on any.
 func (o options) run(ctx context.Context, w io.Writer) error {
-	match, err := regexp.Compile(o.kernels)
+	selected, err := compatibility.Select("kernels", o.kernels, kernels)
 	if err != nil {
-		return fmt.Errorf("-kernels: %w", err)
+		return err
 	}
 	if os.Geteuid() != 0 {
 		return errors.New("the files of a root file system have owners: run this as root")
 	}
-	ran := 0
-	var failed []string
-	for _, k := range kernels {
-		if !match.MatchString(k.String()) {
-			continue
-		}
-		ran++
-		fmt.Fprintf(w, "=== %s\n", k)
-		if err := o.try(ctx, w, k); err != nil {
-			failed = append(failed, k.String())
-			fmt.Fprintf(w, "%s: %v\n", k, err)
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-	}
-	switch {
-	case ran == 0:
-		return fmt.Errorf("-kernels %s matches none of %v", o.kernels, kernels)
-	case failed != nil:
-		return fmt.Errorf("%d of %d kernels failed: %s", len(failed), ran, strings.Join(failed, ", "))
-	}
-	return nil
+	return compatibility.TryEach(ctx, w, "kernels", selected, func(k Kernel) error { return o.try(ctx, w, k) })
 }
 
 // try runs a machine with the kernel, prints what it reports, and writes its row.

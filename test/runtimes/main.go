@@ -15,7 +15,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -45,13 +44,7 @@ func main() {
 	flag.DurationVar(&o.time, "time", 30*time.Minute, "`time` that the suite may take in one runtime")
 	flag.StringVar(&o.page, "write", "", "the `page` to write results to")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
-	defer stop()
-	if err := o.run(ctx, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "runtimes:", err)
-		stop()
-		os.Exit(1)
-	}
+	compatibility.Main("runtimes", o.run)
 }
 
 // Runtime is a way to start a container.
@@ -66,6 +59,8 @@ type Runtime struct {
 	// Differs are the checks that do not hold there, each with its cause.
 	Differs map[string]string
 }
+
+func (r Runtime) String() string { return r.Name }
 
 func runtimes() []Runtime {
 	var ofOthers map[string]string
@@ -82,9 +77,9 @@ func runtimes() []Runtime {
 
 // run tries every runtime that matches, and returns what went wrong in any.
 func (o options) run(ctx context.Context, w io.Writer) error {
-	match, err := regexp.Compile(o.runtimes)
+	selected, err := compatibility.Select("runtimes", o.runtimes, runtimes())
 	if err != nil {
-		return fmt.Errorf("-runtimes: %w", err)
+		return err
 	}
 	if os.Geteuid() != 0 {
 		return errors.New("containers are started with the rights of root: run this as root")
@@ -110,29 +105,7 @@ func (o options) run(ctx context.Context, w io.Writer) error {
 	if err := compatibility.Unpack(ctx, image, root); err != nil {
 		return err
 	}
-	ran := 0
-	var failed []string
-	for _, r := range runtimes() {
-		if !match.MatchString(r.Name) {
-			continue
-		}
-		ran++
-		fmt.Fprintf(w, "=== %s\n", r.Name)
-		if err := o.try(ctx, w, r, directory, root); err != nil {
-			failed = append(failed, r.Name)
-			fmt.Fprintf(w, "%s: %v\n", r.Name, err)
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-	}
-	switch {
-	case ran == 0:
-		return fmt.Errorf("-runtimes %s matches none", o.runtimes)
-	case failed != nil:
-		return fmt.Errorf("%d of %d runtimes failed: %s", len(failed), ran, strings.Join(failed, "; "))
-	}
-	return nil
+	return compatibility.TryEach(ctx, w, "runtimes", selected, func(r Runtime) error { return o.try(ctx, w, r, directory, root) })
 }
 
 // try runs the suite in a runtime's container, and again, alone, what did not hold, and writes the runtime's row.
