@@ -110,6 +110,29 @@ func TestLookup(t *testing.T) {
 	}
 }
 
+// What one container's lookup finds is known for another container of the same image, in whatever order they come.
+func TestKnownAfterLookups(t *testing.T) {
+	p := installation
+	p.LookupTimeout = time.Minute
+	var found atomic.Bool
+	p.Images = imageconfigtest.Source{
+		OnLookup: func(context.Context, imageconfig.Query) (imageconfig.Found, error) {
+			found.Store(true)
+			return imageconfigtest.Runs("SIGQUIT", "/entry"), nil
+		},
+		OnKnown: func(imageconfig.Query) (imageconfig.Found, bool) {
+			return imageconfigtest.Runs("SIGQUIT", "/entry"), found.Load()
+		},
+	}
+	pod, _, _ := mutated(t, p, `{"metadata":{},"spec":{"containers":[
+		{"name":"own","image":"registry.example/app:1","command":["own"]},{"name":"app","image":"registry.example/app:1"}]}}`)
+	for _, c := range pod.Spec.Containers {
+		if !slices.Contains(c.Command, "--stop-signal=SIGQUIT") {
+			t.Errorf("%s: %q does not know the image's stop signal", c.Name, c.Command)
+		}
+	}
+}
+
 // A stale answer, and one that nodes disagree with, are seen in the warnings and the status.
 func TestDrift(t *testing.T) {
 	for _, tt := range []struct {

@@ -3,6 +3,7 @@ package admission
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,62 +38,89 @@ type Lookup struct {
 // lookUp finds the answers to a plan's questions, by the name of the container. Only what is nice to have and not known
 // already is left out.
 func (p Planner) lookUp(ctx context.Context, lookups []inject.Lookup) (map[string]inject.LookedUp, []Lookup) {
-	ctx, cancel := context.WithTimeout(ctx, p.timeout(ctx))
-	defer cancel()
-	if len(lookups) == 1 && lookups[0].Required { // the usual Pod, which needs no goroutine
-		answer, one := p.lookUpOne(ctx, lookups[0])
-		return map[string]inject.LookedUp{lookups[0].Container: answer}, []Lookup{one}
-	}
-	soon, cancel := context.WithTimeout(ctx, knownTime)
-	defer cancel()
 	var pod *imageconfig.Pod
-	if len(lookups[0].Query.PullSecrets) > 0 { // they are the same for all
+	if len(lookups) > 1 && len(lookups[0].Query.PullSecrets) > 0 { // they are the same for all
 		pod = imageconfig.NewPod()
 		defer pod.Close()
 	}
-	var (
-		mu      sync.Mutex
-		answers map[string]inject.LookedUp
-		made    []Lookup
-		all     sync.WaitGroup
-		slots   = make(chan struct{}, maxLookups)
-	)
-	record := func(container string, answer inject.LookedUp, one ...Lookup) {
-		mu.Lock()
-		defer mu.Unlock()
-		if answers == nil {
-			answers = map[string]inject.LookedUp{}
-		}
-		answers[container] = answer
-		made = append(made, one...)
+	answers := make(map[string]inject.LookedUp, len(lookups))
+	var made []Lookup
+	if required := count(lookups, true); required > 0 {
+		made = p.lookUpRequired(ctx, lookups, required, pod, answers)
 	}
+	// Afterwards, since the image of one container may be that of another.
+	if count(lookups, false) > 0 {
+		p.recall(ctx, lookups, pod, answers)
+	}
+	return answers, made
+}
+
+func count(lookups []inject.Lookup, required bool) (n int) {
+	for i := range lookups {
+		if lookups[i].Required == required {
+			n++
+		}
+	}
+	return n
+}
+
+// recall adds what is known already to the answers.
+func (p Planner) recall(ctx context.Context, lookups []inject.Lookup, pod *imageconfig.Pod, answers map[string]inject.LookedUp) {
+	ctx, cancel := context.WithTimeout(ctx, min(knownTime, p.timeout(ctx)))
+	defer cancel()
 	for _, lookup := range lookups {
-		lookup.Query.Pod = pod
-		if !lookup.Required {
-			if soon.Err() != nil {
-				continue
-			}
-			if found, ok := p.Images.Known(soon, lookup.Query); ok {
-				record(lookup.Container, inject.LookedUp{Image: found.Image})
-			}
+		if lookup.Required || ctx.Err() != nil {
 			continue
 		}
+		lookup.Query.Pod = pod
+		if found, ok := p.Images.Known(ctx, lookup.Query); ok {
+			answers[lookup.Container] = inject.LookedUp{Image: found.Image}
+		}
+	}
+}
+
+// lookUpRequired adds the images that registries have to be asked for to the answers, and returns how each lookup went.
+func (p Planner) lookUpRequired(
+	ctx context.Context, lookups []inject.Lookup, required int, pod *imageconfig.Pod, answers map[string]inject.LookedUp,
+) []Lookup {
+	ctx, cancel := context.WithTimeout(ctx, p.timeout(ctx))
+	defer cancel()
+	if required == 1 { // the usual Pod, which needs no goroutine
+		lookup := lookups[slices.IndexFunc(lookups, func(l inject.Lookup) bool { return l.Required })]
+		lookup.Query.Pod = pod
+		answer, made := p.lookUpOne(ctx, lookup)
+		answers[lookup.Container] = answer
+		return []Lookup{made}
+	}
+	made, results := make([]Lookup, 0, required), make([]inject.LookedUp, required)
+	var (
+		all   sync.WaitGroup
+		slots = make(chan struct{}, maxLookups)
+	)
+	for _, lookup := range lookups {
+		if !lookup.Required {
+			continue
+		}
+		lookup.Query.Pod = pod
+		made = append(made, Lookup{Container: lookup.Container})
+		one, answer := &made[len(made)-1], &results[len(made)-1]
 		slots <- struct{}{} // each is free again when ctx is done, at the latest
 		if ctx.Err() != nil {
 			<-slots
-			failure := &imageconfig.Failure{Reason: v1alpha1.ReasonLookupTimeout, Err: imageconfig.ErrNoTime}
-			record(lookup.Container, inject.LookedUp{Failure: failure},
-				Lookup{Container: lookup.Container, Outcome: string(failure.Reason), Failure: failure})
+			answer.Failure = &imageconfig.Failure{Reason: v1alpha1.ReasonLookupTimeout, Err: imageconfig.ErrNoTime}
+			one.Outcome, one.Failure = string(answer.Failure.Reason), answer.Failure
 			continue
 		}
 		all.Go(func() {
 			defer func() { <-slots }()
-			answer, one := p.lookUpOne(ctx, lookup)
-			record(lookup.Container, answer, one)
+			*answer, *one = p.lookUpOne(ctx, lookup)
 		})
 	}
 	all.Wait()
-	return answers, made
+	for i := range made {
+		answers[made[i].Container] = results[i]
+	}
+	return made
 }
 
 // lookUpOne finds one image, and says how it went.
