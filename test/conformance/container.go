@@ -220,7 +220,6 @@ func (t *Trial) Start(s Spec) *Container {
 			Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS,
 			Setsid:     true,
 			Setctty:    s.Terminal,
-			Pdeathsig:  syscall.SIGKILL,
 		},
 	}
 	err = c.cmd.Start()

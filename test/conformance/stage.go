@@ -77,6 +77,13 @@ func enterStage() {
 }
 
 func (s *Stage) enter() error {
+	if !s.Child {
+		// Go's Pdeathsig takes getppid's 0, in a new PID namespace, for a parent that has died, and sends this process SIGKILL. Linux
+		// drops it for PID 1, gVisor does not.
+		if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+			return fmt.Errorf("signal for the end of the suite: %w", err)
+		}
+	}
 	var cgroups []int
 	for _, dir := range s.Cgroups {
 		fd, err := unix.Open(dir+"/cgroup.procs", unix.O_WRONLY|unix.O_CLOEXEC, 0)
