@@ -31,6 +31,7 @@ const (
 	// killing: the deadline has passed. The remaining processes have been killed, and have killPatience to end.
 	killing
 	// leaving: every program has ended, and the init waits only for the relay, for killPatience.
+	// In this phase and the one before, a relay that is busy has relayPatience.
 	leaving
 )
 
@@ -44,6 +45,7 @@ type drainState struct {
 	late       int64  // when the time is nearly over
 	last       int64  // when it is nearly over for processes that another process has most likely notified
 	deadline   int64  // when it is over
+	extensions uint8  // by how many relaySteps the deadline has been put off
 
 	notifyReaped uint32 // container.reaped when remaining processes were last notified
 	notifyAfter  int64  // when that may be repeated, as processes have been reaped since
@@ -52,6 +54,13 @@ type drainState struct {
 
 // killPatience is how long killed processes may take to end: one that hangs in the kernel does not keep the container.
 const killPatience = 500e6
+
+// relayPatience is how long a relay may take that still writes what programs have said, where killPatience is over: on a busy node
+// the container's output is read late. The init looks after each relayStep.
+const (
+	relayPatience = 10e9
+	relayStep     = 50e6
+)
 
 // maxHold is how long remaining processes are not notified that their program may have notified before it ended.
 const maxHold = 3e9
@@ -126,6 +135,9 @@ func (c *container) deadlinePassed(now int64) {
 		c.reportEnd(now)
 		c.killRemaining()
 		c.deadline = now + killPatience
+	case killing, leaving:
+		c.deadline = now + relayStep
+		c.extensions++
 	}
 }
 
@@ -137,7 +149,7 @@ func (c *container) over() bool {
 	case c.phase == leaving && c.programs.relay == 0:
 		return true
 	case c.phase == leaving, c.phase == killing:
-		return kernel.Now() >= c.deadline
+		return kernel.Now() >= c.deadline && (c.extensions >= relayPatience/relayStep || !c.programs.relayIsBusy())
 	}
 	return false
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"os"
 	"path/filepath"
 	"strings"
@@ -141,6 +142,48 @@ func TestLingerZeroKeepsOutput(t *testing.T) {
 		if code := c.run(); code != 0 || strings.Count(c.output.String(), "a | ") != 20000 {
 			t.Fatalf("code %d and %d lines, want 0 and 20000", code, strings.Count(c.output.String(), "a | "))
 		}
+	}
+}
+
+// On a busy node, what the programs have written is read late.
+func TestOutputIsReadLate(t *testing.T) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	for _, flag := range []string{"--linger=0", "--linger=1s"} {
+		c := newContainer(t, writeProcfile(t, "a: seq 1 20000; sleep 100 & exit 0\n"), flag)
+		c.Stdout = write
+		c.start()
+		ended := make(chan int, 1)
+		go func() { ended <- c.wait() }()
+		select {
+		case code := <-ended:
+			t.Fatalf("%s: ended with %d, and its output was not read yet", flag, code)
+		case <-time.After(3 * time.Second):
+		}
+		lines := bufio.NewScanner(read)
+		n := 0
+		for ; n < 20000 && lines.Scan(); n++ {
+		}
+		if code := <-ended; code != 0 || n != 20000 {
+			t.Errorf("%s: code %d and %d lines, want 0 and 20000", flag, code, n)
+		}
+	}
+}
+
+// Nor does output that is never read keep the container for ever.
+func TestOutputIsNeverRead(t *testing.T) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer read.Close()
+	c := newContainer(t, writeProcfile(t, "a: seq 1 20000\n"), "--linger=0")
+	c.Stdout = write
+	if code := c.run(); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
 	}
 }
 

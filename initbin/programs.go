@@ -25,6 +25,7 @@ type programs struct {
 	list       kernel.List[program] // the list with one
 	procfile   kernel.Mapping       // the text of the Procfile
 	relay      int                  // the process that prefixes the output of Procfile processes, 0 if there is none
+	relayBusy  kernel.Mapping       // shared with it: whether it has read output that it has not written yet
 	alive      int                  // how many live
 	ended      int                  // how many have ended, or could not be started
 	endedFirst int                  // the position of the one that ended first by itself
@@ -165,6 +166,7 @@ func (c *container) spawnProcfile(block *kernel.Block) {
 			p.output[stream], p.input[stream] = read, write
 		}
 	}
+	c.programs.relayBusy, _ = kernel.MapShared(1) // without memory for it, it counts as idle
 	pid, errno := kernel.Fork()
 	if errno == 0 && pid == 0 {
 		c.relayOutput()

@@ -44,7 +44,9 @@ func (c *container) relayOutput() {
 		kernel.Exit(exitCannotRun)
 	}
 	for open := len(ends.All()); open > 0; {
+		c.programs.setRelayBusy(false)
 		kernel.Poll(polls.All())
+		c.programs.setRelayBusy(true)
 		for i := range ends.All() {
 			end, poll := &ends.All()[i], &polls.All()[i]
 			if poll.FD < 0 || poll.Revents == 0 {
@@ -66,6 +68,21 @@ func (c *container) relayOutput() {
 		}
 	}
 	kernel.Exit(0)
+}
+
+//go:noinline
+func (p *programs) setRelayBusy(busy bool) {
+	if flag := kernel.View[bool](p.relayBusy); len(flag) > 0 {
+		flag[0] = busy
+	}
+}
+
+// relayIsBusy reports whether the relay writes what programs have said, or waits until there is room for it.
+//
+//go:noinline
+func (p *programs) relayIsBusy() bool {
+	flag := kernel.View[bool](p.relayBusy)
+	return p.relay != 0 && len(flag) > 0 && flag[0]
 }
 
 // closeOthers closes the descriptors that the relay does not need, since a pipe or file in use stays open until then.

@@ -12,11 +12,17 @@ type Mapping struct {
 }
 
 // Map allocates at least size bytes, all zero.
-func Map(size int) (Mapping, Errno) {
+func Map(size int) (Mapping, Errno) { return mapPages(size, syscall.MAP_PRIVATE) }
+
+// MapShared does the same, and what a forked child writes there the init sees, too.
+func MapShared(size int) (Mapping, Errno) { return mapPages(size, syscall.MAP_SHARED) }
+
+func mapPages(size int, share uintptr) (Mapping, Errno) {
 	size = (size + 0xffff) &^ 0xffff // whole pages, whatever their size here
 	var address uintptr
 	var e Errno
-	const protection, flags = syscall.PROT_READ | syscall.PROT_WRITE, syscall.MAP_PRIVATE | syscall.MAP_ANONYMOUS
+	const protection = syscall.PROT_READ | syscall.PROT_WRITE
+	flags := share | syscall.MAP_ANONYMOUS
 	if mmapTakesStruct {
 		arguments := [6]uintptr{0, uintptr(size), protection, flags, ^uintptr(0), 0}
 		address, _, e = syscall.RawSyscall(sysMmap, uintptr(unsafe.Pointer(&arguments)), 0, 0)
