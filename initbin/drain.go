@@ -62,6 +62,9 @@ const (
 	relayStep     = 50e6
 )
 
+// unseen is a process ID that stands for all processes where none can be seen.
+const unseen = -1
+
 // maxHold is how long remaining processes are not notified that their program may have notified before it ended.
 const maxHold = 3e9
 
@@ -315,7 +318,7 @@ func (c *container) notifyRemaining(now int64) (holdUntil int64) {
 	}
 	// Without /proc, or where that hides other users' processes (proc(5), hidepid), all get it or none.
 	if !c.scan() || c.pid == 1 && !c.unseenNotified && !c.seesChild() {
-		until := c.heldUntil(&proc.Process{}, now)
+		until := c.heldUntil(&proc.Process{PID: unseen}, now)
 		if now < until {
 			return until
 		}

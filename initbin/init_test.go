@@ -235,7 +235,7 @@ func TestDrain(t *testing.T) {
 		"main outlives the deadline, what remains is notified before it is killed": {[]string{"--grace=0.5s"}, `perl -e '$SIG{TERM} = sub { print "finished\n"; exit }; open F, ">", "$ENV{D}/up"; sleep 1 while 1' & ` + await1 +
 			`exec perl -e '$| = 1; $SIG{TERM} = sub { $end = time + 2 }; print "up\n"; select(undef, undef, undef, 0.05) until $end && time > $end; exit 6'`, true, 6,
 			"podinit: still running Ns after the stop signal: perl (pid N), perl (pid N)\nfinished\n"},
-		"bash waits for its child before its trap": {[]string{"--grace=2s"}, `exec bash -c 'trap "echo trap; exit 5" TERM; echo up; sleep 300; true'`, true, 5,
+		"bash waits for its child before its trap": {[]string{"--grace=10s"}, `exec bash -c 'trap "echo trap; exit 5" TERM; echo up; sleep 300; true'`, true, 5,
 			"trap\n"},
 		"a trap that is running is not cut": {[]string{"--grace=8s"}, `exec bash -c 'trap "sleep 6.2 && echo orderly; exit 5" TERM; echo up; ` + forever + `'`, true, 5,
 			"orderly\n"},
@@ -243,7 +243,7 @@ func TestDrain(t *testing.T) {
 			"TERM\npodinit: still running Ns after the stop signal: perl (pid N)\n"},
 		"other programs than shells are left alone": {[]string{"--grace=0.6s"}, waiter("2"), true, 6,
 			"podinit: still running Ns after the stop signal: perl (pid N), sleep (pid N)\n"},
-		"escalate=all notifies every process": {[]string{"--grace=1.1s", "--escalate=all"}, waiter("300"), true, 6,
+		"escalate=all notifies every process": {[]string{"--grace=10s", "--escalate=all"}, waiter("300"), true, 6,
 			""},
 		"a daemon outlives main": {[]string{"--wait=all"}, `(setsid sh -c 'sh $D/await ended; sleep 0.3; echo done' &); touch $D/ended; exit 3`, false, 3,
 			"done\n"},

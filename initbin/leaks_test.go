@@ -254,9 +254,10 @@ func TestUnseen(t *testing.T) {
 		main string
 		code int
 	}{
-		"main is ended":             {child + "wait", 143},
-		"main notifies its child":   {"trap 'kill -TERM $!; wait; exit 4' TERM; " + child + "wait", 4},
-		"main notifies and is gone": {"trap 'kill -TERM $!; exit 4' TERM; " + child + "wait", 4},
+		"main is ended":               {child + "wait", 143},
+		"main notifies its child":     {"trap 'kill -TERM $!; wait; exit 4' TERM; " + child + "wait", 4},
+		"main notifies and is gone":   {"trap 'kill -TERM $!; exit 4' TERM; " + child + "wait", 4},
+		"main is gone a moment later": {"trap 'kill -TERM $!; sleep 0.15; exit 4' TERM; " + child + "wait", 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, how := range []string{"no /proc", "few descriptors"} {
