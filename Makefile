@@ -308,7 +308,8 @@ test-observe: deps ## the alerts with promtool, the metrics that alerts and dash
 
 .PHONY: test-init
 test-init: deps ## the init's own tests, in PID namespaces of their own, on every architecture (root)
-	go test -count=1 ./initbin
+	@# Most of its time it sleeps.
+	go test -count=1 -parallel 4 ./initbin
 
 .PHONY: test-release
 test-release: deps $(BIN)/helm/helm4 ## two releases of the work tree are the same byte for byte, and work (root)
