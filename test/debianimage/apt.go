@@ -31,6 +31,8 @@ type Cache struct {
 
 	// architecture and suite are Debian's names, platform is Go's of the architecture; empty where they are the host's own.
 	architecture, suite, platform string
+	// updated is set when the lists of packages of another suite are today's. Who has the lock may use it.
+	updated *bool
 }
 
 // architectures are Debian's names where they are not Go's.
@@ -40,7 +42,7 @@ var architectures = map[string]string{"arm": "armhf", "ppc64le": "ppc64el"}
 // come from the mirror that the host's apt uses for Debian.
 func (c Cache) Other(architecture, suite string) Cache {
 	debian := cmp.Or(architectures[architecture], architecture)
-	return Cache{filepath.Join(c.Directory, suite+"-"+debian), c.Progress, debian, suite, architecture}
+	return Cache{filepath.Join(c.Directory, suite+"-"+debian), c.Progress, debian, suite, architecture, new(bool)}
 }
 
 // UserCache is the user's cache, in os.UserCacheDir, which all that builds images here shares.
@@ -81,7 +83,7 @@ func (c Cache) layer(ctx context.Context, packages, without []string) (v1.Layer,
 	if err := c.writeStatus(packages, append(slices.Clone(forScripts), without...)); err != nil {
 		return nil, err
 	}
-	if c.suite != "" {
+	if c.suite != "" && !*c.updated {
 		if err := c.writeSources(ctx); err != nil {
 			return nil, err
 		}
@@ -89,6 +91,7 @@ func (c Cache) layer(ctx context.Context, packages, without []string) (v1.Layer,
 		if err := c.update(ctx); err != nil {
 			return nil, err
 		}
+		*c.updated = true
 	}
 	// The package lists at hand may be missing, or name versions that the mirror no longer has.
 	file, err := c.layerFile(ctx, packages)

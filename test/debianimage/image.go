@@ -52,7 +52,8 @@ type Spec struct {
 type File struct {
 	// Path is absolute. Directories above it are made where they are missing.
 	Path string
-	// Mode holds the permissions, and fs.ModeDir or fs.ModeSymlink for what is no regular file.
+	// Mode holds the permissions, with fs.ModeSetuid, fs.ModeSetgid and fs.ModeSticky, and fs.ModeDir or fs.ModeSymlink for what is
+	// not a regular file.
 	Mode fs.FileMode
 	// Content is a regular file's content, or a symbolic link's target.
 	Content string
@@ -133,6 +134,11 @@ func filesLayer(spec Spec) (v1.Layer, error) {
 			Mode: int64(file.Mode.Perm()),
 			Uid:  file.UID, Gid: file.UID,
 			ModTime: epoch,
+		}
+		for mode, bit := range map[fs.FileMode]int64{fs.ModeSetuid: 0o4000, fs.ModeSetgid: 0o2000, fs.ModeSticky: 0o1000} {
+			if file.Mode&mode != 0 {
+				header.Mode |= bit
+			}
 		}
 		switch file.Mode.Type() {
 		case fs.ModeDir:

@@ -30,6 +30,8 @@ func TestBuildAndPush(t *testing.T) {
 		Files: []File{
 			{Path: "/app/run", Mode: 0o755, Content: "#!/bin/sh\n"},
 			{Path: "/bin/ash", Mode: fs.ModeSymlink | 0o777, Content: "dash"},
+			{Path: "/app/su", Mode: fs.ModeSetuid | 0o755},
+			{Path: "/tmp", Mode: fs.ModeDir | fs.ModeSticky | 0o777},
 			{Path: "/var/lib/app", Mode: fs.ModeDir | 0o700, UID: 1000},
 		},
 		Users:  []User{{Name: "app", ID: 1000}},
@@ -47,6 +49,8 @@ func TestBuildAndPush(t *testing.T) {
 		"usr/bin/ash":      "link to dash",
 		"usr/bin/bash":     "file 755 of 0",
 		"app/run":          "file 755 of 0",
+		"app/su":           "file 4755 of 0",
+		"tmp":              "directory 1777 of 0",
 		"var/lib/app":      "directory 700 of 1000",
 		"etc/passwd":       "file 644 of 0",
 		"usr/share/doc":    "",
