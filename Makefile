@@ -325,10 +325,11 @@ OPERATE_SIZE ?=
 NODE_SIZE ?=
 
 .PHONY: test-long
-test-long: deps build helm-programs ## all tests, with storms of full size, 300,000 generated pods, and the peers (two hours)
+test-long: deps build helm-programs ## all tests, with storms of full size, 300,000 generated pods, the peers, and Kubernetes' own (three hours)
 	go test -count=1 -timeout 120m ./internal/inject -run Properties -pods=300000
 	go test -count=1 -timeout 60m -tags peers -run TestPeers ./test/conformance
 	@$(MAKE) test-node cluster-down NODE_SIZE='-storm 1000 -restarts 10'
+	@$(MAKE) test-upstream cluster-down
 	@$(MAKE) test-never-worse-gvisor NEVER_WORSE_SIZE='-trees 1000 -seed $(shell date +%Y%m%d)'
 	@$(MAKE) test CONFORMANCE_SIZE=-long NEVER_WORSE_SIZE='-trees 3000 -seed $(shell date +%Y%m%d)' GENERATED_PODS=3000 RELEASE_SIZE='-cold -architectures "$(ARCHITECTURES)" -platforms "$(PLATFORMS)"' \
 		HOSTILE_SIZE='-scale 1 -time 20s' OPERATE_SIZE="-rounds 10 -helm $(abspath $(BIN))/helm/helm4"
@@ -431,6 +432,32 @@ test-chart: chart-programs cluster-up images ## the Helm chart, with Helm 3 and 
 .PHONY: test-node
 test-node: cluster-up images ## node mode, with no webhook, on the real cluster (root)
 	go test -count=1 -timeout 40m -v ./test/nodemode -args -images $(abspath $(BIN)/images/$(ARCH)) $(NODE_SIZE)
+
+# Kubernetes' own tests and what runs them, of the same version as the test cluster's programs.
+UPSTREAM_BIN := $(BIN)/upstream
+$(UPSTREAM_BIN)/e2e.test: usual/e2e.test := 3 to 6 minutes
+$(UPSTREAM_BIN)/ginkgo: usual/ginkgo := half a minute
+$(UPSTREAM_BIN)/agnhost: usual/agnhost := half a minute
+$(UPSTREAM_BIN)/nonewprivs: usual/nonewprivs := seconds
+# Without vet, which would take as long again.
+$(UPSTREAM_BIN)/e2e.test: GO_BUILD := go test -c -vet=off -trimpath
+$(UPSTREAM_BIN)/e2e.test: test/upstream/build/go.mod
+	$(call build-pinned,upstream/build,k8s.io/kubernetes/test/e2e,-ldflags "-s -w $(KUBERNETES_LDFLAGS)")
+$(UPSTREAM_BIN)/ginkgo: test/upstream/build/go.mod
+	$(call build-pinned,upstream/build,github.com/onsi/ginkgo/v2/ginkgo,-ldflags "-s -w")
+$(UPSTREAM_BIN)/agnhost $(UPSTREAM_BIN)/nonewprivs: test/upstream/build/go.mod
+	$(call build-pinned,upstream/build,k8s.io/kubernetes/test/images/$(@F),-ldflags "-s -w")
+
+$(UPSTREAM_BIN)/localhost.crt $(UPSTREAM_BIN)/localhost.key: test/upstream/build/go.mod
+	@mkdir -p $(@D); cd test/upstream/build; go mod download k8s.io/kubernetes; cp --no-preserve=mode $$(go list -m -f '{{.Dir}}' k8s.io/kubernetes)/test/images/agnhost/porter/$(@F) $(abspath $@)
+
+# Not among those of "make test": it takes 45 minutes. The cluster is a new one, since a node keeps the images that it has.
+UPSTREAM ?=
+.PHONY: test-upstream
+test-upstream: $(addprefix $(UPSTREAM_BIN)/,e2e.test ginkgo agnhost nonewprivs localhost.crt localhost.key) images ## Kubernetes' own NodeConformance without podinit and with every pod wrapped, results in docs/compatibility.md (root; UPSTREAM="-runs 'without|node'")
+	@$(MAKE) cluster-down cluster-up
+	go run ./test/upstream -programs $(abspath $(UPSTREAM_BIN)) -images $(BIN)/images/$(ARCH) -results $(abspath $(UPSTREAM_BIN))/results \
+		-version $(KUBERNETES_VERSION) -write docs/compatibility.md $(UPSTREAM)
 
 CHART_FLAGS = -helm $(abspath $(BIN)/helm) -kubectl $(abspath $(CLUSTER_BIN)/kubectl)
 
