@@ -2,8 +2,13 @@ package cli_test
 
 import (
 	"bytes"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/podinit/podinit/internal/cli"
 	"github.com/podinit/podinit/internal/cli/exit"
@@ -90,5 +95,24 @@ func TestOptions(t *testing.T) {
 	}
 	if _, out, _ := run(t, "kubectl-podinit", "check", "--help"); !strings.HasSuffix(out, strings.Replace(last, "podinit", "kubectl podinit", 1)) || !strings.Contains(out, "--short") {
 		t.Errorf("as a plugin: %s", out)
+	}
+}
+
+// A large cluster is read as fast as it answers: no page waits for anything but the one before it.
+func TestPagesDoNotWait(t *testing.T) {
+	const pages = 60
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		next := ""
+		if page, _ := strconv.Atoi(r.URL.Query().Get("continue")); r.URL.Path == "/api/v1/pods" && page+1 < pages {
+			next = strconv.Itoa(page + 1)
+		}
+		fmt.Fprintf(w, `{"kind":"PodList","apiVersion":"v1","metadata":{"continue":%q}}`, next)
+	}))
+	defer server.Close()
+	began := time.Now()
+	code, _, errOut := run(t, "podinit", "status", "-A", "--server", server.URL)
+	if took := time.Since(began); code != exit.OK || took > 4*time.Second {
+		t.Errorf("%d pages took %s, exit code %d; it says:\n%s", pages, took, code, errOut)
 	}
 }

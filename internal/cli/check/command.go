@@ -130,7 +130,6 @@ func newGatherer(flags *genericclioptions.ConfigFlags, o options) (*Gatherer, er
 	if config.Timeout == 0 {
 		config.Timeout = requestTime
 	}
-	config.QPS, config.Burst = 50, 100
 	config.WarningHandler = rest.NoWarnings{} // what a webhook says about a dry-run pod is not for the user
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {

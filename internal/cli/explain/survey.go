@@ -105,9 +105,6 @@ func (e explainer) pods(
 	if config.Timeout == 0 {
 		config.Timeout = requestTime
 	}
-	if config.QPS == 0 {
-		config.QPS, config.Burst = 50, 100 // one page after the other: client-go's 5 a second would only wait
-	}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return Report{}, fmt.Errorf("connecting to the cluster: %w", err)
