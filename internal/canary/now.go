@@ -1,32 +1,46 @@
 package canary
 
 import (
+	"maps"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// OfServing are the canaries of the image that Pods get, among all Pods of podinit's namespace: that of the webhook's
-// replicas that are ready. Those of a rollout that has not come so far do not count, since no Pod gets their image.
-func OfServing(pods []corev1.Pod) (canaries []Canary) {
-	images := map[string]bool{}
-	for i := range pods {
-		if !ready(&pods[i]) {
+// Serving finds the canaries of the image that Pods get among the Pods of podinit's namespace that it is shown one after the
+// other: that of the webhook's replicas that are ready. Those of a rollout that has not come so far do not count, since no Pod
+// gets their image. It keeps no Pod.
+type Serving struct {
+	// given are the images of replicas that are ready.
+	given map[string]bool
+	// byImage are the canaries of every image.
+	byImage map[string][]Canary
+}
+
+// Add takes a Pod in.
+func (s *Serving) Add(pod *corev1.Pod) {
+	containers, _ := containersOf(pod)
+	for _, c := range containers {
+		canary, ok := Of(pod, c.Image)
+		if c.Name != InitContainer || !ok {
 			continue
 		}
-		for _, c := range pods[i].Spec.InitContainers {
-			if _, ok := Of(&pods[i], c.Image); ok {
-				images[c.Image] = true
-			}
+		if s.byImage == nil {
+			s.given, s.byImage = map[string]bool{}, map[string][]Canary{}
+		}
+		s.byImage[c.Image] = append(s.byImage[c.Image], canary)
+		if metav1.GetControllerOfNoCopy(pod).Kind == "ReplicaSet" && ready(pod) {
+			s.given[c.Image] = true
 		}
 	}
-	for i := range pods {
-		for image := range images {
-			if c, ok := Of(&pods[i], image); ok {
-				canaries = append(canaries, c)
-			}
-		}
+}
+
+// Canaries are those of all Pods that were added.
+func (s *Serving) Canaries() (canaries []Canary) {
+	for _, image := range slices.Sorted(maps.Keys(s.given)) {
+		canaries = append(canaries, s.byImage[image]...)
 	}
 	return canaries
 }

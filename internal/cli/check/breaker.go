@@ -3,7 +3,6 @@ package check
 import (
 	"context"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/podinit/podinit/internal/canary"
@@ -12,15 +11,17 @@ import (
 
 // canaries reads the pods of podinit's own that need the init image of the replicas that serve.
 func (g *Gatherer) canaries(ctx context.Context, f *Facts) {
-	var all []corev1.Pod
+	var serving canary.Serving
 	f.Canaries.Err = pages.Each(func(options metav1.ListOptions) (metav1.ListInterface, error) {
 		list, err := g.Client.CoreV1().Pods(f.Namespace).List(ctx, options)
 		if err == nil {
-			all = append(all, list.Items...)
+			for i := range list.Items {
+				serving.Add(&list.Items[i])
+			}
 		}
 		return list, err
 	})
-	f.Canaries.Value = canary.OfServing(all)
+	f.Canaries.Value = serving.Canaries()
 }
 
 // checkBreaker decides as the replicas do, but does not wait to see whether a pull that fails is tried with more success.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -210,15 +209,19 @@ func suspendedBy(ctx context.Context, client kubernetes.Interface, webhook *apps
 // initImage says for which nodes new pods are left alone, because they cannot pull the init image; nothing where podinit's
 // own pods or nodes may not be read, as for many users, who may read their own pods only.
 func initImage(ctx context.Context, client kubernetes.Interface, namespace string) (unavailable []InitImage) {
-	var pods []corev1.Pod
+	var serving canary.Serving
 	err := pages.Each(func(options metav1.ListOptions) (metav1.ListInterface, error) {
 		list, err := client.CoreV1().Pods(namespace).List(ctx, options)
 		if err == nil {
-			pods = append(pods, list.Items...)
+			for i := range list.Items {
+				serving.Add(&list.Items[i])
+			}
 		}
 		return list, err
 	})
-	if err != nil {
+	canaries := serving.Canaries()
+	// Nodes are large and may be many. They are not read where no canary waits.
+	if err != nil || !slices.ContainsFunc(canaries, func(c canary.Canary) bool { return c.State == canary.Waiting }) {
 		return nil
 	}
 	architecture := map[string]string{}
@@ -235,7 +238,7 @@ func initImage(ctx context.Context, client kubernetes.Interface, namespace strin
 		return nil
 	}
 	known := func(node string) (string, bool) { return architecture[node], architecture[node] != "" }
-	for _, o := range canary.OpenFor(canary.OfServing(pods), known) {
+	for _, o := range canary.OpenFor(canaries, known) {
 		unavailable = append(unavailable,
 			InitImage{Architecture: o.Architecture, Pod: namespace + "/" + o.Pod, Message: o.Reason + ": " + oneLine(o.Message)})
 	}

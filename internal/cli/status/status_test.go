@@ -422,8 +422,15 @@ func TestInitImage(t *testing.T) {
 		"it runs":                         {node, replica, own("p", "DaemonSet", "podinit-prepull", runs)},
 		"a rollout that has not come far": {node, own("w", "ReplicaSet", "podinit-webhook-1", waits)},
 	} {
-		if got := initImage(t.Context(), fake.NewClientset(objects...), "podinit-system"); len(got) > 0 {
+		client := fake.NewClientset(objects...)
+		if got := initImage(t.Context(), client, "podinit-system"); len(got) > 0 {
 			t.Errorf("%s: %+v", name, got)
+		}
+		// Of thousands of nodes none is read for that.
+		for _, action := range client.Actions() {
+			if action.GetResource().Resource == "nodes" {
+				t.Errorf("%s: nodes are read", name)
+			}
 		}
 	}
 }
