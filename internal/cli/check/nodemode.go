@@ -38,8 +38,17 @@ func (g *Gatherer) onNodes(ctx context.Context, f *Facts) {
 	f.PluginSuspend = readOf(g.Client.CoreV1().ConfigMaps(d.Namespace).Get(ctx, v1alpha1.SuspendConfigMap, metav1.GetOptions{}))
 	f.OnNodes = readOf(nodes.List(ctx, g.Client, d))
 	nodes.Ask(ctx, g.Client, d, f.OnNodes.Value, metav1.NamespaceAll)
+	f.addWithout()
+}
+
+// addWithout adds the nodes on which podinit-node is to run and has no pod.
+func (f *Facts) addWithout() {
+	has := map[string]bool{}
+	for _, n := range f.OnNodes.Value {
+		has[n.Name] = true
+	}
 	for _, n := range f.Nodes.Value {
-		if n.NodeMode && !slices.ContainsFunc(f.OnNodes.Value, func(has nodes.Node) bool { return has.Name == n.Name }) {
+		if n.NodeMode && !has[n.Name] {
 			f.OnNodes.Value = append(f.OnNodes.Value, nodes.Node{Name: n.Name, Problem: "no pod of podinit-node"})
 		}
 	}

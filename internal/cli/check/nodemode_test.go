@@ -2,9 +2,11 @@ package check
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -112,5 +114,24 @@ func TestNodeOnly(t *testing.T) {
 	}
 	if got := checksOf(healthy(t)); len(got) != len(installationChecks) {
 		t.Error("with the webhook, a check is left out")
+	}
+}
+
+// A node without a pod of podinit-node is found, and among many as soon as among few.
+func TestWithout(t *testing.T) {
+	f := &Facts{}
+	for i := range 40_000 {
+		name := fmt.Sprintf("ip-10-0-%d-%d.example", i/256, i%256)
+		f.Nodes.Value = append(f.Nodes.Value, Node{Name: name, NodeMode: true})
+		f.OnNodes.Value = append(f.OnNodes.Value, nodes.Node{Name: name, Pod: "p", Ready: true})
+	}
+	f.Nodes.Value = append(f.Nodes.Value, Node{Name: "without", NodeMode: true}, Node{Name: "not selected"})
+	began := time.Now()
+	f.addWithout()
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("it took %s", took)
+	}
+	if last := f.OnNodes.Value[len(f.OnNodes.Value)-1]; len(f.OnNodes.Value) != 40_001 || last.Name != "without" || last.Pod != "" || last.Problem == "" {
+		t.Errorf("%d nodes, the last of which is %+v", len(f.OnNodes.Value), last)
 	}
 }
