@@ -222,6 +222,34 @@ func TestCollection(t *testing.T) {
 	}
 }
 
+// Whose many Jobs are is found as soon as whose few are.
+func TestManyJobs(t *testing.T) {
+	const jobs = 40_000
+	c := &collection{}
+	owned := func(kind, name string) []metav1.OwnerReference {
+		yes := true
+		return []metav1.OwnerReference{{APIVersion: "batch/v1", Kind: kind, Name: name, Controller: &yes}}
+	}
+	for i := range jobs {
+		err := c.add(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: fmt.Sprint("p", i), OwnerReferences: owned("Job", fmt.Sprint("backup-", i))}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	began := time.Now()
+	for i := range jobs {
+		c.job(&batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: fmt.Sprint("backup-", i), OwnerReferences: owned("CronJob", "backup")}})
+	}
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("it took %s", took)
+	}
+	for _, group := range c.workloads() {
+		if group.workload.String() != "cronjob/backup" {
+			t.Fatalf("a pod is of %s", group.workload)
+		}
+	}
+}
+
 func TestSentences(t *testing.T) {
 	row := func(v Verdict, reaches Answer, signal string) Row {
 		return Row{Verdict: v, Situation: Situation{SignalReachesProgram: reaches}, StopSignal: signal}

@@ -57,8 +57,9 @@ type alike struct {
 // collection groups pods that it is shown one after the other. What it holds is bounded by how many differ.
 type collection struct {
 	groups map[[sha256.Size]byte]*alike
-	// inOrder has the groups as they were first seen.
+	// inOrder has the groups as they were first seen, ofJobs those that Jobs have made.
 	inOrder []*alike
+	ofJobs  map[workload][]*alike
 	// pods that were counted.
 	pods int
 }
@@ -90,6 +91,12 @@ func (c *collection) add(pod *corev1.Pod) error {
 		}
 		c.groups[key] = group
 		c.inOrder = append(c.inOrder, group)
+		if w.kind == "Job" {
+			if c.ofJobs == nil {
+				c.ofJobs = map[workload][]*alike{}
+			}
+			c.ofJobs[w] = append(c.ofJobs[w], group)
+		}
 	}
 	if !ended {
 		group.pods++
@@ -99,14 +106,7 @@ func (c *collection) add(pod *corev1.Pod) error {
 }
 
 // hasJobs says whether Jobs have to be read to know whose they are.
-func (c *collection) hasJobs() bool {
-	for _, group := range c.inOrder {
-		if group.workload.kind == "Job" {
-			return true
-		}
-	}
-	return false
-}
+func (c *collection) hasJobs() bool { return len(c.ofJobs) > 0 }
 
 // job says whose a Job is.
 func (c *collection) job(job *batchv1.Job) {
@@ -114,10 +114,8 @@ func (c *collection) job(job *batchv1.Job) {
 	if owner == nil {
 		return
 	}
-	for _, group := range c.inOrder {
-		if group.workload == (workload{job.Namespace, "Job", job.Name}) {
-			group.workload = workload{job.Namespace, owner.Kind, owner.Name}
-		}
+	for _, group := range c.ofJobs[workload{job.Namespace, "Job", job.Name}] {
+		group.workload = workload{job.Namespace, owner.Kind, owner.Name}
 	}
 }
 
