@@ -2,7 +2,6 @@ package explain
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -45,16 +44,17 @@ func askNode(flags *genericclioptions.ConfigFlags) func(context.Context, *corev1
 		if err != nil {
 			return nil
 		}
-		all, err := nodes.List(ctx, client, d)
+		node, ok, err := nodes.On(ctx, client, d, pod.Spec.NodeName)
 		if err != nil {
 			return nil
 		}
-		i := slices.IndexFunc(all, func(n nodes.Node) bool { return n.Name == pod.Spec.NodeName })
-		if i < 0 {
-			return &nodes.Node{Name: pod.Spec.NodeName, Problem: "no pod of podinit-node"}
+		if !ok {
+			node.Problem = "no pod of podinit-node"
+			return &node
 		}
-		nodes.Ask(ctx, client, d, all[i:i+1], pod.Namespace)
-		return &all[i]
+		one := []nodes.Node{node}
+		nodes.Ask(ctx, client, d, one, pod.Namespace)
+		return &one[0]
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
@@ -86,13 +87,26 @@ func Wanted(d *appsv1.DaemonSet, node *corev1.Node) bool {
 
 // List are the nodes on which podinit-node has a pod, sorted, none of them asked yet.
 func List(ctx context.Context, client kubernetes.Interface, d *appsv1.DaemonSet) ([]Node, error) {
+	return list(ctx, client, d, "")
+}
+
+// On is one node, not asked yet; not ok if podinit-node has no pod there.
+func On(ctx context.Context, client kubernetes.Interface, d *appsv1.DaemonSet, node string) (n Node, ok bool, err error) {
+	all, err := list(ctx, client, d, fields.OneTermEqualSelector("spec.nodeName", node).String())
+	if err != nil || len(all) == 0 {
+		return Node{Name: node}, false, err
+	}
+	return all[0], true, nil
+}
+
+func list(ctx context.Context, client kubernetes.Interface, d *appsv1.DaemonSet, pods string) ([]Node, error) {
 	selector, err := metav1.LabelSelectorAsSelector(d.Spec.Selector)
 	if err != nil {
 		return nil, err
 	}
 	byName := map[string]Node{}
 	err = pages.Each(func(options metav1.ListOptions) (metav1.ListInterface, error) {
-		options.LabelSelector = selector.String()
+		options.LabelSelector, options.FieldSelector = selector.String(), pods
 		list, err := client.CoreV1().Pods(d.Namespace).List(ctx, options)
 		if err != nil {
 			return nil, err

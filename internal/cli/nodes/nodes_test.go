@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
@@ -87,6 +88,30 @@ func TestList(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// To know one node, the pods of no other are read.
+func TestOn(t *testing.T) {
+	client := fake.NewClientset()
+	client.PrependReactor("list", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		of := action.(clienttesting.ListAction).GetListRestrictions().Fields
+		list := &corev1.PodList{}
+		for _, pod := range []*corev1.Pod{plugin("p1", "a", false), plugin("p2", "b", true)} {
+			if of.Matches(fields.Set{"spec.nodeName": pod.Spec.NodeName}) {
+				list.Items = append(list.Items, *pod)
+			}
+		}
+		if len(list.Items) > 1 {
+			t.Errorf("pods with %q are read", of)
+		}
+		return true, list, nil
+	})
+	if n, ok, err := On(t.Context(), client, daemonSet(Namespace), "b"); !ok || err != nil || n.Pod != "p2" || !n.Ready {
+		t.Errorf("%+v, %t, %v", n, ok, err)
+	}
+	if n, ok, err := On(t.Context(), client, daemonSet(Namespace), "c"); ok || err != nil || n.Name != "c" {
+		t.Errorf("without a pod: %+v, %t, %v", n, ok, err)
 	}
 }
 
