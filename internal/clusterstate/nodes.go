@@ -29,8 +29,6 @@ type nodes struct {
 
 	mu  sync.Mutex
 	all delivery.Nodes
-	// known are the architectures, until a node changes.
-	known []string
 	// silent are the nodes whose kubelets are not heard of any more.
 	silent    map[string]bool
 	apiserver string
@@ -58,18 +56,14 @@ func (n *nodes) imageVolumes() inject.ImageVolumes {
 	return verdict
 }
 
-// architectures of the Linux nodes at the moment, sorted; nil if they are not known. It does no I/O. The slice is not to be
-// changed.
+// architectures of the Linux nodes at the moment, sorted; nil if they are not known. It does no I/O.
 func (n *nodes) architectures() []string {
 	if !n.watched.synced() {
 		return nil
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.known == nil {
-		n.known = n.all.Architectures()
-	}
-	return n.known
+	return n.all.Architectures()
 }
 
 // architecture of one Linux node; not known if the node is not, or if its kubelet is not heard of any more: what its Pods
@@ -113,7 +107,6 @@ func (n *nodes) set(node *corev1.Node) {
 			n.silent[node.Name] = true
 		}
 	}
-	n.known = nil
 }
 
 func (n *nodes) remove(node *corev1.Node) {
@@ -122,7 +115,6 @@ func (n *nodes) remove(node *corev1.Node) {
 	n.all.Remove(node.Name)
 	n.images.Remove(node.Name)
 	delete(n.silent, node.Name)
-	n.known = nil
 }
 
 // trimNode is the cache's transform for Nodes: it keeps what this package looks at, and the labels.

@@ -5,6 +5,7 @@
 package delivery
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -87,8 +88,9 @@ type Nodes struct {
 	byName map[string]verdicts
 	// count of nodes by verdict, so that a change of one node does not take a look at all.
 	count map[verdicts]int
-	// architectures of the nodes, by name.
-	architectures map[string]string
+	// architectures of the nodes, by name, and count of nodes by architecture.
+	architectures  map[string]string
+	ofArchitecture map[string]int
 }
 
 // Set takes a node in, or what has become of it.
@@ -98,22 +100,28 @@ func (n *Nodes) Set(name string, info *corev1.NodeSystemInfo) {
 		return // no Pod of ours goes there
 	}
 	if n.byName == nil {
-		n.byName, n.count, n.architectures = map[string]verdicts{}, map[verdicts]int{}, map[string]string{}
+		n.byName, n.count = map[string]verdicts{}, map[verdicts]int{}
+		n.architectures, n.ofArchitecture = map[string]string{}, map[string]int{}
 	}
 	var v verdicts
 	v.plain, v.inUserNamespaces = Node(info)
 	n.byName[name] = v
 	n.count[v]++
 	n.architectures[name] = info.Architecture
+	n.ofArchitecture[info.Architecture]++
 }
 
 // Remove forgets a node.
 func (n *Nodes) Remove(name string) {
 	if v, ok := n.byName[name]; ok {
+		a := n.architectures[name]
 		delete(n.byName, name)
 		delete(n.architectures, name)
 		if n.count[v]--; n.count[v] == 0 {
 			delete(n.count, v)
+		}
+		if n.ofArchitecture[a]--; n.ofArchitecture[a] == 0 {
+			delete(n.ofArchitecture, a)
 		}
 	}
 }
@@ -123,17 +131,10 @@ func (n *Nodes) Architecture(name string) string { return n.architectures[name] 
 
 // Architectures of the nodes, sorted, each once; nil if one has not said it yet, or there are none.
 func (n *Nodes) Architectures() []string {
-	var all []string
-	for _, a := range n.architectures {
-		if a == "" {
-			return nil
-		}
-		if !slices.Contains(all, a) {
-			all = append(all, a)
-		}
+	if n.ofArchitecture[""] > 0 {
+		return nil
 	}
-	slices.Sort(all)
-	return all
+	return slices.Sorted(maps.Keys(n.ofArchitecture))
 }
 
 // ImageVolumes is the verdict on a cluster whose apiserver says that version of itself, "" if it is not known.

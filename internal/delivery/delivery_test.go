@@ -1,7 +1,9 @@
 package delivery_test
 
 import (
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -90,4 +92,21 @@ func TestNodes(t *testing.T) {
 		nodes.Remove(name)
 	}
 	expect("all gone", "v1.36.0", both(v1alpha1.ReasonClusterUnknown))
+}
+
+// Which architectures there are is asked for at every admission, so it takes no look at every node.
+func TestArchitecturesOfMany(t *testing.T) {
+	var nodes delivery.Nodes
+	for i := range 50_000 {
+		nodes.Set(fmt.Sprint(i), &corev1.NodeSystemInfo{OperatingSystem: "linux", Architecture: "amd64"})
+	}
+	began := time.Now()
+	for range 1000 {
+		if got := nodes.Architectures(); len(got) != 1 {
+			t.Fatalf("architectures %q", got)
+		}
+	}
+	if took := time.Since(began); took > 200*time.Millisecond {
+		t.Errorf("1000 times took %s", took)
+	}
 }
