@@ -117,7 +117,7 @@ func (n *nodes) remove(node *corev1.Node) {
 	delete(n.silent, node.Name)
 }
 
-// trimNode is the cache's transform for Nodes: it keeps what this package looks at, and the labels.
+// trimNode is the cache's transform for Nodes: it keeps what this package looks at.
 func trimNode(object any) (any, error) {
 	n, ok := object.(*corev1.Node)
 	if !ok {
@@ -129,8 +129,12 @@ func trimNode(object any) (any, error) {
 			conditions = append(conditions, corev1.NodeCondition{Type: c.Type, Status: c.Status})
 		}
 	}
+	info := &n.Status.NodeInfo
 	return &corev1.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion, Labels: n.Labels},
-		Status:     corev1.NodeStatus{NodeInfo: n.Status.NodeInfo, Conditions: conditions, Images: nodeimages.Pack(n)},
+		ObjectMeta: metav1.ObjectMeta{Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion},
+		Status: corev1.NodeStatus{Conditions: conditions, Images: nodeimages.Pack(n), NodeInfo: corev1.NodeSystemInfo{
+			OperatingSystem: info.OperatingSystem, Architecture: info.Architecture, KubeletVersion: info.KubeletVersion,
+			ContainerRuntimeVersion: info.ContainerRuntimeVersion,
+		}},
 	}, nil
 }
