@@ -65,6 +65,7 @@ func newManager(ctx context.Context, o webhookoptions.Options, kubeconfig *rest.
 			ReaderFailOnMissingInformer: true,
 			DefaultTransform:            cache.TransformStripManagedFields(),
 			ByObject:                    byObject,
+			NewInformer:                 clusterstate.NewInformer,
 		},
 	})
 	if err != nil {

@@ -120,7 +120,7 @@ func start(t *testing.T, server *apiserver, change ...func(*Options)) *Watcher {
 		mapper.Add(v1alpha1.GroupVersion.WithKind("InitProfile"), meta.RESTScopeRoot)
 	}
 	config := serve(t, server)
-	c, err := cache.New(config, cache.Options{Scheme: scheme, Mapper: mapper, ReaderFailOnMissingInformer: true, ByObject: ByObject(own)})
+	c, err := cache.New(config, cache.Options{Scheme: scheme, Mapper: mapper, ReaderFailOnMissingInformer: true, ByObject: ByObject(own), NewInformer: NewInformer})
 	if err != nil {
 		t.Fatal(err)
 	}
