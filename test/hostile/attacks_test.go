@@ -30,8 +30,8 @@ type target struct {
 	Scale float64
 }
 
-func (w *world) target(*process) target {
-	return target{Webhook: w.webhook, API: "https://" + w.apiservers[1], Good: w.registries.good, Hostile: w.registries.hostile, Scale: *scaleFlag}
+func (w *world) target() target {
+	return target{Webhook: w.WebhookAddress(), API: "https://" + w.APIServers[1], Good: w.registries.good, Hostile: w.registries.hostile, Scale: *scaleFlag}
 }
 
 // assault is one way to hurt others. run does it until ctx is done.

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/podinit/podinit/internal/canary"
+	"github.com/podinit/podinit/test/controlplane"
 )
 
 // TestInitImage: a tenant whose pods look like podinit's own, and wait for the init image, has no pod come unwrapped. A pod
@@ -24,14 +25,14 @@ func TestInitImage(t *testing.T) {
 	ctx := t.Context()
 	create := func(object client.Object) {
 		t.Helper()
-		if err := w.admin.Create(ctx, object); client.IgnoreAlreadyExists(err) != nil {
+		if err := w.Admin.Create(ctx, object); client.IgnoreAlreadyExists(err) != nil {
 			t.Fatal(err)
 		}
 	}
-	create(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: system}})
+	create(&corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: controlplane.Namespace}})
 	labels := map[string]string{"app.kubernetes.io/name": "podinit", "app.kubernetes.io/component": "webhook"}
 	create(&appsv1.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Namespace: system, Name: canary.Deployment},
+		ObjectMeta: metav1.ObjectMeta{Namespace: controlplane.Namespace, Name: canary.Deployment},
 		Spec: appsv1.DeploymentSpec{Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: corev1.PodTemplateSpec{
 			ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "webhook", Image: "w"}}},
 		}},
@@ -40,7 +41,7 @@ func TestInitImage(t *testing.T) {
 	info := node.Status
 	create(node)
 	node.Status = info
-	if err := w.admin.Status().Update(ctx, node); err != nil {
+	if err := w.Admin.Status().Update(ctx, node); err != nil {
 		t.Fatal(err)
 	}
 	yes, no := true, false
@@ -53,7 +54,7 @@ func TestInitImage(t *testing.T) {
 			Spec: corev1.PodSpec{
 				NodeName:        "n",
 				SecurityContext: &corev1.PodSecurityContext{RunAsNonRoot: &yes, SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
-				Containers: []corev1.Container{{Name: "init", Image: "registry.example/podinit/init:v1", SecurityContext: &corev1.SecurityContext{
+				Containers: []corev1.Container{{Name: "init", Image: controlplane.InitImage, SecurityContext: &corev1.SecurityContext{
 					AllowPrivilegeEscalation: &no, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 				}}},
 			},
@@ -65,10 +66,10 @@ func TestInitImage(t *testing.T) {
 	hook := w.startWebhook(t)
 	defer func() {
 		if t.Failed() {
-			t.Logf("the webhook's log ends with:\n%s", hook.tail())
+			t.Logf("the webhook's log ends with:\n%s", hook.Tail())
 		}
 	}()
-	if log := hook.tail(); strings.Contains(log, `"level":"ERROR"`) {
+	if log := hook.Tail(); strings.Contains(log, `"level":"ERROR"`) {
 		t.Errorf("the webhook has a right too few, or writes no valid Event:\n%s", log)
 	}
 
@@ -81,9 +82,9 @@ func TestInitImage(t *testing.T) {
 		time.Sleep(time.Second)
 	}
 
-	own := prepull(system)
+	own := prepull(controlplane.Namespace)
 	began = time.Now()
-	w.until(t, "pods to be left alone", func() error {
+	until(t, "pods to be left alone", func() error {
 		if status := w.statusOf(ctx, t, ""); !strings.Contains(status, "init-image-unavailable") {
 			return errStatus(status)
 		}
@@ -95,9 +96,9 @@ func TestInitImage(t *testing.T) {
 	if status := w.statusOf(ctx, t, "arm64"); !strings.Contains(status, "wrapped") {
 		t.Errorf("a pod for another architecture: %s", status)
 	}
-	w.until(t, "an Event", func() error {
+	until(t, "an Event", func() error {
 		var events corev1.EventList
-		if err := w.admin.List(ctx, &events, client.InNamespace(system)); err != nil {
+		if err := w.Admin.List(ctx, &events, client.InNamespace(controlplane.Namespace)); err != nil {
 			return err
 		}
 		for _, e := range events.Items {
@@ -108,7 +109,7 @@ func TestInitImage(t *testing.T) {
 		return errStatus("no such Event")
 	})
 	setState(t, w, own, corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}})
-	w.until(t, "pods to be wrapped again", func() error {
+	until(t, "pods to be wrapped again", func() error {
 		if status := w.statusOf(ctx, t, ""); !strings.Contains(status, "wrapped") {
 			return errStatus(status)
 		}
@@ -124,7 +125,7 @@ func (e errStatus) Error() string { return string(e) }
 func setState(t *testing.T, w *world, pod *corev1.Pod, state corev1.ContainerState) {
 	t.Helper()
 	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "init", Image: pod.Spec.Containers[0].Image, State: state}}
-	if err := w.admin.Status().Update(t.Context(), pod); err != nil {
+	if err := w.Admin.Status().Update(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}
 }

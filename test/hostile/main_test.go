@@ -35,7 +35,7 @@ var (
 
 const (
 	// niceness is how much less an attacker's processes count than the others.
-	niceness = "10"
+	niceness = 10
 	// registriesVariable is set in the process that is the hostile registries.
 	registriesVariable = "PODINIT_TEST_REGISTRIES"
 	// attackVariable has the attack and what it is to know, in a process that is to attack.
@@ -96,7 +96,7 @@ func attack(text string) {
 // startOurselves starts this program at a low priority, with variables that say what it is to be.
 func startOurselves(t *testing.T, variables ...string) (cmd *exec.Cmd, stdin io.WriteCloser, stdout io.Reader) {
 	t.Helper()
-	cmd = exec.Command("nice", "-n", niceness, os.Args[0])
+	cmd = exec.Command("nice", "-n", fmt.Sprint(niceness), os.Args[0])
 	cmd.Env = append(os.Environ(), variables...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Stderr = os.Stderr
@@ -170,15 +170,15 @@ func (w *world) withstand(t *testing.T, a assault) {
 func (w *world) measure(t *testing.T, a assault) *created {
 	hook := w.startWebhook(t, a.arguments...)
 	w.warmUp(t)
-	end := startAttack(t, a.name, w.target(hook))
+	end := startAttack(t, a.name, w.target())
 	pods := w.createPods(t, *timeFlag, *rateFlag)
 	told := end()
-	peak, err := hook.stop()
+	peak, err := hook.Stop()
 	if err != nil {
 		t.Errorf("the webhook: %v", err)
 	}
-	logged := hook.logged()
-	t.Logf("%s; memory at most %d of %d MiB; %d KiB of log; attacker: %s", pods, peak>>20, w.memory>>20, logged>>10, told)
+	logged := hook.Logged()
+	t.Logf("%s; memory at most %d of %d MiB; %d KiB of log; attacker: %s", pods, peak>>20, w.Memory>>20, logged>>10, told)
 	if told == "" {
 		t.Error("nothing has come of the attack: it has shown nothing")
 	}
@@ -192,7 +192,7 @@ func (w *world) measure(t *testing.T, a assault) *created {
 		t.Errorf("the webhook wrote %d bytes of log", logged)
 	}
 	if t.Failed() {
-		t.Logf("the webhook's log ends with:\n%s", hook.tail())
+		t.Logf("the webhook's log ends with:\n%s", hook.Tail())
 	}
 	return pods
 }

@@ -1,4 +1,4 @@
-package hostile
+package controlplane
 
 import (
 	"errors"
@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,42 +15,34 @@ import (
 // group is a cgroup with a memory limit (cgroups(7)).
 type group struct {
 	directory string
-	// peak and kills are files: the most memory used, and, on one line that begins with "oom_kill ", how many processes
-	// the limit has ended.
-	peak, kills string
+	// usage, peak and kills are files: the memory used, the most of it, and, on one line that begins with "oom_kill ", how many
+	// processes the limit has ended.
+	usage, peak, kills string
 }
 
 // newGroup makes a cgroup with a memory limit, in the hierarchy of v2 if it is the machine's, else in v1's.
-func newGroup(t *testing.T, memory int64) *group {
-	t.Helper()
+func newGroup(number int, memory int64) (*group, error) {
 	const mount = "/sys/fs/cgroup"
 	var s unix.Statfs_t
 	if err := unix.Statfs(mount, &s); err != nil {
-		t.Fatal(err)
+		return &group{}, err
 	}
-	name := fmt.Sprintf("podinit-hostile-%d", os.Getpid())
-	g := &group{directory: filepath.Join(mount, "memory", name), peak: "memory.max_usage_in_bytes", kills: "memory.oom_control"}
+	name := fmt.Sprintf("podinit-webhook-%d-%d", os.Getpid(), number)
+	g := &group{
+		directory: filepath.Join(mount, "memory", name), usage: "memory.usage_in_bytes", peak: "memory.max_usage_in_bytes",
+		kills: "memory.oom_control",
+	}
 	limits := []string{"memory.limit_in_bytes", "memory.memsw.limit_in_bytes"}
 	if s.Type == unix.CGROUP2_SUPER_MAGIC {
-		g = &group{directory: filepath.Join(mount, name), peak: "memory.peak", kills: "memory.events"}
+		g = &group{directory: filepath.Join(mount, name), usage: "memory.current", peak: "memory.peak", kills: "memory.events"}
 		limits = []string{"memory.max", "memory.swap.max"}
-		if err := os.WriteFile(filepath.Join(mount, "cgroup.subtree_control"), []byte("+memory"), 0o644); err != nil {
-			t.Logf("delegating the memory controller: %v", err) // it may be delegated already
-		}
+		// An error is that of the limit, below: the controller may be delegated already.
+		_ = os.WriteFile(filepath.Join(mount, "cgroup.subtree_control"), []byte("+memory"), 0o644)
 	}
 	if err := os.Mkdir(g.directory, 0o755); err != nil {
-		t.Fatalf("the webhook's memory limit needs a cgroup of its own: %v: run this as root, with the cgroup file system writable", err)
+		return &group{},
+			fmt.Errorf("the webhook's memory limit needs a cgroup of its own: %w: run this as root, with the cgroup file system writable", err)
 	}
-	t.Cleanup(func() {
-		var err error
-		for range 50 { // its last process may not be gone yet
-			if err = unix.Rmdir(g.directory); err == nil {
-				return
-			}
-			time.Sleep(100 * time.Millisecond)
-		}
-		t.Errorf("remove %s: %v", g.directory, err)
-	})
 	for i, limit := range limits {
 		value := strconv.FormatInt(memory, 10)
 		if limit == "memory.swap.max" {
@@ -59,10 +50,24 @@ func newGroup(t *testing.T, memory int64) *group {
 		}
 		err := os.WriteFile(filepath.Join(g.directory, limit), []byte(value), 0o644)
 		if err != nil && (i == 0 || !errors.Is(err, os.ErrNotExist)) { // a kernel without swap accounting lacks the second
-			t.Fatalf("limit the webhook's memory: %v", err)
+			return g, fmt.Errorf("limit the webhook's memory: %w", err)
 		}
 	}
-	return g
+	return g, nil
+}
+
+// remove removes it; its last process may not be gone yet.
+func (g *group) remove() (err error) {
+	if g.directory == "" {
+		return nil
+	}
+	for range 50 {
+		if err = unix.Rmdir(g.directory); err == nil {
+			return nil
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return fmt.Errorf("remove %s: %w", g.directory, err)
 }
 
 // procs is the file that a process writes its id to, to be in the cgroup.
@@ -71,9 +76,9 @@ func (g *group) procs() string { return filepath.Join(g.directory, "cgroup.procs
 // reset makes the peak that of the time from now on, where the kernel can.
 func (g *group) reset() { _ = os.WriteFile(filepath.Join(g.directory, g.peak), []byte("0"), 0o644) }
 
-// most is the most memory that was used, in bytes.
-func (g *group) most() int64 {
-	text, _ := os.ReadFile(filepath.Join(g.directory, g.peak))
+// read is the number in one of its files.
+func (g *group) read(file string) int64 {
+	text, _ := os.ReadFile(filepath.Join(g.directory, file))
 	n, _ := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
 	return n
 }
