@@ -500,6 +500,21 @@ bench: deps build ## measure the init against tini, dumb-init and catatonit, adm
 bench-node: cluster-up cluster-deploy cluster-deploy-node ## measure node mode against the webhook's deliveries and no init, on the real cluster (root)
 	@trap '$(MAKE) cluster-undeploy-node' EXIT; go run ./test/bench/node $(BENCH_NODE)
 
+# KWOK's controller, which plays the kubelets of nodes that are not there, and its Stages: what becomes of nodes and pods.
+$(BIN)/scale/kwok: usual/kwok := 1 to 3 minutes
+$(BIN)/scale/kwok: test/bench/scale/build/go.mod
+	$(call build-pinned,bench/scale/build,sigs.k8s.io/kwok/cmd/kwok,-ldflags "-s -w")
+KWOK_STAGES = node/fast/node-initialize node/heartbeat-with-lease/node-heartbeat-with-lease pod/fast/pod-ready pod/fast/pod-delete
+$(BIN)/scale/stages: test/bench/scale/build/go.mod
+	@rm -rf $@; mkdir -p $@
+	@$(call definitions,bench/scale/build,sigs.k8s.io/kwok,$(patsubst %,kustomize/stage/%.yaml,$(KWOK_STAGES)))
+
+# Not part of "make bench": it takes a quiet machine.
+.PHONY: bench-scale
+bench-scale: build $(CLUSTER_BIN)/etcd $(CLUSTER_BIN)/kube-apiserver $(BIN)/scale/kwok $(BIN)/scale/stages ## measure how podinit grows, up to 5,000 simulated nodes, results in docs/scale.md (root; BENCH_SCALE='-sizes 100/1000')
+	go run ./test/bench/scale -programs $(CLUSTER_BIN) -webhook $(BIN)/linux/$(ARCH)/podinit-webhook -podinit $(BIN)/podinit -kwok $(BIN)/scale/kwok \
+		-stages $(BIN)/scale/stages -write docs/scale.md $(BENCH_SCALE)
+
 .PHONY: licences
 licences: ## check the licences of all linked modules
 	@$(RELEASE) licences $(RELEASE_IMAGES) -platforms "$(PLATFORMS)"
