@@ -121,8 +121,21 @@ func Trim(object any) (any, error) {
 		}
 		return kept
 	}
-	keepStatus := func(statuses []corev1.ContainerStatus) []corev1.ContainerStatus {
-		return slices.DeleteFunc(slices.Clone(statuses), func(s corev1.ContainerStatus) bool { return s.Name != InitContainer })
+	started := func(s corev1.ContainerState) corev1.ContainerState {
+		if s.Terminated != nil {
+			s.Terminated = &corev1.ContainerStateTerminated{StartedAt: s.Terminated.StartedAt}
+		}
+		return s
+	}
+	keepStatus := func(statuses []corev1.ContainerStatus) (kept []corev1.ContainerStatus) {
+		for _, s := range statuses {
+			if s.Name == InitContainer {
+				kept = append(kept, corev1.ContainerStatus{
+					Name: s.Name, State: started(s.State), LastTerminationState: started(s.LastTerminationState),
+				})
+			}
+		}
+		return kept
 	}
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{

@@ -107,6 +107,35 @@ func TestOf(t *testing.T) {
 	}
 }
 
+// There is a canary on each node, and a replica keeps all of them: of each no more than it looks at.
+func TestTrim(t *testing.T) {
+	ended := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Message: "long", ContainerID: "c", StartedAt: metav1.Unix(7, 0)}}
+	full := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "podinit-system", Name: "p", UID: "u", Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"c": "d"}},
+		Spec:       corev1.PodSpec{NodeName: "n", Containers: []corev1.Container{{Name: "init", Image: image, Args: []string{"pause"}}, {Name: "other"}}},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning, ContainerStatuses: []corev1.ContainerStatus{{Name: "other"}, {
+			Name: "init", Image: image, ImageID: "i", State: running(9), LastTerminationState: ended, AllocatedResources: corev1.ResourceList{"cpu": {}},
+		}}},
+	}
+	want := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "podinit-system", Name: "p", UID: "u"},
+		Spec:       corev1.PodSpec{NodeName: "n", Containers: []corev1.Container{{Name: "init", Image: image}}},
+		Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: "init", State: running(9), LastTerminationState: corev1.ContainerState{
+			Terminated: &corev1.ContainerStateTerminated{StartedAt: metav1.Unix(7, 0)},
+		}}}},
+	}
+	for range 2 { // a second time changes nothing
+		trimmed, err := canary.Trim(full)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(any(want), trimmed); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		full = trimmed.(*corev1.Pod)
+	}
+}
+
 func TestWaits(t *testing.T) {
 	copier := func(state corev1.ContainerState) *corev1.Pod {
 		return &corev1.Pod{Status: corev1.PodStatus{InitContainerStatuses: []corev1.ContainerStatus{{Name: "podinit-copy", Image: image, State: state}}}}
