@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 var copierCommand = []string{"/init", "copy", InitPath}
@@ -63,7 +64,7 @@ func (p *Plan) newCopier() copier {
 		// An image's working directory may be closed to the user that the cluster picks.
 		WorkingDir:               "/",
 		Resources:                copierResources(p.Containers, p.setting.LeastResources),
-		VolumeMounts:             []volumeMount{{Name: VolumeName, MountPath: MountPath}},
+		VolumeMounts:             p.pod.copierMounts(),
 		TerminationMessagePolicy: "FallbackToLogsOnError",
 		ImagePullPolicy:          "IfNotPresent",
 		SecurityContext:          p.newCopierSecurityContext(),
@@ -154,6 +155,27 @@ func withAll(dropped []string) []string {
 // serviceAccountPath is where the ServiceAccount plugin mounts a token into every container
 // (plugin/pkg/admission/serviceaccount, DefaultAPITokenMountPath).
 const serviceAccountPath = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+// tokenVolume is what the name of the plugin's volume begins with (ServiceAccountVolumeName and a dash).
+const tokenVolume = "kube-api-access-"
+
+// copierMounts are our mount, the first, and the ServiceAccount plugin's where it has mounted a token into every container. The
+// plugins run once more after a webhook has changed the Pod, and this one mounts the token into the copier, too. Where it has
+// nothing to add, the apiserver does not call us for the Pod a second time.
+func (p *Pod) copierMounts() []volumeMount {
+	mounts := []volumeMount{{Name: VolumeName, MountPath: MountPath}}
+	token := slices.IndexFunc(p.Spec.Volumes, func(v volume) bool { return strings.HasPrefix(v.Name, tokenVolume) })
+	if token < 0 {
+		return mounts
+	}
+	without := func(c container) bool {
+		return c.Name != CopierName && !slices.ContainsFunc(c.VolumeMounts, func(m volumeMount) bool { return m.MountPath == serviceAccountPath })
+	}
+	if slices.ContainsFunc(p.Spec.InitContainers, without) || slices.ContainsFunc(p.Spec.Containers, without) {
+		return mounts // it is turned off, and the volume is for one of them
+	}
+	return append(mounts, volumeMount{Name: p.Spec.Volumes[token].Name, MountPath: serviceAccountPath, ReadOnly: true})
+}
 
 // defaultTerminationMessagePath is the apiserver's default (TerminationMessagePathDefault).
 const defaultTerminationMessagePath = "/dev/termination-log"
