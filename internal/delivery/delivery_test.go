@@ -101,12 +101,12 @@ func TestArchitecturesOfMany(t *testing.T) {
 		nodes.Set(fmt.Sprint(i), &corev1.NodeSystemInfo{OperatingSystem: "linux", Architecture: "amd64"})
 	}
 	began := time.Now()
-	for range 1000 {
+	for range 10_000 {
 		if got := nodes.Architectures(); len(got) != 1 {
 			t.Fatalf("architectures %q", got)
 		}
 	}
-	if took := time.Since(began); took > 200*time.Millisecond {
-		t.Errorf("1000 times took %s", took)
+	if took := time.Since(began); took > 10*time.Second { // it took 30 s and more
+		t.Errorf("10,000 times took %s", took)
 	}
 }
