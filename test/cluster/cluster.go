@@ -118,23 +118,34 @@ func (c *Cluster) Kubectl(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, filepath.Join(c.Bin, "kubectl"), append([]string{"--kubeconfig", Kubeconfig}, args...)...)
 }
 
-// RestartContainerd ends containerd by SIGKILL, as a crash does, and returns when it is started again and listens. Pods
-// keep running.
-func (c *Cluster) RestartContainerd(ctx context.Context) error {
-	before, err := os.ReadFile(restartsFile)
+// Restart ends components by SIGKILL, as a crash does, and starts each again from what the directory Bin has by now. It returns
+// when they run and the apiserver is ready. Pods keep running.
+func (c *Cluster) Restart(ctx context.Context, components ...string) error {
+	before, err := os.ReadFile(restartedFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.WriteFile(restartFile, []byte(strings.Join(components, " ")), 0o644); err != nil {
 		return err
 	}
 	if err := unix.Kill(c.PID, restartSignal); err != nil {
 		return fmt.Errorf("signal the node: %w", err)
 	}
+	client, err := c.Client()
+	if err != nil {
+		return err
+	}
 	for {
-		if now, err := os.ReadFile(restartsFile); err == nil && string(now) != string(before) {
-			return nil
+		now, err := os.ReadFile(restartedFile)
+		if err == nil && string(now) != string(before) {
+			if err = client.RESTClient().Get().AbsPath("/readyz").Do(ctx).Error(); err == nil {
+				return nil
+			}
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("containerd is not started again (logs are in %s): %w", filepath.Dir(nodeLog), ctx.Err())
+			err = errors.Join(ctx.Err(), err)
+			return fmt.Errorf("%s: not started again (logs are in %s): %w", strings.Join(components, ", "), filepath.Dir(nodeLog), err)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -144,8 +155,9 @@ var (
 	stateFile = filepath.Join(Dir, "cluster.json")
 	lockFile  = filepath.Join(Dir, "node.lock")
 	nodeLog   = filepath.Join(Dir, "logs", "node.log")
-	// restartsFile changes whenever containerd has been restarted.
-	restartsFile = filepath.Join(Dir, "containerd-restarted")
+	// restartFile names the components to restart, restartedFile changes whenever that has been done.
+	restartFile   = filepath.Join(Dir, "restart")
+	restartedFile = filepath.Join(Dir, "restarted")
 
 	errLocked = errors.New("a node is running")
 )

@@ -59,7 +59,13 @@ func TestLifecycle(t *testing.T) {
 	}
 
 	t.Log("containerd crashes")
-	if err := c.RestartContainerd(ctx); err != nil {
+	if err := c.Restart(ctx, "containerd"); err != nil {
+		t.Fatal(err)
+	}
+	runPod(ctx, t, c)
+
+	t.Log("the control plane is restarted")
+	if err := c.Restart(ctx, "kube-apiserver", "kube-controller-manager", "kube-scheduler"); err != nil {
 		t.Fatal(err)
 	}
 	runPod(ctx, t, c)

@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -64,14 +66,18 @@ func Node(bin string) error {
 		case why := <-s.ended:
 			return errors.New(why)
 		case <-restart:
-			if err := s.restart(containerd()); err != nil {
+			names, err := os.ReadFile(restartFile)
+			if err != nil {
+				return err
+			}
+			if err := s.restart(strings.Fields(string(names))); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// restartSignal has the node restart containerd.
+// restartSignal has the node restart what restartFile names.
 const restartSignal = unix.SIGHUP
 
 // setUpMounts gives the node its own /proc, as a PID namespace needs, and its own /run and /var/log,
@@ -123,15 +129,28 @@ func accepts(network, address string) func() error {
 	}
 }
 
-func containerd() component {
-	return component{"containerd", []string{"--config", etc("containerd.toml")}, accepts("unix", containerdSocket)}
+// restart ends components by SIGKILL, as a crash does, and starts each again. What it writes to its log goes on.
+func (s *supervisor) restart(names []string) error {
+	for _, name := range names {
+		i := slices.IndexFunc(components(), func(c component) bool { return c.name == name })
+		if i < 0 {
+			return fmt.Errorf("restart %s: the cluster has no such component", name)
+		}
+		if err := s.end(name); err != nil {
+			return fmt.Errorf("end %s: %w", name, err)
+		}
+		if err := s.start(components()[i]); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(restartedFile, fmt.Append(nil, time.Now().UnixNano()), 0o644)
 }
 
-// restart ends a component by SIGKILL, as a crash does, and starts it again. What it writes to its log goes on.
-func (s *supervisor) restart(c component) error {
+// end kills a component and waits for its end.
+func (s *supervisor) end(name string) error {
 	s.mu.Lock()
-	for pid, name := range s.children {
-		if name == c.name {
+	for pid, child := range s.children {
+		if child == name {
 			s.stopping, s.stopped = pid, make(chan struct{})
 		}
 	}
@@ -142,16 +161,14 @@ func (s *supervisor) restart(c component) error {
 	}
 	s.mu.Unlock()
 	if err != nil {
-		return fmt.Errorf("end %s: %w", c.name, err)
-	}
-	<-stopped
-	if err := s.start(c); err != nil {
 		return err
 	}
-	return os.WriteFile(restartsFile, fmt.Append(nil, time.Now().UnixNano()), 0o644)
+	<-stopped
+	return nil
 }
 
-func (s *supervisor) startAll() error {
+// components are all of the cluster's, in the order in which they are started.
+func components() []component {
 	client := &http.Client{Timeout: 2 * time.Second}
 	answers := func(url string) func() error {
 		return func() error {
@@ -166,17 +183,21 @@ func (s *supervisor) startAll() error {
 			return nil
 		}
 	}
-	for _, c := range []component{
+	return []component{
 		{"registry", []string{"serve", etc("registry.yaml")}, answers("http://" + Registry + "/v2/")},
 		{"etcd", etcdArgs(), answers("http://127.0.0.1:2379/readyz")},
-		containerd(),
+		{"containerd", []string{"--config", etc("containerd.toml")}, accepts("unix", containerdSocket)},
 		{"kube-apiserver", apiserverArgs(), accepts("tcp", NodeIP+":6443")},
 		{"kube-controller-manager", controllerManagerArgs(), nil},
 		{"kube-scheduler", []string{"--kubeconfig", kubeconfig("kube-scheduler"), "--leader-elect=false"}, nil},
 		{"kube-proxy", []string{"--config", etc("kube-proxy.yaml")}, nil},
 		{"kubelet", []string{"--config", etc("kubelet.yaml"), "--kubeconfig", kubeconfig("kubelet"),
 			"--root-dir", filepath.Join(Dir, "kubelet"), "--hostname-override", NodeName, "--node-ip", NodeIP}, nil},
-	} {
+	}
+}
+
+func (s *supervisor) startAll() error {
+	for _, c := range components() {
 		if err := s.start(c); err != nil {
 			return err
 		}

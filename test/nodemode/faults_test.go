@@ -69,7 +69,7 @@ func TestRestarts(t *testing.T) {
 			awaitRunning(t, ns, some[0].Name)
 		}
 		if round == rounds/2 || round == rounds-1 {
-			if err := running.RestartContainerd(t.Context()); err != nil {
+			if err := running.Restart(t.Context(), "containerd"); err != nil {
 				t.Fatal(err)
 			}
 			continue
