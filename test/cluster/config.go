@@ -125,6 +125,8 @@ kind: KubeProxyConfiguration
 clientConnection: {kubeconfig: %s}
 hostnameOverride: %s
 mode: nftables
+# An alpha feature in Kubernetes 1.30, and on by itself since 1.31.
+featureGates: {NFTablesProxyMode: true}
 clusterCIDR: %s
 # The machine's limits for tracked connections are not ours to change.
 conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
