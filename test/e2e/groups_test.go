@@ -26,7 +26,7 @@ var testClusterOnly = []group{
 		"TestOfficialStyleImages", "TestPinned", "TestPrivateImage", "TestRegistriesThatAreNotAsked", "TestRegistryIsDown", "TestSummaryAgrees",
 		"TestTagThatMoves",
 	}},
-	{"node", "files of the node, or image volumes", []string{"TestDrain", "TestHostsDirectory", "TestImageVolume"}},
+	{"node", "files of the node, or image volumes", []string{"TestAuto", "TestDrain", "TestHostsDirectory", "TestImageVolume"}},
 	{"apiserver", "an apiserver that reaches this machine, and its metrics", []string{"TestLateProgram", "TestLateWebhook", "TestMetricsForAlerts"}},
 	{"installation", "podinit as config/default installs it, to take parts of it away", []string{
 		"TestCertificateRenewed", "TestDeployment", "TestWebhookAway", "TestWithoutProfiles",

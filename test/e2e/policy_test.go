@@ -146,6 +146,9 @@ func TestPolicyAdmits(t *testing.T) {
 		"an init already":  {change: func(pod *corev1.Pod) { pod.Spec.Containers[0].Command = []string{"tini", "--", "true"} }, refused: "container app does not start /podinit/init"},
 		"a name of others": {change: func(pod *corev1.Pod) { pod.Spec.Containers[0].Name = "istio-proxy" }, refused: "container istio-proxy does not start /podinit/init"},
 	} {
+		if c.profile.Delivery == v1alpha1.DeliverByImageVolume && !mountsImages(t) {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			ns := namespace(t, demanding(optedIn()))
 			annotate(t, ns, v1alpha1.ProfileAnnotation, profile(t, c.profile))
@@ -276,12 +279,6 @@ func TestPolicyRefuses(t *testing.T) {
 		"its own volume": {func(pod *corev1.Pod) {
 			pod.Spec.Volumes[0].VolumeSource, pod.Spec.Volumes[1].Name = pod.Spec.Volumes[1].VolumeSource, "was"
 		}, noVolume},
-		"another's image for a volume": {func(pod *corev1.Pod) {
-			pod.Spec.Volumes[0].VolumeSource = corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "evil.example/init:v1"}}
-		}, noVolume},
-		"a similar image for a volume": {func(pod *corev1.Pod) {
-			pod.Spec.Volumes[0].VolumeSource = corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: strings.Trim(repository, "'") + "-mine:v1"}}
-		}, noVolume},
 		"an annotation of a mirror pod": {func(pod *corev1.Pod) {
 			pod.Annotations[corev1.MirrorPodAnnotationKey], app(pod).Command, pod.Spec.NodeName = "x", []string{"true"}, "podinit-node"
 		}, notStarted},
@@ -332,13 +329,24 @@ func TestPolicyRefuses(t *testing.T) {
 		"two volumes in one": {func(pod *corev1.Pod) {
 			copier(pod).VolumeDevices = []corev1.VolumeDevice{{Name: "disk", DevicePath: "/init"}}
 		}, over},
-		"an image for no copy": {func(pod *corev1.Pod) {
+	}
+	images := map[string]attempt{
+		"another's image for a volume": {func(pod *corev1.Pod) {
+			pod.Spec.Volumes[0].VolumeSource = corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "evil.example/init:v1"}}
+		}, noVolume},
+		"a similar image for a volume": {func(pod *corev1.Pod) {
+			pod.Spec.Volumes[0].VolumeSource = corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: strings.Trim(repository, "'") + "-mine:v1"}}
+		}, noVolume},
+		"its image for a volume": {func(pod *corev1.Pod) {
 			pod.Spec.Volumes[0].VolumeSource = corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: image}}
 		}, ""},
 	}
-	for by, attempts := range map[v1alpha1.Delivery][]map[string]attempt{
-		v1alpha1.DeliveryInitContainer: {both, copied}, v1alpha1.DeliveryImageVolume: {both},
-	} {
+	all := map[v1alpha1.Delivery][]map[string]attempt{v1alpha1.DeliveryInitContainer: {both, copied}}
+	if mountsImages(t) {
+		all[v1alpha1.DeliveryInitContainer] = append(all[v1alpha1.DeliveryInitContainer], images)
+		all[v1alpha1.DeliveryImageVolume] = []map[string]attempt{both, images}
+	}
+	for by, attempts := range all {
 		for _, some := range attempts {
 			for name, a := range some {
 				t.Run(string(by)+"/"+name, func(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/version"
 	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/podinit/podinit/api/v1alpha1"
@@ -118,37 +119,109 @@ func TestLeftToNode(t *testing.T) {
 	}
 }
 
-// TestImageVolume has the init mounted straight from its image: the pod has no init container, and
-// behaves as with one. Auto takes image volumes on this cluster, whose every node can mount them.
+// kubernetesVersion is the oldest version that the cluster's apiserver and kubelets say they have.
+func kubernetesVersion(t *testing.T) *version.Version {
+	t.Helper()
+	info, err := client.Discovery().ServerVersion()
+	if err != nil {
+		t.Fatal(err)
+	}
+	oldest := version.MustParseGeneric(info.GitVersion)
+	nodes, err := client.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, node := range nodes.Items {
+		if v := version.MustParseGeneric(node.Status.NodeInfo.KubeletVersion); v.LessThan(oldest) {
+			oldest = v
+		}
+	}
+	return oldest
+}
+
+// mountsImages tells whether the cluster mounts images as volumes, which Kubernetes does by default since 1.35.
+func mountsImages(t *testing.T) bool {
+	t.Helper()
+	return kubernetesVersion(t).AtLeast(version.MustParseGeneric("1.35"))
+}
+
+// TestImageVolume has the init mounted straight from its image: the pod has no init container, and behaves as with one. On a
+// cluster without image volumes it is refused or does not start, as docs/profiles.md says.
 func TestImageVolume(t *testing.T) {
-	for _, policy := range []v1alpha1.DeliveryPolicy{v1alpha1.DeliverByImageVolume, v1alpha1.DeliverAuto} {
-		t.Run(string(policy), func(t *testing.T) {
-			ns := withProfile(t, v1alpha1.InitProfileSpec{Delivery: policy})
-			pod := shellPod("app", "bash", "-c", "trap 'echo told; exit 7' TERM; echo ready; while :; do sleep 0.1; done")
-			admitted(t, ns, pod, "a pod without the copier", func(p *corev1.Pod) bool {
-				return isWrapped(p) && len(p.Spec.InitContainers) == 0
-			})
-			running := started(t, create(t, ns, pod))
-			found := false
-			for _, v := range running.Spec.Volumes {
-				found = found || v.Name == "podinit" && v.Image != nil && strings.Contains(v.Image.Reference, "@sha256:")
+	ns := withProfile(t, v1alpha1.InitProfileSpec{Delivery: v1alpha1.DeliverByImageVolume})
+	if mountsImages(t) {
+		byImageVolume(t, ns)
+		return
+	}
+	eventually(t, "a pod by the profile", func(ctx context.Context) (bool, error) {
+		pod, err := client.CoreV1().Pods(ns).Create(ctx, shellPod("app", "sleep", "60"), metav1.CreateOptions{})
+		if err != nil {
+			return apierrors.IsInvalid(err) && strings.Contains(err.Error(), "spec.volumes"), nil
+		}
+		if len(pod.Spec.InitContainers) > 0 { // by a replica that does not know the profile yet
+			return false, client.CoreV1().Pods(ns).Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64)})
+		}
+		eventually(t, "a warning that it cannot be started", func(ctx context.Context) (bool, error) {
+			ofPod := metav1.ListOptions{FieldSelector: "type=Warning,involvedObject.uid=" + string(pod.UID)}
+			warnings, err := client.CoreV1().Events(ns).List(ctx, ofPod)
+			if err != nil || len(warnings.Items) == 0 {
+				return false, err
 			}
-			if !found {
-				t.Errorf("no image volume: %+v", running.Spec.Volumes)
-			}
-			if _, ok := running.Annotations["cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"]; ok {
-				t.Error("the cluster-autoscaler is told of a volume that is not on the node's disk")
-			}
-			if s := status(t, running); s.Delivery != "ImageVolume" {
-				t.Errorf("status says %+v", s)
-			}
-			if ps := execute(t, running, "ps", "-o", "args", "-p", "1"); !strings.Contains(ps, "/podinit/init") {
-				t.Errorf("PID 1 is not the init:\n%s", ps)
-			}
-			if code, log := stopAndRead(t, running); code != 7 || log != "ready\ntold\n" {
-				t.Errorf("exit code %d and log %q", code, log)
-			}
+			t.Logf("%s: %s", warnings.Items[0].Reason, warnings.Items[0].Message)
+			return true, nil
 		})
+		pod, err = client.CoreV1().Pods(ns).Get(ctx, pod.Name, metav1.GetOptions{})
+		if err == nil && pod.Status.Phase == corev1.PodRunning {
+			t.Errorf("it runs: %+v", pod.Status)
+		}
+		return true, err
+	})
+}
+
+// TestAuto takes image volumes where every part of the cluster is sure to mount them, and the copier elsewhere, and says why.
+func TestAuto(t *testing.T) {
+	ns := withProfile(t, v1alpha1.InitProfileSpec{Delivery: v1alpha1.DeliverAuto})
+	if kubernetesVersion(t).AtLeast(version.MustParseGeneric("1.36")) {
+		byImageVolume(t, ns)
+		return
+	}
+	pod := shellPod("app", "sleep", "60")
+	admitted(t, ns, pod, "a pod with the copier", func(p *corev1.Pod) bool {
+		return len(p.Spec.InitContainers) == 1 && strings.Contains(p.Annotations[v1alpha1.StatusAnnotation], `"deliveryReason"`)
+	})
+	running := started(t, create(t, ns, pod))
+	s := status(t, running)
+	if why := s.DeliveryReason; s.Delivery != v1alpha1.DeliveryInitContainer || why != v1alpha1.ReasonAPIServerTooOld && why != v1alpha1.ReasonKubeletTooOld {
+		t.Errorf("status says %+v", s)
+	}
+}
+
+// byImageVolume runs a pod, which must have no copier, until it has ended.
+func byImageVolume(t *testing.T, ns string) {
+	t.Helper()
+	pod := shellPod("app", "bash", "-c", "trap 'echo told; exit 7' TERM; echo ready; while :; do sleep 0.1; done")
+	admitted(t, ns, pod, "a pod without the copier", func(p *corev1.Pod) bool {
+		return isWrapped(p) && len(p.Spec.InitContainers) == 0
+	})
+	running := started(t, create(t, ns, pod))
+	found := false
+	for _, v := range running.Spec.Volumes {
+		found = found || v.Name == "podinit" && v.Image != nil && strings.Contains(v.Image.Reference, "@sha256:")
+	}
+	if !found {
+		t.Errorf("no image volume: %+v", running.Spec.Volumes)
+	}
+	if _, ok := running.Annotations["cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"]; ok {
+		t.Error("the cluster-autoscaler is told of a volume that is not on the node's disk")
+	}
+	if s := status(t, running); s.Delivery != v1alpha1.DeliveryImageVolume {
+		t.Errorf("status says %+v", s)
+	}
+	if ps := execute(t, running, "ps", "-o", "args", "-p", "1"); !strings.Contains(ps, "/podinit/init") {
+		t.Errorf("PID 1 is not the init:\n%s", ps)
+	}
+	if code, log := stopAndRead(t, running); code != 7 || log != "ready\ntold\n" {
+		t.Errorf("exit code %d and log %q", code, log)
 	}
 }
 
@@ -327,13 +400,17 @@ func TestDebugCopy(t *testing.T) {
 // TestWithoutProfiles takes the CustomResourceDefinition away. Pods are wrapped as by default, at once
 // and when the webhook starts anew; when it is back, profiles count again.
 func TestWithoutProfiles(t *testing.T) {
-	name := profile(t, v1alpha1.InitProfileSpec{Delivery: v1alpha1.DeliverByImageVolume})
+	spec := v1alpha1.InitProfileSpec{Init: v1alpha1.InitSpec{RewriteSignals: []string{"TERM:QUIT"}}}
+	name := profile(t, spec)
 	ns := namespace(t, optedIn())
 	annotate(t, ns, v1alpha1.ProfileAnnotation, name)
 	pod := shellPod("app", "sleep", "1")
-	byImageVolume := func(p *corev1.Pod) bool { return isWrapped(p) && len(p.Spec.InitContainers) == 0 }
-	byCopier := func(p *corev1.Pod) bool { return isWrapped(p) && len(p.Spec.InitContainers) == 1 }
-	admitted(t, ns, pod, "a pod by the profile", byImageVolume)
+	rewrites := func(p *corev1.Pod) bool {
+		return strings.Contains(strings.Join(p.Spec.Containers[0].Command, " "), "--rewrite=SIGTERM:SIGQUIT")
+	}
+	byProfile := func(p *corev1.Pod) bool { return isWrapped(p) && rewrites(p) }
+	byDefault := func(p *corev1.Pod) bool { return isWrapped(p) && !rewrites(p) }
+	admitted(t, ns, pod, "a pod by the profile", byProfile)
 
 	run := func(args ...string) []byte {
 		t.Helper()
@@ -360,17 +437,17 @@ func TestWithoutProfiles(t *testing.T) {
 		}
 	})
 	run("delete", "crd", "initprofiles.podinit.dev")
-	admitted(t, ns, pod, "a pod by default, without the definition", byCopier)
+	admitted(t, ns, pod, "a pod by default, without the definition", byDefault)
 	run("-n", system, "rollout", "restart", "deployment/podinit-webhook")
 	run("-n", system, "rollout", "status", "deployment/podinit-webhook", "--timeout=120s")
-	admitted(t, ns, pod, "a pod by default, after a restart", byCopier)
+	admitted(t, ns, pod, "a pod by default, after a restart", byDefault)
 
 	if err := restore(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	var again string
 	eventually(t, "the definition to be served", func(ctx context.Context) (bool, error) {
-		p := &v1alpha1.InitProfile{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.InitProfileSpec{Delivery: v1alpha1.DeliverByImageVolume}}
+		p := &v1alpha1.InitProfile{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec}
 		err := profiles(t).Create(ctx, p)
 		again = p.Name
 		return err == nil, nil
@@ -378,7 +455,7 @@ func TestWithoutProfiles(t *testing.T) {
 	if again != name {
 		t.Fatalf("the profile is now %q", again)
 	}
-	admitted(t, ns, pod, "a pod by the profile again", byImageVolume)
+	admitted(t, ns, pod, "a pod by the profile again", byProfile)
 }
 
 // stripped is an object without what the apiserver wrote into it.
