@@ -139,12 +139,10 @@ usual/registry                := 1 minute
 usual/helm3                   := 1 to 2 minutes
 usual/helm4                   := 2 to 4 minutes
 
-KUBERNETES_VERSION := $(shell awk '$$1 == "k8s.io/kubernetes" {print $$2}' test/cluster/build/kubernetes/go.mod)
+# Programs of Kubernetes are stamped, since kubectl compares versions and cannot parse an unstamped one. $(call kubernetes-ldflags,version)
 KUBERNETES_X := k8s.io/component-base/version
-# kubectl compares versions and cannot parse an unstamped one.
-KUBERNETES_LDFLAGS := -X $(KUBERNETES_X).gitVersion=$(KUBERNETES_VERSION) -X $(KUBERNETES_X).gitMajor=1 \
-	-X $(KUBERNETES_X).gitMinor=$(word 2,$(subst ., ,$(KUBERNETES_VERSION)))
-
+kubernetes-ldflags = -ldflags "-s -w -X $(KUBERNETES_X).gitVersion=$(1) -X $(KUBERNETES_X).gitMajor=1 -X $(KUBERNETES_X).gitMinor=$(word 2,$(subst ., ,$(1)))"
+KUBERNETES_VERSION := $(shell awk '$$1 == "k8s.io/kubernetes" {print $$2}' test/cluster/build/kubernetes/go.mod)
 KUBERNETES_PROGRAMS := kube-apiserver kube-controller-manager kube-scheduler kube-proxy kubelet kubectl
 CONTAINERD_PROGRAMS := containerd containerd-shim-runc-v2 ctr
 CLUSTER_PROGRAMS := $(addprefix $(CLUSTER_BIN)/,$(KUBERNETES_PROGRAMS) etcd $(CONTAINERD_PROGRAMS) registry)
@@ -156,7 +154,7 @@ define build-pinned
 endef
 
 $(addprefix $(CLUSTER_BIN)/,$(KUBERNETES_PROGRAMS)): test/cluster/build/kubernetes/go.mod
-	$(call build-pinned,cluster/build/kubernetes,k8s.io/kubernetes/cmd/$(@F),-ldflags "-s -w $(KUBERNETES_LDFLAGS)")
+	$(call build-pinned,cluster/build/kubernetes,k8s.io/kubernetes/cmd/$(@F),$(call kubernetes-ldflags,$(KUBERNETES_VERSION)))
 $(CLUSTER_BIN)/etcd: test/cluster/build/kubernetes/go.mod
 	$(call build-pinned,cluster/build/kubernetes,go.etcd.io/etcd/server/v3,-ldflags "-s -w")
 $(addprefix $(CLUSTER_BIN)/,$(CONTAINERD_PROGRAMS)): test/cluster/build/containerd/go.mod
@@ -359,7 +357,7 @@ compatibility-programs: build-init
 		GOOS=linux GOARCH=$(ARCH) $(GO_BUILD) -ldflags "-s -w" -o $(BIN)/compatibility/$(ARCH)/$${program##*/} ./test/$$program; \
 	done; cp $(BIN)/linux/$(ARCH)/init $(BIN)/compatibility/$(ARCH)
 
-# These two are not among those of "make test": what they find changes with Debian's kernels and runtimes, not with podinit.
+# These are not among those of "make test": what they find changes with kernels, runtimes and versions of Kubernetes, not with podinit.
 KERNELS ?=
 RUNTIMES ?=
 .PHONY: test-kernels
@@ -373,6 +371,23 @@ test-runtimes: ## the init's suite in containers of runc and crun, results in do
 	$(call install,$(shell sed 's/\#.*//' test/runtimes/packages.txt))
 	@$(MAKE) --silent compatibility-programs
 	go run ./test/runtimes -programs $(BIN)/compatibility/$(ARCH) -packages "$(CONFORMANCE_PACKAGES)" -write docs/compatibility.md $(RUNTIMES)
+
+# Another version of Kubernetes, as its own go.mod and go.sum have it, with those of its parts that are modules: kubectl stands for
+# all programs of $(BIN)/versions/v1.30.14. Up to 1.30 they have code for clouds, unless they are built without. The test cluster's
+# own version is there already.
+$(BIN)/versions/%/kubectl:
+	@echo "building Kubernetes $* for the tests (10 minutes)"; began=$$SECONDS; mkdir -p $(@D)/build; cd $(@D)/build; echo 'module versions' >go.mod; \
+	source=$$(go mod download -json k8s.io/kubernetes@$* | sed -n 's/.*"Dir": "\(.*\)",/\1/p'); cp --no-preserve=mode $$source/go.sum .; \
+	sed -e 's|^module .*|module versions|' -e 's|=> ./staging/src/\(k8s.io/.*\)|=> \1 v0$(patsubst v1%,%,$*)|' $$source/go.mod >go.mod; \
+	echo 'require k8s.io/kubernetes $*' >>go.mod; \
+	$(GO_BUILD) -mod=mod -tags providerless $(call kubernetes-ldflags,$*) -o .. $(addprefix k8s.io/kubernetes/cmd/,$(KUBERNETES_PROGRAMS)); echo "  built in $$((SECONDS-began)) s"
+$(BIN)/versions/$(KUBERNETES_VERSION)/kubectl: $(addprefix $(CLUSTER_BIN)/,$(KUBERNETES_PROGRAMS))
+	@mkdir -p $(@D); ln -sf $(abspath $^) $(@D)
+
+VERSIONS ?=
+.PHONY: test-versions
+test-versions: cluster-deps cluster-programs images helm-programs ## podinit on each minor version of Kubernetes, results in docs/compatibility.md (root; VERSIONS='-versions 1.30,1.37')
+	go run ./test/versions -programs $(CLUSTER_BIN) -images $(BIN)/images/$(ARCH) -helm $(BIN)/helm -write docs/compatibility.md $(VERSIONS)
 
 .PHONY: test-hostile
 test-hostile: deps build $(CLUSTER_BIN)/etcd $(CLUSTER_BIN)/kube-apiserver ## hostile tenants, neighbours and registries against the webhook under its memory limit (root)
