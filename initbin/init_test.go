@@ -241,7 +241,7 @@ func TestDrain(t *testing.T) {
 			"orderly\n"},
 		"the main process is never killed": {[]string{"--grace=0.5s"}, `exec perl -e '$| = 1; $SIG{TERM} = sub { print "TERM\n" }; print "up\n"; $end = time + 2; select(undef, undef, undef, 0.1) while time < $end; exit 6'`, true, 6,
 			"TERM\npodinit: still running Ns after the stop signal: perl (pid N)\n"},
-		"other programs than shells are left alone": {[]string{"--grace=0.6s"}, waiter("2"), true, 6,
+		"other programs than shells are left alone": {[]string{"--grace=0.6s"}, waiter("8"), true, 6,
 			"podinit: still running Ns after the stop signal: perl (pid N), sleep (pid N)\n"},
 		"escalate=all notifies every process": {[]string{"--grace=10s", "--escalate=all"}, waiter("300"), true, 6,
 			""},
