@@ -345,9 +345,10 @@ test-never-worse: deps build ## generated trees of processes under podinit, with
 	go test -count=1 -timeout 120m -v ./test/never-worse -args -init $(abspath $(BIN)/linux/$(ARCH)/init) $(NEVER_WORSE_SIZE)
 
 # gVisor's runsc, from its Go module.
+RUNSC_VERSION = $(shell awk '$$1 == "gvisor.dev/gvisor" {print $$2}' test/never-worse/gvisor/go.mod)
 $(BIN)/runsc: usual/runsc := 2 minutes
 $(BIN)/runsc: test/never-worse/gvisor/go.mod
-	$(call build-pinned,never-worse/gvisor,gvisor.dev/gvisor/runsc,-ldflags "-s -w")
+	$(call build-pinned,never-worse/gvisor,gvisor.dev/gvisor/runsc,-ldflags "-s -w -X gvisor.dev/gvisor/runsc/version.version=$(RUNSC_VERSION)")
 
 .PHONY: test-never-worse-gvisor
 test-never-worse-gvisor: deps build $(BIN)/runsc ## the same inside gVisor, whose /proc says little (root)
@@ -371,10 +372,10 @@ test-kernels: ## the init on Debian's kernels in virtual machines, results in do
 	go run ./test/kernels -programs $(BIN)/compatibility -packages "$(CONFORMANCE_PACKAGES)" -write docs/compatibility.md $(KERNELS)
 
 .PHONY: test-runtimes
-test-runtimes: ## the init's suite in containers of runc and crun, results in docs/compatibility.md (root)
+test-runtimes: $(BIN)/runsc ## the init's suite in containers of runc, crun and gVisor, results in docs/compatibility.md (root)
 	$(call install,$(shell sed 's/\#.*//' test/runtimes/packages.txt))
 	@$(MAKE) --silent compatibility-programs
-	go run ./test/runtimes -programs $(BIN)/compatibility/$(ARCH) -packages "$(CONFORMANCE_PACKAGES)" -write docs/compatibility.md $(RUNTIMES)
+	go run ./test/runtimes -programs $(BIN)/compatibility/$(ARCH) -runsc $(abspath $(BIN)/runsc) -packages "$(CONFORMANCE_PACKAGES)" -write docs/compatibility.md $(RUNTIMES)
 
 # Another version of Kubernetes, as its own go.mod and go.sum have it, with those of its parts that are modules: kubectl stands for
 # all programs of $(BIN)/versions/v1.30.14. Up to 1.30 they have code for clouds, unless they are built without. The test cluster's

@@ -31,8 +31,8 @@ import (
 
 // options are the program's flags.
 type options struct {
-	programs, packages, runtimes, conformance, page string
-	time                                            time.Duration
+	programs, packages, runtimes, runsc, conformance, page string
+	time                                                   time.Duration
 }
 
 func main() {
@@ -40,6 +40,7 @@ func main() {
 	flag.StringVar(&o.programs, "programs", "", "the `directory` with init and conformance")
 	flag.StringVar(&o.packages, "packages", "", "the Debian `packages` that test/conformance needs")
 	flag.StringVar(&o.runtimes, "runtimes", ".", "only runtimes whose name matches this `expression`")
+	flag.StringVar(&o.runsc, "runsc", "runsc", "gVisor's `program`")
 	flag.StringVar(&o.conformance, "conformance", "", "`flags` of test/conformance")
 	flag.DurationVar(&o.time, "time", 30*time.Minute, "`time` that the suite may take in one runtime")
 	flag.StringVar(&o.page, "write", "", "the `page` to write results to")
@@ -52,17 +53,21 @@ type Runtime struct {
 	// Name is the row on the page.
 	Name    string
 	Program string
+	// Flags of the program, before its command.
+	Flags []string
 	// UserNamespace maps the container's users to others of the machine, as "hostUsers: false" does in a pod.
 	UserNamespace bool
 	// NotHybrid is set for a runtime that refuses a machine with cgroup v1 that has v2, too.
 	NotHybrid bool
+	// Suite are flags of the suite.
+	Suite []string
 	// Differs are the checks that do not hold there, each with its cause.
 	Differs map[string]string
 }
 
 func (r Runtime) String() string { return r.Name }
 
-func runtimes() []Runtime {
+func (o options) all() []Runtime {
 	var ofOthers map[string]string
 	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err != nil {
 		ofOthers = cgroupV1
@@ -70,6 +75,7 @@ func runtimes() []Runtime {
 	return []Runtime{
 		{Name: "crun", Program: "crun", NotHybrid: true},
 		{Name: "crun, user namespace", Program: "crun", NotHybrid: true, UserNamespace: true, Differs: ofOthers},
+		{Name: "gVisor", Program: o.runsc, Flags: []string{"--network=none", "--ignore-cgroups"}, Suite: []string{"-storm-orphans", "1000"}, Differs: gVisor},
 		{Name: "runc", Program: "runc"},
 		{Name: "runc, user namespace", Program: "runc", UserNamespace: true, Differs: ofOthers},
 	}
@@ -77,7 +83,7 @@ func runtimes() []Runtime {
 
 // run tries every runtime that matches, and returns what went wrong in any.
 func (o options) run(ctx context.Context, w io.Writer) error {
-	selected, err := compatibility.Select("runtimes", o.runtimes, runtimes())
+	selected, err := compatibility.Select("runtimes", o.runtimes, o.all())
 	if err != nil {
 		return err
 	}
@@ -247,12 +253,12 @@ func (c *container) suite(ctx context.Context, flags []string) ([]report.Result,
 	c.number++
 	name := strings.NewReplacer(", ", "-", " ", "-").Replace(strings.ToLower(c.Name)) + fmt.Sprintf("-%d-%d", os.Getpid(), c.number)
 	bundle := filepath.Join(c.directory, name)
-	words := append([]string{"/programs/init", "--", "sh", "-c", leaveRoot + ` && exec "$@"`, "-", "/programs/conformance", "-json", "-init", "podinit=/programs/init"}, flags...)
+	words := append([]string{"/programs/init", "--", "sh", "-c", leaveRoot + ` && exec "$@"`, "-", "/programs/conformance", "-json", "-init", "podinit=/programs/init"}, append(c.Suite, flags...)...)
 	if err := c.writeBundle(bundle, name, words); err != nil {
 		return nil, err
 	}
 	state := filepath.Join(c.directory, "state")
-	global := []string{"--root", state}
+	global := append([]string{"--root", state}, c.Flags...)
 	defer exec.Command(c.Program, slices.Concat(global, []string{"delete", "--force", name})...).Run()
 	var out, trouble bytes.Buffer
 	argv := slices.Concat([]string{c.Program}, global, []string{"run", "--bundle", bundle, name})
