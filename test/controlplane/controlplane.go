@@ -121,7 +121,7 @@ func (c *ControlPlane) Write(name, text string) error {
 	return os.WriteFile(c.File(name), []byte(text), 0o600)
 }
 
-// writeConfiguration writes who may call the apiservers, and as whom they call the webhook.
+// writeConfiguration writes the apiservers' users, and the credentials with which they call the webhook.
 func (c *ControlPlane) writeConfiguration() error {
 	tokens := "admintoken,admin,1,system:masters\n"
 	for i, user := range c.options.Users {

@@ -212,7 +212,7 @@ func byImageVolume(t *testing.T, ns string) {
 		t.Errorf("no image volume: %+v", running.Spec.Volumes)
 	}
 	if _, ok := running.Annotations["cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"]; ok {
-		t.Error("the cluster-autoscaler is told of a volume that is not on the node's disk")
+		t.Error("an annotation for the cluster-autoscaler names a volume that is not on the node's disk")
 	}
 	if s := status(t, running); s.Delivery != v1alpha1.DeliveryImageVolume {
 		t.Errorf("status says %+v", s)

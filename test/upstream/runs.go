@@ -50,7 +50,7 @@ type installation struct {
 	workloads                   []string
 }
 
-// registries tells the webhook what containerd is told: images of registry.k8s.io are in the cluster's registry, others nowhere.
+// registries configures the webhook as containerd is configured: images of registry.k8s.io are in the cluster's registry, others nowhere.
 var registries = fmt.Sprintf(`- patch: |-
     apiVersion: v1
     kind: ConfigMap

@@ -114,7 +114,7 @@ type outcome struct {
 	suite Suite
 	// results are those of the run; expected are those of the run without podinit, where this is another.
 	results, expected []report.Result
-	// known are the specs that are said to be otherwise than expected, each with its cause.
+	// known are the specs that are known not to end as without podinit, each with its cause.
 	known map[string]string
 }
 

@@ -61,7 +61,7 @@ func (s suite) once(ctx context.Context, w io.Writer) (passed int, failed []stri
 	return passed, failed, ctx.Err()
 }
 
-// readTests reads what "go test -json" writes, prints the output of what is no test and of tests that fail, and counts tests,
+// readTests reads what "go test -json" writes, prints the output of failed tests and what is outside of tests, and counts tests,
 // without those in them.
 func readTests(from io.Reader, w io.Writer) (passed int, failed []string, err error) {
 	output := map[string]*strings.Builder{}
