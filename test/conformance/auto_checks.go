@@ -128,7 +128,7 @@ catch("USR1", "RT64")
 for _ in range(200):
 	_thread.start_new_thread(time.sleep, (300,))
 serve("main")`)},
-	{"auto/read-anew", "What a main process does about a signal is read when the signal comes: it may ignore it first, and catch it later.", func(t *Trial) {
+	{"auto/read-again", "What a main process does about a signal is read when the signal comes: it may ignore it first, and catch it later.", func(t *Trial) {
 		c := t.Start(Spec{Main: t.Victim(`
 fork(program, "child", "USR1", "RT50", "RT64")
 ignore("USR1")

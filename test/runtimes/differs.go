@@ -13,7 +13,7 @@ const (
 
 // gVisor are those that do not hold in gVisor.
 var gVisor = map[string]string{
-	"auto/read-anew":           noDispositions,
+	"auto/read-again":          noDispositions,
 	"auto/ignorer-passed-over": noDispositions,
 	"auto/child-of-a-thread":   noDispositions,
 	"drain/stop-by-rewrite":    noDispositions,

@@ -119,10 +119,16 @@ func mutate(pod *corev1.Pod) error {
 		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: volume, MountPath: path, ReadOnly: true})
 		status.Containers[c.Name] = v1alpha1.ContainerStatus{Action: v1alpha1.ActionWrapped, Source: v1alpha1.SourceCommand}
 	}
+	mounts := []corev1.VolumeMount{{Name: volume, MountPath: path}}
+	for _, m := range pod.Spec.Containers[0].VolumeMounts {
+		if m.MountPath == "/var/run/secrets/kubernetes.io/serviceaccount" {
+			mounts = append(mounts, m)
+		}
+	}
 	pod.Spec.InitContainers = slices.Insert(pod.Spec.InitContainers, 0, corev1.Container{
 		Name: "podinit-copy", Image: config.Image, Command: []string{"/init", "copy", path + "/init"}, WorkingDir: "/",
 		Resources:                pod.Spec.Containers[0].Resources,
-		VolumeMounts:             []corev1.VolumeMount{{Name: volume, MountPath: path}},
+		VolumeMounts:             mounts,
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 		ImagePullPolicy:          corev1.PullIfNotPresent,
 		SecurityContext: &corev1.SecurityContext{
