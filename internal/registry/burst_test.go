@@ -69,9 +69,10 @@ func (s *slowHost) serve(w http.ResponseWriter, request *http.Request) {
 
 // 100 Pods at once, each of another image that is not known, at a registry that takes 100 ms for each request: most are
 // served within 3 seconds, and all a little later, without more requests at once than a namespace may send; and a Pod of
-// another namespace does not wait behind them. At one that takes longer, what has begun is finished, not more begun.
+// another namespace does not wait behind them. At one that takes longer, what has begun is finished, not more begun. Some 37 are
+// served then, as the scheduler has it 33 to 40, and none where each Pod's first request goes before any second one.
 func TestColdBurst(t *testing.T) {
-	for takes, want := range map[time.Duration]int{100 * time.Millisecond: 80, 200 * time.Millisecond: 35} {
+	for takes, want := range map[time.Duration]int{100 * time.Millisecond: 80, 200 * time.Millisecond: 25} {
 		t.Run(takes.String(), func(t *testing.T) { coldBurst(t, takes, want) })
 	}
 }
