@@ -122,7 +122,7 @@ deploy: ## deploy to the cluster of the current kubeconfig (INIT_IMAGE=, WEBHOOK
 undeploy: ## remove what deploy made, InitProfiles too; running pods keep running
 	$(KUBECTL) delete --ignore-not-found -k config/default
 
-## Test cluster: a real Kubernetes of one node, from Go modules (test/cluster)
+## Test cluster: a real Kubernetes of one node or a few, from Go modules (test/cluster)
 
 # How long each takes to build for the first time on two cores; later builds only link.
 usual/kube-apiserver          := 3 to 6 minutes
@@ -232,9 +232,10 @@ cluster-deps:
 deps: ## install what the tests need from the distribution (Debian and Ubuntu, as root)
 	$(call install,$(TEST_PACKAGES))
 
+NODES ?= 1
 .PHONY: cluster-up
-cluster-up: cluster-deps cluster-programs ## start the test cluster (root)
-	@$(TEST_CLUSTER) up $(CLUSTER_BIN)
+cluster-up: cluster-deps cluster-programs ## start the test cluster (root; NODES=3: with so many nodes)
+	@$(TEST_CLUSTER) up $(CLUSTER_BIN) $(NODES)
 
 .PHONY: cluster-down
 cluster-down: ## stop the test cluster and remove what it left
@@ -412,7 +413,7 @@ conformance: deps build ## which init has which behaviour: podinit, tini, dumb-i
 	go run ./test/conformance -init podinit=$(BIN)/linux/$(ARCH)/init -init tini=/usr/bin/tini -init dumb-init=/usr/bin/dumb-init -init catatonit=/usr/bin/catatonit
 
 .PHONY: test-cluster
-test-cluster: cluster-deps cluster-programs ## the test cluster itself: up, crash, up, down (root)
+test-cluster: cluster-deps cluster-programs ## the test cluster itself: up, crash, up, down, with one node and with three (root)
 	go test -count=1 -v ./test/cluster -args -bin $(abspath $(CLUSTER_BIN))
 
 .PHONY: test-e2e

@@ -62,8 +62,8 @@ func controllerManagerArgs() []string {
 	}
 }
 
-// writeConfigs writes the configuration of the programs that take a file.
-func writeConfigs() error {
+// writeConfigs writes the configuration of a node's programs that take a file.
+func writeConfigs(i index) error {
 	kubelet := filepath.Join(Dir, "kubelet")
 	for name, text := range map[string]string{
 		"registry.yaml": fmt.Sprintf(`version: 0.1
@@ -118,7 +118,7 @@ state = "/run/containerd"
     {"type": "portmap", "capabilities": {"portMappings": true}}
   ]
 }
-`, podCIDR),
+`, i.podCIDR()),
 
 		"kube-proxy.yaml": fmt.Sprintf(`apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
@@ -130,7 +130,7 @@ featureGates: {NFTablesProxyMode: true}
 clusterCIDR: %s
 # The machine's limits for tracked connections are not ours to change.
 conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
-`, kubeconfig("kube-proxy"), NodeName, podCIDR),
+`, kubeconfig("kube-proxy"), i.name(), clusterCIDR),
 
 		"kubelet.yaml": fmt.Sprintf(`apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -159,7 +159,7 @@ registerWithTaints: []
 # The machine's disk is shared with other work; eviction on its account would only disturb tests.
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%%, imagefs.available: 1%%, nodefs.inodesFree: 1%%}
 imageGCHighThresholdPercent: 100
-`, pki("ca.crt"), NodeIP, pki("kubelet.crt"), pki("kubelet.key"), containerdSocket, cgroupRoot,
+`, pki("ca.crt"), i.address(), pki("kubelet.crt"), pki("kubelet.key"), containerdSocket, i.cgroup(),
 			filepath.Join(Dir, "logs", "pods"), filepath.Join(kubelet, "volumeplugins")),
 	} {
 		path := etc(name)

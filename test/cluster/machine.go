@@ -25,6 +25,7 @@ var programs = []struct{ name, debian string }{
 	{"ip", "iproute2"},
 	{"nft", "nftables"},
 	{"mount", "mount"},
+	{"nsenter", "util-linux"},
 }
 
 // built lists what the cluster runs, as 'make cluster-programs' builds it.
@@ -68,7 +69,7 @@ func cniDir() string {
 	return ""
 }
 
-// joinNetwork connects the network namespace of process pid with the machine's.
+// joinNetwork connects the network namespace of the first node, of process pid, with the machine's.
 func joinNetwork(pid int) error {
 	node := fmt.Sprint(pid)
 	for _, args := range [][]string{
@@ -83,15 +84,57 @@ func joinNetwork(pid int) error {
 	return nil
 }
 
-// setUpNetwork configures the node's end; it runs inside the node's namespace.
-func setUpNetwork() error {
+// joinFirst connects the network namespace of a further node, of process pid, with that of the first, of process firstPID. There is
+// a bridge for them, and the first node routes: between nodes, and between them and the machine. What is sent to a node that has
+// crashed, or to its pods, is lost without a word, as in a network of many routers: nobody asks whether its address still answers.
+func joinFirst(i index, pid, firstPID int) error {
+	if ip(firstPID, "link", "show", nodesBridge) != nil {
+		if err := ip(firstPID, "link", "add", nodesBridge, "type", "bridge"); err != nil {
+			return err
+		}
+	}
+	port, node, mac := i.port(), i.address()+"/32", fmt.Sprintf("02:00:00:00:00:%02x", int(i))
+	// The port of a node that has crashed goes with its network namespace, but the kernel takes its time over that.
+	_ = ip(firstPID, "link", "delete", port)
 	for _, args := range [][]string{
-		{"link", "set", "lo", "up"},
-		{"address", "add", NodeIP + "/30", "dev", nodeVeth},
-		{"link", "set", nodeVeth, "up"},
-		// kubelet and kube-proxy find the node's address by the default route; nothing answers on it.
-		{"route", "add", "default", "via", HostIP},
+		{"link", "add", port, "type", "veth", "peer", "name", nodeVeth, "address", mac, "netns", fmt.Sprint(pid)},
+		{"link", "set", port, "master", nodesBridge, "up"},
+		{"link", "set", nodesBridge, "up"},
+		{"neighbour", "replace", i.address(), "lladdr", mac, "dev", nodesBridge, "nud", "permanent"},
+		{"route", "replace", node, "dev", nodesBridge, "src", NodeIP},
+		{"route", "replace", i.podCIDR(), "via", i.address(), "dev", nodesBridge, "src", NodeIP},
 	} {
+		if err := ip(firstPID, args...); err != nil {
+			return fmt.Errorf("join %s to the first node's network: %w", i.name(), err)
+		}
+	}
+	return run("ip", "route", "replace", node, "via", NodeIP, "dev", hostVeth)
+}
+
+// cutOff takes a further node from the network.
+func cutOff(i index, firstPID int) error { return ip(firstPID, "link", "set", i.port(), "down") }
+
+// ip configures the network of the node whose first process is pid.
+func ip(pid int, args ...string) error {
+	return run("nsenter", append([]string{fmt.Sprintf("--net=/proc/%d/ns/net", pid), "ip"}, args...)...)
+}
+
+// setUpNetwork configures the node's end; it runs inside the node's namespace.
+func setUpNetwork(i index) error {
+	// kubelet and kube-proxy find the node's address by the default route. On the first node nothing answers on it.
+	address, routes := NodeIP+"/30", [][]string{{"default", "via", HostIP}}
+	if i != first {
+		address, routes = i.address()+"/32", [][]string{{NodeIP, "dev", nodeVeth}, {"default", "via", NodeIP}}
+	}
+	commands := [][]string{
+		{"link", "set", "lo", "up"},
+		{"address", "add", address, "dev", nodeVeth},
+		{"link", "set", nodeVeth, "up"},
+	}
+	for _, route := range routes {
+		commands = append(commands, append([]string{"route", "add"}, route...))
+	}
+	for _, args := range commands {
 		if err := run("ip", args...); err != nil {
 			return err
 		}
@@ -147,14 +190,14 @@ func hierarchies() ([]string, error) {
 	return dirs, nil
 }
 
-// makeCgroups makes the cgroup below which the kubelet keeps its pods, in every hierarchy.
-func makeCgroups() error {
+// makeCgroups makes the cgroup below which a node's kubelet keeps its pods, in every hierarchy.
+func makeCgroups(i index) error {
 	dirs, err := hierarchies()
 	if err != nil {
 		return err
 	}
 	for _, dir := range dirs {
-		group := filepath.Join(dir, cgroupRoot)
+		group := filepath.Join(dir, i.cgroup())
 		if unified() {
 			// A v2 group has the controllers that its parent delegates.
 			controllers, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
@@ -168,7 +211,7 @@ func makeCgroups() error {
 			}
 		}
 		if err := os.MkdirAll(group, 0o755); err != nil {
-			return fmt.Errorf("make the cluster's cgroup: %w", err)
+			return fmt.Errorf("make the node's cgroup: %w", err)
 		}
 		// A new v1 cpuset is empty and takes no process until it has processors and memory (cpuset(7)).
 		for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
@@ -180,22 +223,22 @@ func makeCgroups() error {
 				err = os.WriteFile(filepath.Join(group, name), value, 0o644)
 			}
 			if err != nil {
-				return fmt.Errorf("fill in %s of the cluster's cgroup: %w", name, err)
+				return fmt.Errorf("fill in %s of the node's cgroup: %w", name, err)
 			}
 		}
 	}
 	return nil
 }
 
-// removeCgroups removes the cluster's cgroup and all below it, deepest first.
-func removeCgroups() error {
+// removeCgroups removes a node's cgroup and all below it, deepest first.
+func removeCgroups(i index) error {
 	dirs, err := hierarchies()
 	if err != nil {
 		return err
 	}
 	for _, dir := range dirs {
 		var groups []string
-		filepath.WalkDir(filepath.Join(dir, cgroupRoot), func(path string, entry fs.DirEntry, err error) error {
+		filepath.WalkDir(filepath.Join(dir, i.cgroup()), func(path string, entry fs.DirEntry, err error) error {
 			if err == nil && entry.IsDir() {
 				groups = append(groups, path)
 			}

@@ -19,42 +19,47 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Node is the supervisor: PID 1 of the namespaces that Up made. It starts the cluster's programs
+// Supervise is what a node runs: PID 1 of the namespaces that Up made. It starts the node's programs
 // from the directory bin and runs as long as all of them do; it returns why it gave up. Every
-// process of the cluster ends with it.
-func Node(bin string) error {
+// process of the node ends with it.
+func Supervise(bin string, number int) error {
+	i := index(number)
 	if os.Getpid() != 1 {
 		return errors.New("the node runs only as the first process of its own PID namespace: use 'up'")
 	}
-	lock, err := os.OpenFile(lockFile, os.O_RDWR, 0)
+	lock, err := os.OpenFile(i.lockFile(), os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return fmt.Errorf("lock %s: %w", lockFile, err)
+		return fmt.Errorf("lock %s: %w", i.lockFile(), err)
 	}
 	// The lock tells others that a node runs: it must last as long as this process does, and an
 	// os.File that nothing refers to any more is closed by its finalizer.
 	defer lock.Close()
-	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
+	word, err := io.ReadAll(os.Stdin)
+	if err != nil {
 		return err
 	}
-	if err := setUpMounts(); err != nil {
+	if string(word) != gateOpen {
+		return errors.New("the program that started this node ended before it had joined it to a network")
+	}
+	if err := setUpMounts(i); err != nil {
 		return fmt.Errorf("set up the node's mounts: %w", err)
 	}
-	if err := unix.Sethostname([]byte(NodeName)); err != nil {
+	if err := unix.Sethostname([]byte(i.name())); err != nil {
 		return err
 	}
-	if err := setUpNetwork(); err != nil {
+	if err := setUpNetwork(i); err != nil {
 		return fmt.Errorf("set up the node's network: %w", err)
 	}
-	if err := makeCgroups(); err != nil {
+	if err := makeCgroups(i); err != nil {
 		return err
 	}
-	if err := writeConfigs(); err != nil {
-		return fmt.Errorf("write the configuration of the cluster's programs: %w", err)
+	if err := writeConfigs(i); err != nil {
+		return fmt.Errorf("write the configuration of the node's programs: %w", err)
 	}
-	s := &supervisor{bin: bin, children: map[int]string{}, ended: make(chan string, 1)}
+	s := &supervisor{bin: bin, components: components(i), children: map[int]string{}, ended: make(chan string, 1)}
 	go s.reap()
 	if err := s.startAll(); err != nil {
 		return err
@@ -80,9 +85,13 @@ func Node(bin string) error {
 // restartSignal has the node restart what restartFile names.
 const restartSignal = unix.SIGHUP
 
-// setUpMounts gives the node its own /proc, as a PID namespace needs, and its own /run and /var/log,
-// where containerd and kubelet leave sockets and links at fixed paths.
-func setUpMounts() error {
+// gateOpen is what a node reads from its standard input when its network exists.
+const gateOpen = "go"
+
+// setUpMounts gives the node its own /proc, as a PID namespace needs, and its own /run, /var/log and
+// /var/lib/kubelet, where containerd and kubelet leave sockets and links at fixed paths. A further
+// node sees its own directory at the path of Dir, so that all paths are the same on every node.
+func setUpMounts(i index) error {
 	// First private, so nothing reaches the machine; then shared again among the node's own
 	// descendants, as mount propagation into pods requires (mount_namespaces(7)).
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
@@ -91,7 +100,22 @@ func setUpMounts() error {
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return err
 	}
-	for _, dir := range []string{"/run", "/var/log"} {
+	if i != first {
+		// Which registries speak plain HTTP is the same on every node, and tests write it on the machine.
+		for _, bind := range [][2]string{{etc("certs.d"), filepath.Join(i.dir(), "etc", "certs.d")}, {i.dir(), Dir}} {
+			if err := unix.Mount(bind[0], bind[1], "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+				return fmt.Errorf("mount %s on %s: %w", bind[0], bind[1], err)
+			}
+		}
+		// The working directory is still the one below the mount.
+		if err := os.Chdir(Dir); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(kubeletFixed, 0o755); err != nil {
+		return err
+	}
+	for _, dir := range []string{"/run", "/var/log", kubeletFixed} {
 		if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
 			return fmt.Errorf("mount a tmpfs on %s: %w", dir, err)
 		}
@@ -99,9 +123,13 @@ func setUpMounts() error {
 	return unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, "")
 }
 
+// kubeletFixed is where a kubelet has the sockets of device plugins, whatever its --root-dir.
+const kubeletFixed = "/var/lib/kubelet"
+
 // supervisor starts programs and reaps them and every orphan, as PID 1 must.
 type supervisor struct {
-	bin string
+	bin        string
+	components []component
 
 	mu       sync.Mutex
 	children map[int]string
@@ -132,14 +160,14 @@ func accepts(network, address string) func() error {
 // restart ends components by SIGKILL, as a crash does, and starts each again. What it writes to its log goes on.
 func (s *supervisor) restart(names []string) error {
 	for _, name := range names {
-		i := slices.IndexFunc(components(), func(c component) bool { return c.name == name })
+		i := slices.IndexFunc(s.components, func(c component) bool { return c.name == name })
 		if i < 0 {
 			return fmt.Errorf("restart %s: the cluster has no such component", name)
 		}
 		if err := s.end(name); err != nil {
 			return fmt.Errorf("end %s: %w", name, err)
 		}
-		if err := s.start(components()[i]); err != nil {
+		if err := s.start(s.components[i]); err != nil {
 			return err
 		}
 	}
@@ -167,8 +195,8 @@ func (s *supervisor) end(name string) error {
 	return nil
 }
 
-// components are all of the cluster's, in the order in which they are started.
-func components() []component {
+// components are those of a node, in the order in which they are started.
+func components(i index) []component {
 	client := &http.Client{Timeout: 2 * time.Second}
 	answers := func(url string) func() error {
 		return func() error {
@@ -183,21 +211,27 @@ func components() []component {
 			return nil
 		}
 	}
-	return []component{
+	controlPlane := []component{
 		{"registry", []string{"serve", etc("registry.yaml")}, answers("http://" + Registry + "/v2/")},
 		{"etcd", etcdArgs(), answers("http://127.0.0.1:2379/readyz")},
-		{"containerd", []string{"--config", etc("containerd.toml")}, accepts("unix", containerdSocket)},
 		{"kube-apiserver", apiserverArgs(), accepts("tcp", NodeIP+":6443")},
 		{"kube-controller-manager", controllerManagerArgs(), nil},
 		{"kube-scheduler", []string{"--kubeconfig", kubeconfig("kube-scheduler"), "--leader-elect=false"}, nil},
+	}
+	node := []component{
+		{"containerd", []string{"--config", etc("containerd.toml")}, accepts("unix", containerdSocket)},
 		{"kube-proxy", []string{"--config", etc("kube-proxy.yaml")}, nil},
 		{"kubelet", []string{"--config", etc("kubelet.yaml"), "--kubeconfig", kubeconfig("kubelet"),
-			"--root-dir", filepath.Join(Dir, "kubelet"), "--hostname-override", NodeName, "--node-ip", NodeIP}, nil},
+			"--root-dir", filepath.Join(Dir, "kubelet"), "--hostname-override", i.name(), "--node-ip", i.address()}, nil},
 	}
+	if i != first {
+		return node
+	}
+	return append(controlPlane, node...)
 }
 
 func (s *supervisor) startAll() error {
-	for _, c := range components() {
+	for _, c := range s.components {
 		if err := s.start(c); err != nil {
 			return err
 		}

@@ -5,9 +5,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
@@ -27,17 +29,11 @@ func pki(name string) string { return filepath.Join(Dir, "pki", name) }
 // kubeconfig returns the path of a component's kubeconfig.
 func kubeconfig(component string) string { return filepath.Join(Dir, "etc", component+".kubeconfig") }
 
-// clients are the identities that Kubernetes' own RBAC rules know
-// (https://kubernetes.io/docs/setup/best-practices/certificates/).
-var clients = []struct{ file, name, group string }{
-	{Kubeconfig, "podinit-cluster-admin", "system:masters"},
-	{kubeconfig("kubelet"), "system:node:" + NodeName, "system:nodes"},
-	{kubeconfig("kube-controller-manager"), "system:kube-controller-manager", ""},
-	{kubeconfig("kube-scheduler"), "system:kube-scheduler", ""},
-	{kubeconfig("kube-proxy"), "system:kube-proxy", ""},
-}
+// identity is one that Kubernetes' own RBAC rules know
+// (https://kubernetes.io/docs/setup/best-practices/certificates/), and the kubeconfig for it.
+type identity struct{ file, name, group string }
 
-// writePKI writes one authority, the certificates of the servers, the key that signs service
+// writePKI writes one authority, the certificates of the control plane, the key that signs service
 // account tokens, and a kubeconfig for each client.
 func writePKI() error {
 	ca, err := newAuthority()
@@ -61,45 +57,21 @@ func writePKI() error {
 			IPAddresses: []net.IP{net.ParseIP(NodeIP), net.ParseIP("10.96.0.1"), net.ParseIP("127.0.0.1")},
 			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		},
-		"kubelet": {
-			Subject:     pkix.Name{CommonName: NodeName},
-			IPAddresses: []net.IP{net.ParseIP(NodeIP)},
-			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		},
 		"apiserver-kubelet-client": {
 			Subject:     pkix.Name{CommonName: "kube-apiserver-kubelet-client", Organization: []string{"system:masters"}},
 			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 		},
 	} {
-		cert, key, err := ca.issue(template)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(pki(name+".crt"), cert, 0o644); err != nil {
-			return err
-		}
-		if err := os.WriteFile(pki(name+".key"), key, 0o600); err != nil {
+		if err := ca.write(pki(name), template); err != nil {
 			return err
 		}
 	}
-	for _, client := range clients {
-		template := &x509.Certificate{
-			Subject:     pkix.Name{CommonName: client.name},
-			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		}
-		if client.group != "" {
-			template.Subject.Organization = []string{client.group}
-		}
-		cert, key, err := ca.issue(template)
-		if err != nil {
-			return err
-		}
-		config := clientcmdapi.NewConfig()
-		config.Clusters["podinit"] = &clientcmdapi.Cluster{Server: apiserverURL, CertificateAuthorityData: ca.pem}
-		config.AuthInfos["podinit"] = &clientcmdapi.AuthInfo{ClientCertificateData: cert, ClientKeyData: key}
-		config.Contexts["podinit"] = &clientcmdapi.Context{Cluster: "podinit", AuthInfo: "podinit"}
-		config.CurrentContext = "podinit"
-		if err := clientcmd.WriteToFile(*config, client.file); err != nil {
+	for _, client := range []identity{
+		{Kubeconfig, "podinit-cluster-admin", "system:masters"},
+		{kubeconfig("kube-controller-manager"), "system:kube-controller-manager", ""},
+		{kubeconfig("kube-scheduler"), "system:kube-scheduler", ""},
+	} {
+		if err := ca.writeKubeconfig(client); err != nil {
 			return err
 		}
 	}
@@ -112,6 +84,38 @@ func writePKI() error {
 		return err
 	}
 	return os.WriteFile(pki("service-account.key"), key, 0o600)
+}
+
+// writeNodePKI writes what the programs of a node need, by the authority that writePKI has made.
+func writeNodePKI(i index) error {
+	ca, err := readAuthority()
+	if err != nil {
+		return err
+	}
+	for _, dir := range []string{"pki", "etc"} {
+		if err := os.MkdirAll(filepath.Join(i.dir(), dir), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(filepath.Join(i.dir(), "pki", "ca.crt"), ca.pem, 0o644); err != nil {
+		return err
+	}
+	if err := ca.write(filepath.Join(i.dir(), "pki", "kubelet"), &x509.Certificate{
+		Subject:     pkix.Name{CommonName: i.name()},
+		IPAddresses: []net.IP{net.ParseIP(i.address())},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}); err != nil {
+		return err
+	}
+	for _, client := range []identity{
+		{filepath.Join(i.dir(), "etc", "kubelet.kubeconfig"), "system:node:" + i.name(), "system:nodes"},
+		{filepath.Join(i.dir(), "etc", "kube-proxy.kubeconfig"), "system:kube-proxy", ""},
+	} {
+		if err := ca.writeKubeconfig(client); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 type authority struct {
@@ -145,6 +149,52 @@ func newAuthority() (*authority, error) {
 		return nil, err
 	}
 	return &authority{cert: cert, key: key, pem: certPEM(der)}, nil
+}
+
+// readAuthority reads the one that writePKI has made.
+func readAuthority() (*authority, error) {
+	pair, err := tls.LoadX509KeyPair(pki("ca.crt"), pki("ca.key"))
+	if err != nil {
+		return nil, err
+	}
+	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("%s has a key of type %T", pki("ca.key"), pair.PrivateKey)
+	}
+	return &authority{cert: pair.Leaf, key: key, pem: certPEM(pair.Certificate[0])}, nil
+}
+
+// write issues a certificate and writes it and its key to files of that name.
+func (a *authority) write(name string, template *x509.Certificate) error {
+	cert, key, err := a.issue(template)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(name+".crt", cert, 0o644); err != nil {
+		return err
+	}
+	return os.WriteFile(name+".key", key, 0o600)
+}
+
+// writeKubeconfig writes a client's kubeconfig, with a certificate.
+func (a *authority) writeKubeconfig(client identity) error {
+	template := &x509.Certificate{
+		Subject:     pkix.Name{CommonName: client.name},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	if client.group != "" {
+		template.Subject.Organization = []string{client.group}
+	}
+	cert, key, err := a.issue(template)
+	if err != nil {
+		return err
+	}
+	config := clientcmdapi.NewConfig()
+	config.Clusters["podinit"] = &clientcmdapi.Cluster{Server: apiserverURL, CertificateAuthorityData: a.pem}
+	config.AuthInfos["podinit"] = &clientcmdapi.AuthInfo{ClientCertificateData: cert, ClientKeyData: key}
+	config.Contexts["podinit"] = &clientcmdapi.Context{Cluster: "podinit", AuthInfo: "podinit"}
+	config.CurrentContext = "podinit"
+	return clientcmd.WriteToFile(*config, client.file)
 }
 
 // issue signs template, whose serial number and validity it sets, for a new key.

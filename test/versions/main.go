@@ -190,7 +190,7 @@ func (o options) try(ctx context.Context, w io.Writer, k Kubernetes) error {
 		return err
 	}
 	defer cluster.Down(w)
-	if _, err := cluster.Up(ctx, programs, filepath.Join(programs, "podinit-cluster"), w); err != nil {
+	if _, err := cluster.Up(ctx, programs, filepath.Join(programs, "podinit-cluster"), 1, w); err != nil {
 		return err
 	}
 	if k.Next == "" { // others install it themselves

@@ -1,6 +1,7 @@
 // Command podinit-cluster starts and stops the test cluster; see package cluster.
 //
-//	podinit-cluster up BIN    start it from the programs in directory BIN
+//	podinit-cluster up BIN [NODES]
+//	                          start it from the programs in directory BIN, with one node or so many
 //	podinit-cluster down      stop it and remove what it left
 //	podinit-cluster status    say whether it runs, and how to reach it
 //	podinit-cluster kubeconfig, registry
@@ -16,6 +17,7 @@ import (
 	"log"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	releaseimage "github.com/podinit/podinit/release/image"
@@ -32,7 +34,14 @@ func main() {
 
 func run(args []string) error {
 	switch {
-	case len(args) == 2 && args[0] == "up":
+	case (len(args) == 2 || len(args) == 3) && args[0] == "up":
+		nodes := 1
+		if len(args) == 3 {
+			var err error
+			if nodes, err = strconv.Atoi(args[2]); err != nil {
+				return fmt.Errorf("the number of nodes: %w", err)
+			}
+		}
 		self, err := os.Executable()
 		if err != nil {
 			return err
@@ -43,7 +52,7 @@ func run(args []string) error {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		defer cancel()
-		c, err := cluster.Up(ctx, bin, self, os.Stderr)
+		c, err := cluster.Up(ctx, bin, self, nodes, os.Stderr)
 		if err != nil {
 			return err
 		}
@@ -75,10 +84,14 @@ func run(args []string) error {
 		}
 		fmt.Println(reference)
 		return nil
-	case len(args) == 2 && args[0] == "node":
-		return cluster.Node(args[1])
+	case len(args) == 3 && args[0] == "node":
+		number, err := strconv.Atoi(args[2])
+		if err != nil {
+			return err
+		}
+		return cluster.Supervise(args[1], number)
 	}
-	return errors.New("usage: podinit-cluster up BIN | down | status | kubeconfig | registry | push ARCHIVE REPOSITORY")
+	return errors.New("usage: podinit-cluster up BIN [NODES] | down | status | kubeconfig | registry | push ARCHIVE REPOSITORY")
 }
 
 func report(c *cluster.Cluster) {
