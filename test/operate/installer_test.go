@@ -1,20 +1,12 @@
 package operate
 
 import (
-	"archive/tar"
-	"bytes"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
-
-	releaseimage "github.com/podinit/podinit/release/image"
 	"github.com/podinit/podinit/test/cluster"
 )
 
@@ -92,56 +84,16 @@ func current(t *testing.T) release {
 	return release{init: references[0], webhook: references[1]}
 }
 
-// next is a release of another version: the programs are built anew, and laid over the current ones in their images.
+// next is a release of another version.
 func next(t *testing.T, version string) release {
 	t.Helper()
-	return release{
-		init:    rebuilt(t, "init", "init", "-buildmode=exe", "-ldflags", "-s -w -E main.entry "+versionFlag+version, "./initbin"),
-		webhook: rebuilt(t, "webhook", "podinit-webhook", "-ldflags", "-s -w "+versionFlag+version, "./cmd/podinit-webhook"),
+	var references []string
+	for _, target := range []string{"init", "webhook"} {
+		reference, err := cluster.PushNext(t.Context(), *images, target, version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		references = append(references, reference)
 	}
-}
-
-const versionFlag = "-X github.com/podinit/podinit/internal/version.Version="
-
-// rebuilt is an image with its program built anew.
-func rebuilt(t *testing.T, target, file string, build ...string) string {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), file)
-	command := exec.CommandContext(t.Context(), "go", append([]string{"build", "-trimpath", "-buildvcs=false", "-o", program}, build...)...)
-	command.Dir = root
-	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+runtime.GOARCH)
-	if output, err := command.CombinedOutput(); err != nil {
-		t.Fatalf("%s: %v\n%s", command, err, output)
-	}
-	content, err := os.ReadFile(program)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var files bytes.Buffer
-	w := tar.NewWriter(&files)
-	if err := w.WriteHeader(&tar.Header{Name: file, Mode: 0o555, Size: int64(len(content))}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write(content); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(files.Bytes())), nil })
-	if err != nil {
-		t.Fatal(err)
-	}
-	image, err := releaseimage.Open(filepath.Join(*images, target+".tar"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if image, err = mutate.AppendLayers(image, layer); err != nil {
-		t.Fatal(err)
-	}
-	reference, err := cluster.Push(t.Context(), "podinit/"+target, image)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return reference
+	return release{init: references[0], webhook: references[1]}
 }

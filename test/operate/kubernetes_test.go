@@ -21,6 +21,7 @@ import (
 	"github.com/podinit/podinit/internal/cli"
 	"github.com/podinit/podinit/test/cluster"
 	"github.com/podinit/podinit/test/debianimage"
+	"github.com/podinit/podinit/test/load"
 )
 
 var nextKubernetes = flag.String("next", "", "`directory` of the next Kubernetes' programs; without it those that run are restarted")
@@ -41,7 +42,7 @@ func TestKubernetesUpgrade(t *testing.T) {
 	how.uninstall(t)
 	how.install(t, current(t))
 	defer how.uninstall(t)
-	makeNamespaces(t)
+	load.MakeNamespaces(t, client)
 	apply(t, profileOfUpgrade)
 	before := awaitDelivery(t)
 	running := runShell(t, "before")
@@ -54,19 +55,19 @@ func TestKubernetesUpgrade(t *testing.T) {
 		{"control plane", []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"}},
 		{"node", []string{"kube-proxy", "kubelet"}},
 	} {
-		load := startLoad(t, *rate/5)
+		pods := load.Start(t, client, *rate/5)
 		replace(t, part.programs)
 		after := awaitDelivery(t)
 		time.Sleep(tail)
-		c := load.stop()
+		c := pods.Stop()
 		t.Logf("%s: delivery %s, before %s; of %d pods %d could not be created meanwhile, %d are unwrapped",
-			part.name, after, before, c.created, c.failed, c.unwrapped)
-		if c.wrapped == 0 || c.unwrapped > 0 {
-			t.Errorf("%s: of %d pods %d are wrapped and %d unwrapped:\n%q", part.name, c.created, c.wrapped, c.unwrapped, c.problems)
+			part.name, after, before, c.Created, c.Failed, c.Unwrapped)
+		if c.Wrapped == 0 || c.Unwrapped > 0 {
+			t.Errorf("%s: of %d pods %d are wrapped and %d unwrapped:\n%q", part.name, c.Created, c.Wrapped, c.Unwrapped, c.Problems)
 		}
 		before = after
 		runShell(t, "after-"+part.programs[0])
-		now, err := client.CoreV1().Pods(optedInNamespace).Get(t.Context(), running.Name, metav1.GetOptions{})
+		now, err := client.CoreV1().Pods(load.OptedInNamespace).Get(t.Context(), running.Name, metav1.GetOptions{})
 		if err != nil || now.Status.ContainerStatuses[0].ContainerID != running.Status.ContainerStatuses[0].ContainerID {
 			t.Errorf("%s: the pod that was wrapped first does not run as it did: error %v, %+v", part.name, err, now.Status.ContainerStatuses)
 		}
@@ -77,7 +78,7 @@ func TestKubernetesUpgrade(t *testing.T) {
 			}
 		}
 		var out bytes.Buffer
-		check := []string{"podinit", "--kubeconfig", cluster.Kubeconfig, "check", "-n", optedInNamespace}
+		check := []string{"podinit", "--kubeconfig", cluster.Kubeconfig, "check", "-n", load.OptedInNamespace}
 		if code := cli.Run(check, strings.NewReader(""), &out, &out); code != 0 {
 			t.Errorf("%s: podinit check: exit code %d\n%s", part.name, code, out.String())
 		}
@@ -85,11 +86,11 @@ func TestKubernetesUpgrade(t *testing.T) {
 
 	// A shell that waits for a program passes no signal on. The init ends both at once.
 	began := time.Now()
-	if err := client.CoreV1().Pods(optedInNamespace).Delete(t.Context(), running.Name, metav1.DeleteOptions{}); err != nil {
+	if err := client.CoreV1().Pods(load.OptedInNamespace).Delete(t.Context(), running.Name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the pod that was wrapped first to end", func(ctx context.Context) (bool, error) {
-		_, err := client.CoreV1().Pods(optedInNamespace).Get(ctx, running.Name, metav1.GetOptions{})
+		_, err := client.CoreV1().Pods(load.OptedInNamespace).Get(ctx, running.Name, metav1.GetOptions{})
 		return err != nil && ignoreNotFound(err) == nil, ignoreNotFound(err)
 	})
 	if took := time.Since(began); took > time.Duration(shellGrace)*time.Second/2 {
@@ -140,7 +141,7 @@ func awaitDelivery(t *testing.T) v1alpha1.Delivery {
 	ctx, cancel := context.WithTimeout(t.Context(), versionPatience)
 	defer cancel()
 	for inARow := 0; inARow < 8; time.Sleep(100 * time.Millisecond) {
-		pod, err := client.CoreV1().Pods(optedInNamespace).Create(ctx, newPod(), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		pod, err := client.CoreV1().Pods(load.OptedInNamespace).Create(ctx, load.NewPod(), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if ctx.Err() != nil {
 			t.Fatalf("pods are delivered to by %q, want %q; last error: %v", last, want, err)
 		}
@@ -196,17 +197,17 @@ func runShell(t *testing.T, name string) *corev1.Pod {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pod := newPod()
+	pod := load.NewPod()
 	pod.Name, pod.Spec.TerminationGracePeriodSeconds = name, new(int64(shellGrace))
 	pod.Spec.Containers[0].Image, pod.Spec.Containers[0].Command = image, []string{"sh", "-c", "sleep infinity; true"}
-	if pod, err = client.CoreV1().Pods(optedInNamespace).Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
+	if pod, err = client.CoreV1().Pods(load.OptedInNamespace).Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if !wrapped(pod) {
+	if !load.Wrapped(pod) {
 		t.Fatalf("pod %s is not wrapped: %s", name, pod.Annotations[v1alpha1.StatusAnnotation])
 	}
 	eventually(t, "pod "+name+" to be ready", func(ctx context.Context) (bool, error) {
-		pod, err = client.CoreV1().Pods(optedInNamespace).Get(ctx, name, metav1.GetOptions{})
+		pod, err = client.CoreV1().Pods(load.OptedInNamespace).Get(ctx, name, metav1.GetOptions{})
 		return err == nil && ready(pod), err
 	})
 	return pod

@@ -16,7 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/test/load"
 )
 
 // tail is how long the load goes on after a step: longer than a connection or an endpoint of the past lives.
@@ -34,23 +34,23 @@ func TestOperate(t *testing.T) {
 func operate(t *testing.T, how installer) {
 	now, later := current(t), next(t, "v9.9.9-next")
 	fromConfig{}.uninstall(t) // whatever is there, and what Helm leaves
-	makeNamespaces(t)
-	table := newTable(t, "Pods created while the webhook was operated")
+	load.MakeNamespaces(t, client)
+	table := load.NewTable(t, "Pods created while the webhook was operated")
 	// step does something under load. No pod fails, and so many at most are unwrapped.
 	const any = math.MaxInt
 	step := func(name string, unwrapped int, do func(t *testing.T)) {
 		t.Helper()
 		t.Run(name, func(t *testing.T) {
-			before, load := askedAgain(t), startLoad(t, *rate)
+			before, pods := load.AskedAgain(t, client), load.Start(t, client, *rate)
 			do(t)
 			time.Sleep(tail)
-			c := load.stop()
-			table.add(name, c, askedAgain(t)-before)
-			if c.failed > 0 || c.unwrapped > unwrapped || c.created == 0 {
-				t.Errorf("of %d pods %d failed and %d are unwrapped:\n%q", c.created, c.failed, c.unwrapped, c.problems)
+			c := pods.Stop()
+			table.Add(name, c, load.AskedAgain(t, client)-before)
+			if c.Failed > 0 || c.Unwrapped > unwrapped || c.Created == 0 {
+				t.Errorf("of %d pods %d failed and %d are unwrapped:\n%q", c.Created, c.Failed, c.Unwrapped, c.Problems)
 			}
-			if len(c.versions) > 0 {
-				t.Logf("wrapped by version: %v", c.versions)
+			if len(c.Versions) > 0 {
+				t.Logf("wrapped by version: %v", c.Versions)
 			}
 		})
 	}
@@ -72,10 +72,10 @@ func operate(t *testing.T, how installer) {
 		settled(t, 2)
 	})
 	t.Run("upgraded", func(t *testing.T) {
-		load := startLoad(t, *rate)
+		pods := load.Start(t, client, *rate)
 		time.Sleep(time.Second)
-		if c := load.stop(); len(c.versions) != 1 || c.versions["v9.9.9-next"] == 0 {
-			t.Errorf("after the upgrade pods are wrapped by %v", c.versions)
+		if c := pods.Stop(); len(c.Versions) != 1 || c.Versions["v9.9.9-next"] == 0 {
+			t.Errorf("after the upgrade pods are wrapped by %v", c.Versions)
 		}
 	})
 	step("roll back", 0, func(t *testing.T) {
@@ -143,30 +143,6 @@ func operate(t *testing.T, how installer) {
 	})
 	step("start a replica without a certificate", 0, startWithoutCertificate)
 	step("uninstall", any, how.uninstall)
-}
-
-// makeNamespaces makes the load's namespaces, deleted when the test ends.
-func makeNamespaces(t *testing.T) {
-	t.Helper()
-	for name, labels := range map[string]map[string]string{optedInNamespace: {v1alpha1.Inject: v1alpha1.InjectEnabled}, plainNamespace: nil} {
-		// What an earlier run left goes first, and exists while it is going.
-		if err := ignoreNotFound(client.CoreV1().Namespaces().Delete(t.Context(), name, metav1.DeleteOptions{})); err != nil {
-			t.Fatal(err)
-		}
-		eventually(t, "namespace "+name+" to be made", func(ctx context.Context) (bool, error) {
-			_, err := client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}, metav1.CreateOptions{})
-			return err == nil, err
-		})
-		t.Cleanup(func() {
-			if err := client.CoreV1().Namespaces().Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
-				t.Error(err)
-			}
-		})
-		eventually(t, "the service account of namespace "+name, func(ctx context.Context) (bool, error) {
-			_, err := client.CoreV1().ServiceAccounts(name).Get(ctx, "default", metav1.GetOptions{})
-			return err == nil, ignoreNotFound(err)
-		})
-	}
 }
 
 // withoutKeeper makes of an installation what a version leaves whose webhooks kept their certificate themselves: the Secret and

@@ -19,6 +19,7 @@ import (
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/test/cluster"
+	"github.com/podinit/podinit/test/load"
 )
 
 // TestRBAC takes each verb of each resource away from podinit's accounts in turn, starts it anew without a certificate, and
@@ -27,7 +28,7 @@ import (
 func TestRBAC(t *testing.T) {
 	how := installer(fromConfig{})
 	how.uninstall(t)
-	makeNamespaces(t)
+	load.MakeNamespaces(t, client)
 	how.install(t, current(t))
 	defer how.uninstall(t)
 	scale(t, 1)
@@ -63,7 +64,7 @@ func TestRBAC(t *testing.T) {
 					}
 					want := fmt.Sprintf("cannot %s resource \\\"%s\\\"", verb, rule.Resources[0])
 					if rule.Resources[0] == "events" {
-						where := optedInNamespace
+						where := load.OptedInNamespace
 						if r.name == "Role podinit-webhook" { // without -events, it is all that there is
 							where = system
 							everywhere.without(t, 0, verb)
@@ -139,15 +140,15 @@ func stolen(t *testing.T) {
 			return err
 		},
 		"list those of another": func() error {
-			_, err := thief.CoreV1().Secrets(optedInNamespace).List(ctx, metav1.ListOptions{})
+			_, err := thief.CoreV1().Secrets(load.OptedInNamespace).List(ctx, metav1.ListOptions{})
 			return err
 		},
 		"read pods": func() error {
-			_, err := thief.CoreV1().Pods(optedInNamespace).List(ctx, metav1.ListOptions{})
+			_, err := thief.CoreV1().Pods(load.OptedInNamespace).List(ctx, metav1.ListOptions{})
 			return err
 		},
 		"create pods": func() error {
-			_, err := thief.CoreV1().Pods(optedInNamespace).Create(ctx, newPod(), metav1.CreateOptions{DryRun: all})
+			_, err := thief.CoreV1().Pods(load.OptedInNamespace).Create(ctx, load.NewPod(), metav1.CreateOptions{DryRun: all})
 			return err
 		},
 		"take another's token": func() error {
@@ -174,11 +175,11 @@ func exercise(t *testing.T, enough func(*corev1.Pod, string) bool) (pod *corev1.
 	if _, err := client.CoreV1().Secrets(system).Patch(ctx, secretName, types.MergePatchType, []byte(`{"data":null}`), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	wanting := newPod()
+	wanting := load.NewPod()
 	wanting.Spec.Containers[0].Command = nil
 	wanting.Spec.Containers[0].Image = cluster.Registry + "/operate/absent:v1"
 	wanting.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "pull"}}
-	mistaken := newPod()
+	mistaken := load.NewPod()
 	mistaken.Annotations = map[string]string{v1alpha1.SkipContainersAnnotation: "none-of-this-name"}
 	mistaken.Spec.NodeSelector = map[string]string{"example.com/no-node": "has-this"}
 	for began := time.Now(); time.Since(began) < 40*time.Second; time.Sleep(200 * time.Millisecond) {
@@ -209,17 +210,17 @@ func exercise(t *testing.T, enough func(*corev1.Pod, string) bool) (pod *corev1.
 		}
 		if ready(pod) {
 			attempt, cancel := context.WithTimeout(ctx, 20*time.Second)
-			_, err := client.CoreV1().Pods(optedInNamespace).Create(attempt, wanting, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+			_, err := client.CoreV1().Pods(load.OptedInNamespace).Create(attempt, wanting, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 			cancel()
 			if err != nil {
 				t.Fatal(err)
 			}
 			// An Event is about a pod that is there, by its name.
 			mistaken.Name = fmt.Sprintf("mistaken-%d", time.Now().UnixMilli())
-			if _, err := client.CoreV1().Pods(optedInNamespace).Create(ctx, mistaken, metav1.CreateOptions{}); err != nil {
+			if _, err := client.CoreV1().Pods(load.OptedInNamespace).Create(ctx, mistaken, metav1.CreateOptions{}); err != nil {
 				t.Fatal(err)
 			}
-			if err := client.CoreV1().Pods(optedInNamespace).Delete(ctx, mistaken.Name, metav1.DeleteOptions{GracePeriodSeconds: &none}); err != nil {
+			if err := client.CoreV1().Pods(load.OptedInNamespace).Delete(ctx, mistaken.Name, metav1.DeleteOptions{GracePeriodSeconds: &none}); err != nil {
 				t.Fatal(err)
 			}
 			if count, err := metric(ctx, pod, "podinit_unusable_credentials_total"); err == nil && count > 0 {
@@ -236,7 +237,7 @@ func exercise(t *testing.T, enough func(*corev1.Pod, string) bool) (pod *corev1.
 // makePullSecret makes the secret that the pod of exercise names.
 func makePullSecret(t *testing.T) {
 	t.Helper()
-	_, err := client.CoreV1().Secrets(optedInNamespace).Create(t.Context(), &corev1.Secret{
+	_, err := client.CoreV1().Secrets(load.OptedInNamespace).Create(t.Context(), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: "pull"},
 		Type:       corev1.SecretTypeDockerConfigJson,
 		Data:       map[string][]byte{corev1.DockerConfigJsonKey: []byte(`{"auths":{"` + cluster.Registry + `":{"username":"u","password":"p"}}}`)},
