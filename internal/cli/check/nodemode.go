@@ -38,20 +38,18 @@ func (g *Gatherer) onNodes(ctx context.Context, f *Facts) {
 	f.PluginSuspend = readOf(g.Client.CoreV1().ConfigMaps(d.Namespace).Get(ctx, v1alpha1.SuspendConfigMap, metav1.GetOptions{}))
 	f.OnNodes = readOf(nodes.List(ctx, g.Client, d))
 	nodes.Ask(ctx, g.Client, d, f.OnNodes.Value, metav1.NamespaceAll)
-	f.addWithout()
+	f.addMissing()
 }
 
-// addWithout adds the nodes on which podinit-node is to run and has no pod.
-func (f *Facts) addWithout() {
-	has := map[string]bool{}
-	for _, n := range f.OnNodes.Value {
-		has[n.Name] = true
-	}
+// addMissing adds the nodes on which podinit-node is to run and has no pod.
+func (f *Facts) addMissing() {
+	var wanted []string
 	for _, n := range f.Nodes.Value {
-		if n.NodeMode && !has[n.Name] {
-			f.OnNodes.Value = append(f.OnNodes.Value, nodes.Node{Name: n.Name, Problem: "no pod of podinit-node"})
+		if n.NodeMode {
+			wanted = append(wanted, n.Name)
 		}
 	}
+	f.OnNodes.Value = nodes.AddMissing(f.OnNodes.Value, wanted)
 }
 
 // pluginUsable says whether node mode is installed and can be looked at. Where it is not installed, a check passes.

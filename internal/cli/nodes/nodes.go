@@ -85,6 +85,21 @@ func Wanted(d *appsv1.DaemonSet, node *corev1.Node) bool {
 	return err == nil && match
 }
 
+// AddMissing adds to those on which podinit-node has a pod the ones on which it is to run and has none.
+func AddMissing(all []Node, wanted []string) []Node {
+	has := map[string]bool{}
+	for _, n := range all {
+		has[n.Name] = true
+	}
+	for _, name := range wanted {
+		if !has[name] {
+			all = append(all, Node{Name: name, Problem: "no pod of podinit-node"})
+		}
+	}
+	slices.SortFunc(all, func(a, b Node) int { return cmp.Compare(a.Name, b.Name) })
+	return all
+}
+
 // List are the nodes on which podinit-node has a pod, sorted, none of them asked yet.
 func List(ctx context.Context, client kubernetes.Interface, d *appsv1.DaemonSet) ([]Node, error) {
 	return list(ctx, client, d, "")

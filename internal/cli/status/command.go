@@ -118,16 +118,14 @@ func collect(ctx context.Context, client kubernetes.Interface, namespace, instal
 	case installed == "":
 		notRead = append(notRead, fmt.Sprintf("The webhook's version, so no pod counts as outdated, unless --installed-version is set: %v", err))
 	}
-	onNodes, of, problem := askNodes(ctx, client, namespace)
+	onNodes, of, problems := askNodes(ctx, client, namespace)
 	if of != "" {
 		untouched = append(slices.Clone(untouched), of)
 		if webhook == nil {
 			notRead = nil // nodes alone wrap
 		}
 	}
-	if problem != "" {
-		notRead = append(notRead, problem)
-	}
+	notRead = append(notRead, problems...)
 	labels, err := namespaces(ctx, client, namespace)
 	switch {
 	case apierrors.IsForbidden(err):
@@ -167,18 +165,19 @@ func collect(ctx context.Context, client kubernetes.Interface, namespace, instal
 }
 
 // askNodes asks every node of node mode what it does, and says in which namespace it is installed; "" if it is not, or may not
-// be read. problem is what is not known of it.
-func askNodes(ctx context.Context, client kubernetes.Interface, namespace string) (all []nodes.Node, of, problem string) {
+// be read. problems are what is not known of it.
+func askNodes(ctx context.Context, client kubernetes.Interface, namespace string) (all []nodes.Node, of string, problems []string) {
 	d, err := nodes.FindAnywhere(ctx, client)
 	if err != nil {
-		return nil, "", "" // for most users there is none, or none that they may see
+		return nil, "", nil // for most users there is none, or none that they may see
 	}
 	all, err = nodes.List(ctx, client, d)
 	if err != nil {
 		return nil, d.Namespace,
-			fmt.Sprintf("The pods of podinit-node in namespace %s, so it is not known what the nodes wrap: %v", d.Namespace, err)
+			[]string{fmt.Sprintf("The pods of podinit-node in namespace %s, so it is not known what the nodes wrap: %v", d.Namespace, err)}
 	}
 	nodes.Ask(ctx, client, d, all, namespace)
+	wanted, notRead := wantedOn(ctx, client, d)
 	silent := 0
 	for _, n := range all {
 		if n.Err != nil {
@@ -188,10 +187,29 @@ func askNodes(ctx context.Context, client kubernetes.Interface, namespace string
 		}
 	}
 	if silent > 0 {
-		problem = fmt.Sprintf("What podinit-node reports on %d of %s, which requires permission to get pods/proxy in namespace %s: %v", silent,
-			output.Count(len(all), "node"), d.Namespace, err)
+		problems = append(problems, fmt.Sprintf("What podinit-node reports on %d of %s, which requires permission to get pods/proxy in namespace %s: %v", silent,
+			output.Count(len(all), "node"), d.Namespace, err))
 	}
-	return all, d.Namespace, problem
+	if notRead != nil {
+		problems = append(problems, fmt.Sprintf("Nodes, so it is not known which have no pod of podinit-node: %v", notRead))
+	}
+	return nodes.AddMissing(all, wanted), d.Namespace, problems
+}
+
+// wantedOn are the nodes on which podinit-node is to run.
+func wantedOn(ctx context.Context, client kubernetes.Interface, d *appsv1.DaemonSet) (names []string, err error) {
+	return names, pages.Each(func(options metav1.ListOptions) (metav1.ListInterface, error) {
+		list, err := client.CoreV1().Nodes().List(ctx, options)
+		if err != nil {
+			return nil, err
+		}
+		for i := range list.Items {
+			if nodes.Wanted(d, &list.Items[i]) {
+				names = append(names, list.Items[i].Name)
+			}
+		}
+		return list, nil
+	})
 }
 
 // suspendedBy is what suspends podinit. The ConfigMap may be forbidden to read; pods that are left alone say it, too.

@@ -11,10 +11,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/reason"
@@ -454,5 +457,32 @@ func TestCollect(t *testing.T) {
 	r, err = collect(t.Context(), client, "shop", "v2", nil)
 	if diff := cmp.Diff(1, r.Totals.Outdated); err != nil || diff != "" || len(r.NotRead) != 0 {
 		t.Errorf("error %v, not read: %v; outdated (-want +got):\n%s", err, r.NotRead, diff)
+	}
+}
+
+// A node that has no pod of podinit-node is named, as far as nodes may be read.
+func TestNodesWithoutPlugin(t *testing.T) {
+	labels := map[string]string{"app.kubernetes.io/name": "podinit", "app.kubernetes.io/component": "node"}
+	plugin := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: "podinit-node", Name: "podinit-node", Labels: labels}}
+	plugin.Spec.Selector = &metav1.LabelSelector{MatchLabels: labels}
+	plugin.Spec.Template.Spec.NodeSelector = map[string]string{"kubernetes.io/os": "linux"}
+	node := func(name, os string) *corev1.Node {
+		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"kubernetes.io/os": os}}}
+	}
+	client := fake.NewClientset(plugin, node("a", "linux"), node("b", "windows"))
+	r, err := collect(t.Context(), client, "", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &Nodes{Nodes: 1, NotRegistered: []NodeProblem{{Node: "a", Problem: "no pod of podinit-node"}}}
+	if diff := cmp.Diff(want, r.Nodes); diff != "" || len(r.NotRead) != 0 {
+		t.Errorf("not read: %v; nodes (-want +got):\n%s", r.NotRead, diff)
+	}
+	client.PrependReactor("list", "nodes", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "nodes"}, "", nil)
+	})
+	r, err = collect(t.Context(), client, "", "", nil)
+	if err != nil || r.Nodes.Nodes != 0 || len(r.NotRead) != 1 || !strings.Contains(r.NotRead[0], "which have no pod of podinit-node") {
+		t.Errorf("where nodes may not be read: error %v, nodes %+v, not read: %q", err, r.Nodes, r.NotRead)
 	}
 }
