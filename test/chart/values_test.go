@@ -174,7 +174,7 @@ networkPolicy: {enabled: true, registryPorts: [444]}
 `, look: func(t *testing.T, made map[string]map[string]any) {
 			absent(t, made, "PodDisruptionBudget podinit-webhook", "ResourceQuota podinit-critical-pods", "CustomResourceDefinition initprofiles.podinit.dev",
 				"ClusterRole podinit-webhook-pull-secrets", "ClusterRoleBinding podinit-webhook-pull-secrets")
-			expect(t, made, "Deployment podinit-webhook", "-metrics-bind-address=0", "-lookups=false")
+			expect(t, made, "Deployment podinit-webhook", "-metrics-bind-address=0", "-lookups=false", `"podAntiAffinity":{"preferred`, `"topologyKey":"topology.kubernetes.io/zone"`)
 			if text := asJSON(t, made["NetworkPolicy podinit-webhook"]); strings.Contains(text, "metrics") || strings.Contains(text, "444") {
 				t.Errorf("metrics and lookups are off, and still: %s", text)
 			}
