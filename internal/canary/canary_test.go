@@ -138,7 +138,10 @@ func TestTrim(t *testing.T) {
 
 func TestWaits(t *testing.T) {
 	copier := func(state corev1.ContainerState) *corev1.Pod {
-		return &corev1.Pod{Status: corev1.PodStatus{InitContainerStatuses: []corev1.ContainerStatus{{Name: "podinit-copy", Image: image, State: state}}}}
+		return &corev1.Pod{
+			Spec:   corev1.PodSpec{InitContainers: []corev1.Container{{Name: "setup", Image: "r.example/app:1"}, {Name: "podinit-copy", Image: image}}},
+			Status: corev1.PodStatus{InitContainerStatuses: []corev1.ContainerStatus{{Name: "podinit-copy", Image: "sha256:4711", State: state}}},
+		}
 	}
 	mounts := func(message string) *corev1.Pod {
 		return &corev1.Pod{

@@ -22,7 +22,12 @@ type Wait struct {
 func Waits(pod *corev1.Pod) (Wait, bool) {
 	for _, s := range pod.Status.InitContainerStatuses {
 		if s.Name == inject.CopierName && CannotPull(s.State) {
-			return Wait{Image: s.Image, Reason: s.State.Waiting.Reason, Message: s.State.Waiting.Message}, true
+			// If the copier has run before, the status has the runtime's name of the image, such as its ID.
+			image := s.Image
+			if i := slices.IndexFunc(pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == s.Name }); i >= 0 {
+				image = pod.Spec.InitContainers[i].Image
+			}
+			return Wait{Image: image, Reason: s.State.Waiting.Reason, Message: s.State.Waiting.Message}, true
 		}
 	}
 	i := slices.IndexFunc(pod.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == inject.VolumeName && v.Image != nil })
