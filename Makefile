@@ -282,7 +282,7 @@ endif
 
 ## Test
 
-GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(brokeninstalls|chart|cluster|conformance|debianimage|docs/run|e2e|hostile|kubelet|never-worse|nodemode|observe|operate|release|unpullable)(/.*)?)$$')
+GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(brokeninstalls|chart|cluster|conformance|debianimage|docs/run|e2e|hostile|kubelet|never-worse|nodemode|nodes|observe|operate|release|unpullable)(/.*)?)$$')
 
 # The suites from test-e2e on share a cluster, in this order: test-init-image ends by taking podinit away, test-operate begins so.
 .PHONY: test
@@ -332,6 +332,7 @@ test-long: deps build helm-programs ## all tests, with storms of full size, 300,
 	go test -count=1 -timeout 120m ./internal/inject -run Properties -pods=300000
 	go test -count=1 -timeout 60m -tags peers -run TestPeers ./test/conformance
 	@$(MAKE) test-node cluster-down NODE_SIZE='-storm 1000 -restarts 10'
+	@$(MAKE) test-nodes cluster-down
 	@$(MAKE) test-upstream cluster-down
 	@$(MAKE) test-never-worse-gvisor NEVER_WORSE_SIZE='-trees 1000 -seed $(shell date +%Y%m%d)'
 	@$(MAKE) test CONFORMANCE_SIZE=-long NEVER_WORSE_SIZE='-trees 3000 -seed $(shell date +%Y%m%d)' GENERATED_PODS=3000 RELEASE_SIZE='-cold -architectures "$(ARCHITECTURES)" -platforms "$(PLATFORMS)"' \
@@ -453,6 +454,12 @@ test-chart: chart-programs cluster-up images ## the Helm chart, with Helm 3 and 
 .PHONY: test-node
 test-node: cluster-up images ## node mode, with no webhook, on the real cluster (root)
 	go test -count=1 -timeout 40m -v ./test/nodemode -args -images $(abspath $(BIN)/images/$(ARCH)) $(NODE_SIZE)
+
+# Not among those of "make test": it takes three nodes, and ten minutes, since Kubernetes takes its time to notice that a node is lost.
+.PHONY: test-nodes
+test-nodes: images ## podinit on three nodes: spread, drained, one of them lost, new, or unlike the others (root)
+	@$(MAKE) cluster-up NODES=3
+	go test -count=1 -timeout 40m -v ./test/nodes -args -images $(abspath $(BIN)/images/$(ARCH))
 
 # Kubernetes' own tests and what runs them, of the same version as the test cluster's programs.
 UPSTREAM_BIN := $(BIN)/upstream
