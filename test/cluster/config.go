@@ -75,6 +75,8 @@ http: {addr: %s}
 `, filepath.Join(Dir, "registry"), Registry),
 
 		"containerd.toml": fmt.Sprintf(`version = 3
+# What a suite adds, which then restarts containerd.
+imports = [%[10]q]
 root = %[1]q
 state = "/run/containerd"
 [grpc]
@@ -105,7 +107,7 @@ state = "/run/containerd"
     [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
       SystemdCgroup = false
 `, filepath.Join(Dir, "containerd"), containerdSocket, filepath.Join(Dir, "containerd-opt"), sandboxImage,
-			etc("certs.d"), cniDir(), etc("cni"), filepath.Join(Dir, "nri", "plugins"), etc("nri")),
+			etc("certs.d"), cniDir(), etc("cni"), filepath.Join(Dir, "nri", "plugins"), etc("nri"), etc("containerd.d/*.toml")),
 
 		filepath.Join("certs.d", Registry, "hosts.toml"): fmt.Sprintf("server = \"http://%s\"\n", Registry),
 

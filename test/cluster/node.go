@@ -115,6 +115,12 @@ func setUpMounts(i index) error {
 	if err := os.MkdirAll(kubeletFixed, 0o755); err != nil {
 		return err
 	}
+	// crun takes cgroup v2 where it is mounted, also beside the hierarchies of v1, which the other programs use.
+	if !unified() {
+		if err := unix.Unmount(filepath.Join(cgroupMount, "unified"), unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+			return err
+		}
+	}
 	for _, dir := range []string{"/run", "/var/log", kubeletFixed} {
 		if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=755"); err != nil {
 			return fmt.Errorf("mount a tmpfs on %s: %w", dir, err)
