@@ -282,7 +282,7 @@ endif
 
 ## Test
 
-GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(brokeninstalls|chart|cluster|conformance|debianimage|docs/run|e2e|hostile|kubelet|never-worse|nodemode|nodes|observe|operate|release|unpullable)(/.*)?)$$')
+GO_UNIT = $(shell go list ./... 2>/dev/null | grep -v -E '/podinit/(initbin|test/(brokeninstalls|chart|cluster|conformance|debianimage|docs/run|e2e|hostile|kubelet|never-worse|nodemode|nodes|observe|operate|release|runtimeclasses|unpullable)(/.*)?)$$')
 
 # The suites from test-e2e on share a cluster, in this order: test-init-image ends by taking podinit away, test-operate begins so.
 .PHONY: test
@@ -390,6 +390,29 @@ $(BIN)/versions/%/kubectl:
 	$(GO_BUILD) -mod=mod -tags providerless $(call kubernetes-ldflags,$*) -o .. $(addprefix k8s.io/kubernetes/cmd/,$(KUBERNETES_PROGRAMS)); echo "  built in $$((SECONDS-began)) s"
 $(BIN)/versions/$(KUBERNETES_VERSION)/kubectl: $(addprefix $(CLUSTER_BIN)/,$(KUBERNETES_PROGRAMS))
 	@mkdir -p $(@D); ln -sf $(abspath $^) $(@D)
+
+# runc, since that of Debian 12 has no user namespaces for pods (it maps no IDs of mounts).
+$(BIN)/runc: usual/runc := half a minute
+$(BIN)/runc: CGO_ENABLED := 1
+$(BIN)/runc: test/runtimeclasses/build/runc/go.mod
+	$(call install,gcc libc6-dev libseccomp-dev pkg-config)
+	$(call build-pinned,runtimeclasses/build/runc,github.com/opencontainers/runc,-tags seccomp -ldflags "-s -w -X main.version=$(RUNC_VERSION)")
+RUNC_VERSION = $(shell awk '$$1 == "github.com/opencontainers/runc" {print $$2}' test/runtimeclasses/build/runc/go.mod)
+
+# gVisor's shim lowers its own OOM score and gives up where it may not, without CAP_SYS_RESOURCE. Containers need nothing of that.
+$(BIN)/containerd-shim-runsc-v1: usual/containerd-shim-runsc-v1 := 1 minute
+$(BIN)/containerd-shim-runsc-v1: copy = $(abspath $@).source
+$(BIN)/containerd-shim-runsc-v1: test/never-worse/gvisor/go.mod
+	@rm -rf $(copy); mkdir -p $(copy); cd $(<D); go mod download gvisor.dev/gvisor; cp -r --no-preserve=mode $$(go list -m -f '{{.Dir}}' gvisor.dev/gvisor) $(copy)/gvisor; \
+	sed -i 's|return .*failed to set OOM Score on shim.*|// It is not permitted everywhere.|' $(copy)/gvisor/pkg/shim/v1/manager.go; \
+	cp go.mod go.sum $(copy); go mod edit -replace gvisor.dev/gvisor=$(copy)/gvisor $(copy)/go.mod
+	$(call build-pinned,never-worse/gvisor,gvisor.dev/gvisor/shim,-ldflags "-s -w" -modfile $(copy)/go.mod)
+
+RUNTIMECLASSES ?=
+.PHONY: test-runtimeclasses
+test-runtimeclasses: $(addprefix $(BIN)/,runc runsc containerd-shim-runsc-v1) cluster-up cluster-deploy cluster-deploy-node ## wrapped pods with runc, crun and gVisor as RuntimeClasses and in user namespaces, results in docs/compatibility.md (root; RUNTIMECLASSES='-run /gvisor')
+	@trap '$(MAKE) cluster-undeploy-node' EXIT; \
+	go test -count=1 -timeout 30m -v $(RUNTIMECLASSES) ./test/runtimeclasses -args -programs $(abspath $(BIN)) -write $(abspath docs/compatibility.md)
 
 VERSIONS ?=
 .PHONY: test-versions
