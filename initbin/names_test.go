@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -50,11 +52,14 @@ func TestNames(t *testing.T) {
 	}
 
 	t.Run("a script without #!", func(t *testing.T) {
-		c := script(t, `echo 'echo "$0 $1"; exit 5' > /tmp/podinit-script-$$; chmod 755 /tmp/podinit-script-$$;
-			`+callAs(t, "tini")+` -- /tmp/podinit-script-$$ word; echo $?; rm /tmp/podinit-script-$$`)
+		name := filepath.Join(t.TempDir(), "script")
+		if err := os.WriteFile(name, []byte(`echo "$0 $1"; exit 5`), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		c := script(t, callAs(t, "tini")+" -- "+name+" word; echo $?")
 		c.run()
-		if got := c.output.String(); !strings.HasPrefix(got, "/tmp/podinit-script-") || !strings.HasSuffix(got, " word\n5\n") {
-			t.Errorf("output %q", got)
+		if got, want := c.output.String(), name+" word\n5\n"; got != want {
+			t.Errorf("output %q, want %q", got, want)
 		}
 	})
 	t.Run("no process is waited for", func(t *testing.T) {
