@@ -38,7 +38,7 @@ func (c *container) anotherNotified(p *proc.Process) bool {
 	all := c.processes.all()
 	for i := range all {
 		q := &all[i]
-		if !c.isLeft(q) || !c.handlers.has(q) || !c.notified.has(q) {
+		if !c.isLeft(q) || !c.handlers.hasProgram(q) || !c.notified.has(q) {
 			continue
 		}
 		at := p.Up
@@ -57,7 +57,7 @@ func (c *container) anotherNotified(p *proc.Process) bool {
 func (c *container) anyHandlerFor(d *delivery) bool {
 	handlers := c.markHandlers(d)
 	for _, at := range c.processes.queue.All() {
-		if p := &c.processes.all()[at]; c.isProgram(p.PID) && c.handlers.has(p) {
+		if p := &c.processes.all()[at]; c.isProgram(p.PID) && c.handlers.hasProgram(p) {
 			handlers--
 		}
 	}

@@ -23,12 +23,12 @@ func (c *container) does(p *proc.Process, signal uint8) proc.Disposition {
 }
 
 // handles reports whether a process has a handler for a signal, or takes it in another visible way. A process counts as
-// handling it where that cannot be known, and if it had a handler when the container was asked to end: process.once of
+// handling it where that cannot be known, and if its program had a handler when the container was asked to end: process.once of
 // Node.js removes the handler at its first call.
 func (c *container) handles(p *proc.Process, d *delivery) bool {
 	does := c.does(p, d.signal)
 	switch {
-	case does.Caught || c.handlers.has(p):
+	case does.Caught || c.handlers.hasProgram(p):
 		return true
 	case !does.Known:
 		return !c.readsPipe(p, d)

@@ -162,6 +162,18 @@ func TestEndsNoProcess(t *testing.T) {
 	}
 }
 
+// A shell's child has the shell's handlers until it runs its program. Found at that moment, it is no program that handles the signal,
+// and the trap that waits for its end gets its turn.
+func TestFoundBeforeItsProgram(t *testing.T) {
+	c := newContainer(t, "--grace=10s", "--", "bash", "-c", finisher("0.2", false)+` & pid=$!; trap 'kill -TERM $pid; wait; exit 5' TERM
+		(trap : TERM; echo forked; sh $D/await go; exec sleep 300); true`).start().waitFor("up\n").waitFor("forked\n").settle()
+	c.signal(syscall.SIGTERM).waitUntilTaken(syscall.SIGTERM)
+	c.touch("go")
+	if code := c.waitFor("finishing\n").wait(); code != 5 {
+		t.Errorf("exit code %d, want 5: %s", code, c.output)
+	}
+}
+
 // A stop signal from outside, when what main has left behind has been notified already, is not for it once more.
 func TestNotTwice(t *testing.T) {
 	c := script(t, finisher("1.5", false)+" & sh $D/await go; exit 0").start().waitFor("up\n")

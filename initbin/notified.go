@@ -33,11 +33,12 @@ type notice struct {
 }
 
 // moment is when a process was added to a processSet: in the ticks of Process.Start and, as a tick is long, with the number
-// of the process that was the newest then. The number is known for shells only.
+// of the process that was the newest then. The number is known for shells only. forked is proc.Process.Forked at that time.
 type moment struct {
 	ticks  uint32
 	newest int32
-	_      int32
+	forked bool
+	_      [3]byte
 }
 
 // before reports whether the moment was before a process started.
@@ -97,6 +98,13 @@ func (t *processSet) when(p *proc.Process) (m moment, ok bool) {
 	return slot.moment, slot.pid != 0
 }
 
+// hasProgram reports whether p is in the set, and has not run another program since: a shell's child has the shell's handlers
+// until it does.
+func (t *processSet) hasProgram(p *proc.Process) bool {
+	m, ok := t.when(p)
+	return ok && (!m.forked || p.Forked())
+}
+
 // add adds p. Without memory for it, p is not in the set, and at worst notified twice.
 func (t *processSet) add(p *proc.Process) {
 	slots := kernel.View[notice](t.memory)
@@ -115,11 +123,14 @@ func (t *processSet) add(p *proc.Process) {
 		t.memory, slots = bigger, more
 	}
 	i := slotOf(slots, p.PID, p.Start)
-	if slots[i].pid == 0 {
-		slots[i] = notice{start: p.Start, pid: p.PID, moment: moment{ticks: kernel.BootTicks()}}
+	known := slots[i].pid != 0
+	if !known || slots[i].forked && !p.Forked() {
+		slots[i] = notice{start: p.Start, pid: p.PID, moment: moment{ticks: kernel.BootTicks(), forked: p.Forked()}}
 		if policy.ShellOf(p.Name()) != 0 {
 			slots[i].newest = newestProcess()
 		}
+	}
+	if !known {
 		t.n++
 	}
 }

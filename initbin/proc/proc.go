@@ -47,6 +47,9 @@ const (
 	flagSignaled = 0x400
 )
 
+// PF_FORKNOEXEC (linux/sched.h): execve(2) clears it.
+const flagForked = 0x40
+
 // Name is the command name, which the process itself can change to anything. The string is p's own memory.
 func (p *Process) Name() string { return unsafe.String(&p.name[0], p.length) }
 
@@ -58,6 +61,9 @@ func (p *Process) Gone() bool {
 	}
 	return (p.State == 'Z' || p.State == 'X' || p.Flags&flagExiting != 0) && p.Threads <= 1
 }
+
+// Forked reports whether the process still runs the program of the one that has forked it.
+func (p *Process) Forked() bool { return p.Flags&flagForked != 0 }
 
 // Does is what the first thread does about a signal up to InStat.
 func (p *Process) Does(signal uint8) Disposition {
