@@ -99,7 +99,7 @@ func TestNeverWorse(t *testing.T) {
 		"a shell without a handler in a sandbox": {nil,
 			[]string{"sh", "-c", "unshare --pid --fork -- sh -c '" + finisher("0.2", false) + "; exit 0'; true"}, 0, 143, finishes, 0},
 		"a program without a handler in a sandbox": {nil,
-			[]string{"sh", "-c", "echo up; unshare --pid --fork -- sleep 300; true"}, 0, 143, "up\n", 0},
+			[]string{"sh", "-c", "unshare --pid --fork -- sh -c 'echo up; exec sleep 300'; true"}, 0, 143, "up\n", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
