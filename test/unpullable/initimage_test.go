@@ -99,9 +99,10 @@ func TestRollout(t *testing.T) {
 		}
 		ours.away.Store(false)
 		rolledOut(t) // by itself
-		if pod := n.wrapped(t); copierImage(pod) != ours.image("v2") {
-			t.Errorf("the pod has image %s", copierImage(pod))
-		}
+		// A replica that ends answers what comes by the connections that the apiserver has to it.
+		eventually(t, "pods have the new image", func(context.Context) (bool, error) {
+			return copierImage(n.wrapped(t)) == ours.image("v2"), nil
+		})
 	})
 	for _, pod := range n.pods(t) {
 		if hangs(&pod) {
