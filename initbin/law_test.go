@@ -162,8 +162,8 @@ func TestEndsNoProcess(t *testing.T) {
 	}
 }
 
-// A shell's child has the shell's handlers until it runs its program. Found at that moment, it is no program that handles the signal,
-// and the trap that waits for its end gets its turn.
+// A shell's child has the shell's handlers until it runs its program. Found at that moment, it does not count as a program that handles the
+// signal, and the trap that waits for its end gets its turn.
 func TestFoundBeforeItsProgram(t *testing.T) {
 	c := newContainer(t, "--grace=10s", "--", "bash", "-c", finisher("0.2", false)+` & pid=$!; trap 'kill -TERM $pid; wait; exit 5' TERM
 		(trap : TERM; echo forked; sh $D/await go; exec sleep 300); true`).start().waitFor("up\n").waitFor("forked\n").settle()

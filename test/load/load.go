@@ -26,7 +26,7 @@ const (
 	PlainNamespace   = "load-pod"
 )
 
-// patience bounds how long a pod may take to be created, and a namespace to be made anew.
+// patience bounds how long a pod may take to be created, and a namespace to be made again.
 const patience = 2 * time.Minute
 
 // Counts are what became of the pods of a load.
@@ -73,7 +73,7 @@ func StartKept(t *testing.T, client kubernetes.Interface, perSecond int) *Load {
 
 func start(t *testing.T, l *Load, perSecond int) *Load {
 	t.Helper()
-	// Not the test's context: a load that is stopped is no load that failed.
+	// Not the test's context: to stop a load is not a failure.
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
 	l.began, l.cancel, l.counted.Versions = time.Now(), cancel, map[string]int{}
