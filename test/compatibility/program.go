@@ -58,3 +58,13 @@ func TryEach[T fmt.Stringer](ctx context.Context, w io.Writer, suite string, sel
 	}
 	return nil
 }
+
+// VersionOf takes the version out of what a container runtime prints, of several lines: "runc version 1.1.5+ds1".
+func VersionOf(text string) string {
+	first, _, _ := strings.Cut(text, "\n")
+	words := strings.Fields(first)
+	if len(words) == 0 {
+		return ""
+	}
+	return words[len(words)-1]
+}

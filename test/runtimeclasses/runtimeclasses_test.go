@@ -179,7 +179,7 @@ func TestClasses(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			row := compatibility.Row{c.row, versionOf(string(version)), strings.Join(wrapped, ", "), time.Now().UTC().Format(time.DateOnly)}
+			row := compatibility.Row{c.row, compatibility.VersionOf(string(version)), strings.Join(wrapped, ", "), time.Now().UTC().Format(time.DateOnly)}
 			if err := compatibility.Update(*page, "runtimeclasses", []compatibility.Row{row}); err != nil {
 				t.Fatal(err)
 			}
@@ -401,14 +401,4 @@ func eventually(t *testing.T, what string, done wait.ConditionWithContextFunc) {
 	if err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, patience, true, done); err != nil {
 		t.Fatalf("waiting until %s: %v", what, err)
 	}
-}
-
-// versionOf takes the version out of what a runtime prints: "runc version 1.1.5+ds1", of several lines.
-func versionOf(text string) string {
-	first, _, _ := strings.Cut(text, "\n")
-	words := strings.Fields(first)
-	if len(words) == 0 {
-		return ""
-	}
-	return words[len(words)-1]
 }

@@ -145,7 +145,7 @@ func (o options) try(ctx context.Context, w io.Writer, r Runtime, directory, roo
 		}
 	}
 	wrong := judge(w, r, results)
-	row := tableRow(r, versionOf(string(version)), results)
+	row := tableRow(r, compatibility.VersionOf(string(version)), results)
 	fmt.Fprintln(w, row)
 	if o.page != "" {
 		if err := compatibility.Update(o.page, "runtimes", []compatibility.Row{row}); err != nil {
@@ -222,15 +222,6 @@ func tableRow(r Runtime, version string, results []report.Result) compatibility.
 		r.Name, version, fmt.Sprintf("%s, Linux %s", runtime.GOARCH, kernel), fmt.Sprintf("%d of %d", held, len(results)),
 		strings.Join(differs, "; "), time.Now().UTC().Format(time.DateOnly),
 	}
-}
-
-// versionOf takes the version out of what a runtime prints: "runc version 1.1.5+ds1", of several lines.
-func versionOf(text string) string {
-	words := strings.Fields(firstLine(text))
-	if len(words) == 0 {
-		return ""
-	}
-	return words[len(words)-1]
 }
 
 // hideUnified takes cgroup v2 away from a machine that has both.

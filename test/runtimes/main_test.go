@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/podinit/podinit/test/compatibility"
 	"github.com/podinit/podinit/test/compatibility/report"
 )
 
@@ -30,7 +31,7 @@ func TestJudge(t *testing.T) {
 }
 
 func TestTableRow(t *testing.T) {
-	row := tableRow(sandbox, versionOf("sandbox version 1.2\nspec: 1.0\n"), results)
+	row := tableRow(sandbox, compatibility.VersionOf("sandbox version 1.2\nspec: 1.0\n"), results)
 	if row[0] != "sandbox" || row[1] != "1.2" || row[3] != "3 of 5" || row[4] != "`signals/order`; no clock (`exit/known`)" {
 		t.Errorf("%q", row)
 	}
