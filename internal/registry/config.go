@@ -71,20 +71,6 @@ type Host struct {
 	Lookup *bool `json:"lookup,omitempty"`
 }
 
-// Credentials of podinit's own. They open images to every Pod of the namespaces named, also those that the Pod itself
-// could not pull; they are best such as every node has anyway.
-type Credentials struct {
-	// Namespaces that they serve; "*" for all. None without it.
-	Namespaces []string `json:"namespaces,omitempty"`
-	// DockerConfigFile is a docker config.json with auths, credHelpers and credsStore. It is read again each time.
-	DockerConfigFile string `json:"dockerConfigFile,omitempty"`
-	// ProviderConfigFile is a kubelet's CredentialProviderConfig (kubelet.config.k8s.io/v1), for the programs that
-	// kubelets get credentials of clouds with.
-	ProviderConfigFile string `json:"providerConfigFile,omitempty"`
-	// ProgramDirectory holds these programs, and docker-credential-* for credHelpers and credsStore. None other is run.
-	ProgramDirectory string `json:"programDirectory,omitempty"`
-}
-
 // maxConfig bounds every file that is read, in bytes.
 const maxConfig = 1 << 20
 
@@ -112,7 +98,7 @@ func ReadConfig(file string) (Config, error) {
 }
 
 func (c *Config) files() []*string {
-	files := []*string{&c.HostsDirectory, &c.Credentials.DockerConfigFile, &c.Credentials.ProviderConfigFile, &c.Credentials.ProgramDirectory}
+	files := append(c.Credentials.files(), &c.HostsDirectory)
 	for i := range c.Registries {
 		files = append(files, &c.Registries[i].CAFile)
 	}
@@ -194,11 +180,6 @@ func (c Config) of(host string) (Host, bool) {
 		}
 	}
 	return Host{}, false
-}
-
-// serves says whether the webhook's own credentials are for a namespace.
-func (c Credentials) serves(namespace string) bool {
-	return slices.Contains(c.Namespaces, namespace) || slices.Contains(c.Namespaces, "*")
 }
 
 // speaks says whether h says how the host is connected to.

@@ -99,6 +99,32 @@ func parseDockerConfig(text []byte, legacy bool) (dockerConfig, error) {
 	return config, nil
 }
 
+func readDockerConfig(file string) (dockerConfig, error) {
+	text, err := readFile(file)
+	if err != nil {
+		return dockerConfig{}, fmt.Errorf("reading the docker config: %w", err)
+	}
+	config, err := parseDockerConfig(text, false)
+	if err != nil {
+		return dockerConfig{}, fmt.Errorf("reading the docker config %s: %w", file, err)
+	}
+	return config, nil
+}
+
+// helper is the docker-credential plugin for a host, and what the program calls it.
+func (c dockerConfig) helper(host string) (helper, server string, ok bool) {
+	servers := []string{host}
+	if host == "docker.io" {
+		servers = []string{"https://index.docker.io/v1/", "index.docker.io", "docker.io"}
+	}
+	for _, server := range servers {
+		if helper := c.credHelpers[server]; helper != "" {
+			return helper, server, true
+		}
+	}
+	return c.credsStore, servers[0], c.credsStore != ""
+}
+
 func parseLogin(raw json.RawMessage) (login, error) {
 	if len(raw) > maxLogin {
 		return login{}, fmt.Errorf("it is longer than %d KiB", maxLogin>>10)

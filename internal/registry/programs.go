@@ -40,6 +40,18 @@ type provider struct {
 	TokenAttributes      json.RawMessage                `json:"tokenAttributes"`
 }
 
+func readProviders(file string) ([]provider, error) {
+	text, err := readFile(file)
+	var providers []provider
+	if err == nil {
+		providers, err = parseProviders(text)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the credential providers in %s: %w", file, err)
+	}
+	return providers, nil
+}
+
 // parseProviders reads a kubelet's CredentialProviderConfig.
 func parseProviders(text []byte) ([]provider, error) {
 	var file struct {
@@ -76,7 +88,6 @@ func (p provider) serves(repository string) bool {
 // programs runs the programs that know credentials, one at a time for the same question, and remembers what they say.
 type programs struct {
 	directory string
-	providers []provider
 	now       func() time.Time
 
 	// slots are taken by programs that run, by namespace.

@@ -55,7 +55,7 @@ type Registries struct {
 
 	config   Config
 	secrets  SecretReader
-	programs *programs
+	sources  []source
 	breakers *breakers
 	room     *fair.Pool
 	// secrets in memory, in bytes by namespace
@@ -80,22 +80,15 @@ var _ imageconfig.Registry = (*Registries)(nil)
 func New(config Config, secrets SecretReader, now func() time.Time) (*Registries, error) {
 	r := &Registries{
 		config: config, secrets: secrets, now: now, breakers: &breakers{now: now},
-		programs: newPrograms(config.Credentials.ProgramDirectory, now),
-		room:     fair.New(maxAtOnce), held: fair.New(maxSecrets), guards: map[string]*guarded{},
+		room: fair.New(maxAtOnce), held: fair.New(maxSecrets), guards: map[string]*guarded{},
 		proxy: http.ProxyFromEnvironment, handshakes: &handshakes{now: now}, routes: map[string]*route{}, logged: map[string]string{},
 	}
 	var err error
 	if r.networks, err = config.networks(); err != nil {
 		return nil, err
 	}
-	if file := config.Credentials.ProviderConfigFile; file != "" {
-		text, err := readFile(file)
-		if err == nil {
-			r.programs.providers, err = parseProviders(text)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading the credential providers in %s: %w", file, err)
-		}
+	if r.sources, err = config.Credentials.sources(newPrograms(config.Credentials.ProgramDirectory, now)); err != nil {
+		return nil, err
 	}
 	for _, host := range append(slices.Clip(config.Registries), Host{}) {
 		if r.guards[host.Host] != nil {
@@ -313,64 +306,22 @@ func (r *Registries) local(ctx context.Context, named name.Repository) (login, e
 // own are the logins that the webhook itself has for a repository.
 func (r *Registries) own(ctx context.Context, namespace string, named name.Repository) iter.Seq2[login, error] {
 	return func(yield func(login, error) bool) {
-		all := func(auths map[string]login, err error) bool {
-			if err != nil {
-				return yield(login{}, transient(err))
-			}
-			var ring keyring
-			problem := ring.add(auths)
-			found, err := ring.find(ctx, place(named))
-			for _, l := range found {
-				if !yield(l, nil) {
-					return false
+		for _, source := range r.sources {
+			for auths, err := range source(ctx, namespace, named) {
+				var ring keyring
+				problem := ring.add(auths)
+				found, findErr := ring.find(ctx, place(named))
+				for _, l := range found {
+					if !yield(l, nil) {
+						return
+					}
+				}
+				if err = errors.Join(err, problem, findErr); err != nil && !yield(login{}, transient(err)) {
+					return
 				}
 			}
-			if err = errors.Join(problem, err); err != nil {
-				return yield(login{}, transient(err))
-			}
-			return true
-		}
-		if file := r.config.Credentials.DockerConfigFile; file != "" {
-			config, err := readDockerConfig(file)
-			if !all(config.auths, err) {
-				return
-			}
-			if helper, server, ok := config.helper(dockerHub(named.RegistryStr())); ok && !all(r.programs.help(ctx, namespace, helper, server)) {
-				return
-			}
-		}
-		for _, p := range r.programs.providers {
-			if p.serves(place(named)) && !all(r.programs.provide(ctx, namespace, p, place(named))) {
-				return
-			}
 		}
 	}
-}
-
-func readDockerConfig(file string) (dockerConfig, error) {
-	text, err := readFile(file)
-	if err != nil {
-		return dockerConfig{}, fmt.Errorf("reading the docker config: %w", err)
-	}
-	config, err := parseDockerConfig(text, false)
-	if err != nil {
-		return dockerConfig{}, fmt.Errorf("reading the docker config %s: %w", file, err)
-	}
-	return config, nil
-}
-
-// helper is the docker-credential plugin for a host, and what the program calls it.
-func (c dockerConfig) helper(host string) (helper, server string, ok bool) {
-	servers := []string{host}
-	if host == "docker.io" {
-		servers = []string{"https://index.docker.io/v1/", "index.docker.io", "docker.io"}
-	}
-	for _, server := range servers {
-		if helper := c.credHelpers[server]; helper != "" {
-			return helper, server, true
-		}
-	}
-	return c.credsStore, servers[0], c.credsStore != ""
 }
 
 // transient is err as one that the Pod's author cannot correct: a credential that he is not to blame for is missing.
