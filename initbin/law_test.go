@@ -100,6 +100,8 @@ func TestNeverWorse(t *testing.T) {
 			[]string{"sh", "-c", "unshare --pid --fork -- sh -c '" + finisher("0.2", false) + "; exit 0'; true"}, 0, 143, finishes, 0},
 		"a program without a handler in a sandbox": {nil,
 			[]string{"sh", "-c", "unshare --pid --fork -- sh -c 'echo up; exec sleep 300'; true"}, 0, 143, "up\n", 0},
+		"the same, and a trap leaves the sandbox behind": {nil,
+			[]string{"sh", "-c", "trap 'exit 6' TERM; unshare --pid --fork -- sh -c 'echo up; exec sleep 300' & wait"}, 0, 6, "up\n", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -171,6 +173,15 @@ func TestFoundBeforeItsProgram(t *testing.T) {
 	c.touch("go")
 	if code := c.waitFor("finishing\n").wait(); code != 5 {
 		t.Errorf("exit code %d, want 5: %s", code, c.output)
+	}
+}
+
+// A sandbox without a handler that main leaves behind ends at once.
+func TestSandboxLeftBehind(t *testing.T) {
+	c := script(t, "unshare --pid --fork -- sh -c 'echo up; exec sleep 300' & sh $D/await go; exit 0").start().waitFor("up\n").settle()
+	c.touch("go")
+	if code := c.wait(); code != 0 || strings.Contains(c.output.String(), "podinit: killed") {
+		t.Errorf("exit code %d\n%s", code, c.output)
 	}
 }
 

@@ -317,7 +317,7 @@ func (c *container) work(d *delivery) {
 			c.deliver(p, d)
 			sent = true
 		}
-		if answer == policy.Look && (p.Child != 0 || program || c.belowLiving(p)) {
+		if answer == policy.Look && (p.Child != 0 || program || c.belowLiving(p, d)) {
 			answer = c.after(p, d)
 		}
 		switch answer {
@@ -387,12 +387,17 @@ func (c *container) after(p *proc.Process, d *delivery) policy.Answer {
 
 // belowLiving reports whether a process has got the signal though its parent lives on: then it may be PID 1 of a PID
 // namespace.
-func (c *container) belowLiving(p *proc.Process) bool {
+func (c *container) belowLiving(p *proc.Process, d *delivery) bool {
 	if p.Up == 0 {
 		return false
 	}
 	parent := &c.processes.all()[p.Up-1]
-	return int(parent.PID) != c.pid && !c.notified.has(parent)
+	if int(parent.PID) == c.pid || parent.Ended || !d.mayLook() {
+		return false
+	}
+	now, ok := readStat(int(parent.PID))
+	parent.Ended = !ok || now.Start != parent.Start || now.Ending()
+	return !parent.Ended
 }
 
 // isProgram reports whether a process is one of the programs.

@@ -131,8 +131,7 @@ func unknown(f *Facts, signal uint8, ends bool) Answer {
 // nested: it is PID 1 of a PID namespace of its own, and does not wait for the signal.
 func After(p *proc.Process, does proc.Disposition, nested bool, signal uint8) Answer {
 	switch {
-	case p.Gone() || proc.Set(p.Pending).Has(uint8(syscall.SIGKILL)):
-		// To end a process, the kernel queues SIGKILL for all its threads while it still queues the signal.
+	case p.Ending():
 		return Both
 	case nested:
 		return Within

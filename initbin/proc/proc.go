@@ -2,6 +2,7 @@
 package proc
 
 import (
+	"syscall"
 	"unsafe"
 
 	"github.com/podinit/podinit/initbin/decimal"
@@ -26,6 +27,7 @@ type Process struct {
 	Relatives
 	Ours    bool // it is below the init
 	Handles bool // it, or a process below it, handles the signal of the delivery
+	Ended   bool // it has been seen to end since
 
 	State  byte
 	length uint8
@@ -61,6 +63,10 @@ func (p *Process) Gone() bool {
 	}
 	return (p.State == 'Z' || p.State == 'X' || p.Flags&flagExiting != 0) && p.Threads <= 1
 }
+
+// Ending reports whether the process has ended, or is sure to: to end a process, the kernel queues SIGKILL for all its threads
+// while it still queues the signal (complete_signal in kernel/signal.c).
+func (p *Process) Ending() bool { return p.Gone() || Set(p.Pending).Has(uint8(syscall.SIGKILL)) }
 
 // Forked reports whether the process still runs the program of the one that has forked it.
 func (p *Process) Forked() bool { return p.Flags&flagForked != 0 }
