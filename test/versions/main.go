@@ -26,8 +26,9 @@ import (
 	"github.com/podinit/podinit/test/compatibility"
 )
 
-// releases are the versions of Kubernetes: of each minor version the newest patch.
-var releases = []string{"v1.30.14", "v1.31.14", "v1.32.13", "v1.33.13", "v1.34.4", "v1.35.4", "v1.36.3", "v1.37.2"}
+// releases are the versions of Kubernetes: of each minor version the newest patch that could be built; of newer ones of 1.31 and 1.32, a module
+// proxy lacks some modules.
+var releases = []string{"v1.30.14", "v1.31.4", "v1.32.9", "v1.33.13", "v1.34.4", "v1.35.4", "v1.36.3", "v1.37.2"}
 
 var (
 	// apiserver, controllers, with kubectl, and node are the programs that a version has.

@@ -22,7 +22,7 @@ func TestSelect(t *testing.T) {
 		return names
 	}
 	if diff := cmp.Diff([]string{
-		"1.30.14", "1.31.14", "1.31.14, all but the apiserver 1.30.14", "1.30.14, upgraded to 1.31.14", "1.33.13", "1.33.13, kubelet 1.30.14",
+		"1.30.14", "1.31.4", "1.31.4, all but the apiserver 1.30.14", "1.30.14, upgraded to 1.31.4", "1.33.13", "1.33.13, kubelet 1.30.14",
 	}, names("1.30,1.31,1.33")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
