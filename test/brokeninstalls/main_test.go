@@ -8,8 +8,6 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
-	"log"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -24,6 +22,7 @@ import (
 	"github.com/podinit/podinit/internal/cli/check"
 	"github.com/podinit/podinit/internal/cli/exit"
 	"github.com/podinit/podinit/test/cluster"
+	"github.com/podinit/podinit/test/suite"
 )
 
 const (
@@ -47,12 +46,7 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.StringVar(&deployed, "deployed", "../../bin/deploy", "`folder` that was deployed from")
-	flag.Parse()
-	code, err := run(m)
-	if err != nil {
-		log.Fatalf("cannot set up the tests of podinit check ('make test-check' prepares all they need): %v", err)
-	}
-	os.Exit(code)
+	suite.Main(m, "test-check", run)
 }
 
 func run(m *testing.M) (int, error) {
@@ -61,10 +55,7 @@ func run(m *testing.M) (int, error) {
 	if deployed, err = filepath.Abs(deployed); err != nil {
 		return 0, err
 	}
-	if running, err = cluster.Open(); err != nil {
-		return 0, err
-	}
-	if client, err = running.Client(); err != nil {
+	if running, client, err = suite.Open(); err != nil {
 		return 0, err
 	}
 	made, err := client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{

@@ -22,6 +22,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/podinit/podinit/test/suite"
 )
 
 // TestCertificates goes through the ways to a certificate with one release: each serves, and each may do no more than
@@ -56,13 +58,13 @@ func TestCertificates(t *testing.T) {
 		r.upgrade(t, "--set=wrappingPolicy.enabled=true")
 		out := pod()
 		out.Labels = map[string]string{"podinit.dev/inject": "disabled", "podinit.dev/version": "v1"}
-		eventually(t, "a pod that opts out to be refused", func(ctx context.Context) (bool, error) {
+		suite.Eventually(t, "a pod that opts out to be refused", func(ctx context.Context) (bool, error) {
 			_, err := l.client.CoreV1().Pods(namespace).Create(ctx, out, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 			return err != nil && strings.Contains(err.Error(), "container app does not start /podinit/init"), nil
 		})
 		l.wraps(t, namespace)
 		r.upgrade(t, "--set=wrappingPolicy.enabled=false")
-		eventually(t, "it to be created again", func(ctx context.Context) (bool, error) {
+		suite.Eventually(t, "it to be created again", func(ctx context.Context) (bool, error) {
 			_, err := l.client.CoreV1().Pods(namespace).Create(ctx, out, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 			return err == nil, nil
 		})
@@ -103,7 +105,7 @@ func TestCertificates(t *testing.T) {
 		before := l.caBundle(t)
 		time.Sleep(1100 * time.Millisecond) // certificates end at whole seconds
 		l.kubectl(t, "-n", system, "delete", "secret", "podinit-webhook-tls")
-		eventually(t, "another certificate", func(ctx context.Context) (bool, error) {
+		suite.Eventually(t, "another certificate", func(ctx context.Context) (bool, error) {
 			secret, err := l.client.CoreV1().Secrets(system).Get(ctx, "podinit-webhook-tls", metav1.GetOptions{})
 			return err == nil && len(secret.Data["tls.crt"]) > 0, nil
 		})
@@ -193,7 +195,7 @@ func (l *live) caBundle(t *testing.T) []byte {
 // wrapsSoon waits until pods are wrapped, and then wants them to be.
 func (l *live) wrapsSoon(t *testing.T, namespace string) {
 	t.Helper()
-	eventually(t, "pods to be wrapped", func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "pods to be wrapped", func(ctx context.Context) (bool, error) {
 		made, err := l.client.CoreV1().Pods(namespace).Create(ctx, pod(), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		return err == nil && isWrapped(made), err
 	})
@@ -205,7 +207,7 @@ func (l *live) wrapsSoon(t *testing.T, namespace string) {
 func (l *live) serves(t *testing.T, end time.Time) {
 	t.Helper()
 	patch := fmt.Appendf(nil, `{"metadata":{"annotations":{"podinit.dev/test":"%d"}}}`, time.Now().UnixNano())
-	eventually(t, "every webhook to serve what ends at "+end.String(), func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "every webhook to serve what ends at "+end.String(), func(ctx context.Context) (bool, error) {
 		pods, err := l.client.CoreV1().Pods(system).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/component=webhook"})
 		if err != nil {
 			return false, err

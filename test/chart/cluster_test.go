@@ -14,19 +14,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/podinit/podinit/test/cluster"
+	"github.com/podinit/podinit/test/suite"
 )
 
 var (
 	clusterFlag = flag.Bool("cluster", false, "test on the running test cluster, too")
 	imagesFlag  = flag.String("images", "", "`directory` with init.tar and webhook.tar, for -cluster")
 )
-
-// patience bounds every wait for a condition. A test that passes never waits that long.
-const patience = 2 * time.Minute
 
 // live is the test cluster, with podinit's images in its registry.
 type live struct {
@@ -49,14 +46,11 @@ func open(t *testing.T) *live {
 	if opened != nil {
 		return opened
 	}
-	running, err := cluster.Open()
+	running, client, err := suite.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &live{Cluster: running}
-	if l.client, err = running.Client(); err != nil {
-		t.Fatal(err)
-	}
+	l := &live{Cluster: running, client: client}
 	reference := map[string]string{}
 	digest := func(name string) string { _, digest, _ := strings.Cut(reference[name], "@"); return digest }
 	for _, name := range []string{"init", "webhook"} {
@@ -156,7 +150,7 @@ func (l *live) namespace(t *testing.T) string {
 			t.Error(err)
 		}
 	})
-	eventually(t, "service account of namespace "+made.Name, func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "service account of namespace "+made.Name, func(ctx context.Context) (bool, error) {
 		_, err := l.client.CoreV1().ServiceAccounts(made.Name).Get(ctx, "default", metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return false, nil
@@ -164,15 +158,6 @@ func (l *live) namespace(t *testing.T) string {
 		return err == nil, err
 	})
 	return made.Name
-}
-
-func eventually(t *testing.T, what string, done func(context.Context) (bool, error)) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if err := wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, done); err != nil {
-		t.Fatalf("waiting for %s: %v", what, err)
-	}
 }
 
 // pod is one whose program is the one that holds the cluster's sandboxes: it waits.
@@ -205,7 +190,7 @@ func (l *live) wraps(t *testing.T, namespace string) *corev1.Pod {
 	if image := made.Spec.InitContainers[0].Image; image != l.init {
 		t.Errorf("the init comes from %s, want %s", image, l.init)
 	}
-	eventually(t, "pod "+made.Name+" to run", func(ctx context.Context) (_ bool, err error) {
+	suite.Eventually(t, "pod "+made.Name+" to run", func(ctx context.Context) (_ bool, err error) {
 		made, err = l.client.CoreV1().Pods(namespace).Get(ctx, made.Name, metav1.GetOptions{})
 		return err == nil && len(made.Status.ContainerStatuses) == 1 && made.Status.ContainerStatuses[0].Ready, err
 	})

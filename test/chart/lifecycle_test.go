@@ -9,6 +9,8 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/podinit/podinit/test/suite"
 )
 
 // TestLifecycle is what a platform team goes through with each Helm: it takes over what kubectl has installed from
@@ -100,7 +102,7 @@ func (l *live) failsClosed(t *testing.T, namespace string) {
 		_, err := l.client.CoreV1().Pods(namespace).Create(ctx, p, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		return err
 	}
-	eventually(t, "pods to be refused", func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "pods to be refused", func(ctx context.Context) (bool, error) {
 		err := create(ctx, namespace)
 		return err != nil && strings.Contains(err.Error(), "podinit.dev"), nil
 	})

@@ -8,6 +8,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/podinit/podinit/test/suite"
 )
 
 // TestEvents: the author of a Deployment, which a pipeline has applied, finds what to correct among the namespace's Events, once
@@ -29,7 +31,7 @@ func TestEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the Deployment's pods", func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "the Deployment's pods", func(ctx context.Context) (bool, error) {
 		list, err := client.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{LabelSelector: "app=web"})
 		return err == nil && len(list.Items) == int(replicas), err
 	})
@@ -47,7 +49,7 @@ func TestEvents(t *testing.T) {
 		t.Fatalf("%d ReplicaSets, %v", len(sets.Items), err)
 	}
 	var events []corev1.Event
-	eventually(t, "the Events", func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "the Events", func(ctx context.Context) (bool, error) {
 		list, err := client.CoreV1().Events(ns).List(ctx, metav1.ListOptions{FieldSelector: "source=podinit-webhook"})
 		events = list.Items
 		return len(events) >= 2, err

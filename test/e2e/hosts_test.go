@@ -18,6 +18,7 @@ import (
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/test/cluster"
+	"github.com/podinit/podinit/test/suite"
 )
 
 // TestHostsDirectory has the node's own certs.d in the webhook, too. Both take the same image for each name: from a mirror
@@ -137,7 +138,7 @@ func readHosts(t *testing.T, directory string) {
 	configure("hostsDirectory: " + at + "\n")
 	patch(template(map[string]any{"name": "certs", "hostPath": map[string]string{"path": directory, "type": "Directory"}},
 		map[string]any{"name": "certs", "mountPath": at, "readOnly": true}))
-	eventually(t, "replicas that have read the directory", func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "replicas that have read the directory", func(ctx context.Context) (bool, error) {
 		replicas, err := client.CoreV1().Pods(system).List(ctx, metav1.ListOptions{LabelSelector: webhookSelector})
 		return err == nil && len(replicas.Items) == 2, err
 	})

@@ -29,6 +29,7 @@ import (
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/test/cluster"
 	"github.com/podinit/podinit/test/debianimage"
+	"github.com/podinit/podinit/test/suite"
 )
 
 const (
@@ -121,7 +122,7 @@ auth:
 		return fmt.Errorf("%w: %s", err, out)
 	}
 	// An apiserver may still hold a connection to an old replica, which ends.
-	return wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	return wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, suite.Patience, true, func(ctx context.Context) (bool, error) {
 		replicas, err := client.CoreV1().Pods(system).List(ctx, metav1.ListOptions{LabelSelector: webhookSelector})
 		return err == nil && len(replicas.Items) == 2 && registryAnswers(), err
 	})
@@ -573,7 +574,7 @@ func TestRegistryIsDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { lookupsOnce = sync.Once{} }) // who comes next sets up what is missing
-	eventually(t, "the end of the registry", func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "the end of the registry", func(ctx context.Context) (bool, error) {
 		_, err := pods.Get(ctx, registry.Name, metav1.GetOptions{})
 		// Without a grace period the pod goes before its container does.
 		return apierrors.IsNotFound(err) && !registryAnswers(), nil
@@ -594,7 +595,7 @@ func TestRegistryIsDown(t *testing.T) {
 	if _, err := pods.Create(t.Context(), registry, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the registry", func(context.Context) (bool, error) { return registryAnswers(), nil })
+	suite.Eventually(t, "the registry", func(context.Context) (bool, error) { return registryAnswers(), nil })
 	push(t, private+"/team/unknown:1", app)
 	push(t, private+"/team/known:1", app)
 	admitted(t, ns, unknown, "is wrapped", wrapped)

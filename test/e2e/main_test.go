@@ -10,38 +10,28 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"log"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"testing"
-	"time"
 
-	"github.com/go-logr/logr"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/remotecommand"
-	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/podinit/podinit/test/cluster"
 	"github.com/podinit/podinit/test/debianimage"
+	"github.com/podinit/podinit/test/suite"
 )
 
-const (
-	system = "podinit-system"
-
-	// patience bounds every wait for a condition. It is long, because machines are shared and slow;
-	// a test that passes never waits that long.
-	patience = 2 * time.Minute
-)
+const system = "podinit-system"
 
 var (
 	current        = flag.Bool("current", false, "test the cluster of the current kubeconfig, where podinit is installed, instead of the test cluster")
@@ -63,17 +53,17 @@ var (
 
 func TestMain(m *testing.M) {
 	nodes.AddFlags(flag.CommandLine)
-	flag.Parse()
-	ctrllog.SetLogger(logr.Discard())
-	if err := setUp(context.Background()); err != nil {
-		log.Fatalf("cannot set up the end-to-end tests ('make test-e2e' prepares all they need): %v", err)
+	suite.Main(m, "test-e2e", run)
+}
+
+func run(m *testing.M) (_ int, err error) {
+	if err = setUp(context.Background()); err == nil && *current {
+		err = leaveOut()
 	}
-	if *current {
-		if err := leaveOut(); err != nil {
-			log.Fatal(err)
-		}
+	if err != nil {
+		return 0, err
 	}
-	os.Exit(m.Run())
+	return m.Run(), nil
 }
 
 func setUp(ctx context.Context) error {
@@ -138,7 +128,7 @@ func namespace(t *testing.T, labels map[string]string) string {
 			t.Error(err)
 		}
 	})
-	eventually(t, "service account of namespace "+name, func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "service account of namespace "+name, func(ctx context.Context) (bool, error) {
 		_, err := client.CoreV1().ServiceAccounts(name).Get(ctx, "default", metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return false, nil
@@ -150,21 +140,11 @@ func namespace(t *testing.T, labels map[string]string) string {
 
 // cleanupContext is for what is done when a test's own context is over.
 func cleanupContext() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), patience)
+	return context.WithTimeout(context.Background(), suite.Patience)
 }
 
 // optedIn are the labels of a namespace that asks for the init.
 func optedIn() map[string]string { return map[string]string{"podinit.dev/inject": "enabled"} }
-
-// eventually waits until done says so.
-func eventually(t *testing.T, what string, done func(context.Context) (bool, error)) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if err := wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, done); err != nil {
-		t.Fatalf("waiting for %s: %v", what, err)
-	}
-}
 
 // shellPod is a pod that runs a command in the shell image and satisfies restricted Pod Security.
 func shellPod(name string, command ...string) *corev1.Pod {
@@ -239,7 +219,7 @@ func await(t *testing.T, pod *corev1.Pod, what string, done func(*corev1.Pod) bo
 			t.Logf("status of pod %s: %+v", now.Name, now.Status)
 		}
 	}()
-	eventually(t, fmt.Sprintf("pod %s until it %s", pod.Name, what), func(ctx context.Context) (_ bool, err error) {
+	suite.Eventually(t, fmt.Sprintf("pod %s until it %s", pod.Name, what), func(ctx context.Context) (_ bool, err error) {
 		now, err = client.CoreV1().Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
 		return err == nil && done(now), err
 	})

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/podinit/podinit/test/observe"
+	"github.com/podinit/podinit/test/suite"
 )
 
 // TestMetricsForAlerts holds what the alerts and the dashboard ask for against what the deployed webhook and the real
@@ -85,7 +86,7 @@ func unreachable(t *testing.T, ignore, fail string) {
 		}
 	})
 	// The apiserver watches configurations, and needs a moment.
-	eventually(t, "the apiserver to call the webhooks", func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "the apiserver to call the webhooks", func(ctx context.Context) (bool, error) {
 		_, err := client.CoreV1().Pods(fail).Create(ctx, shellPod("probe", "true"), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		return err != nil && strings.Contains(err.Error(), "failed calling webhook"), nil
 	})

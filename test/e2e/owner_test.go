@@ -17,6 +17,7 @@ import (
 	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/test/suite"
 )
 
 // TestOwnerComparesPods runs an operator that compares its live pod with what it made and makes a changed one again, as
@@ -32,7 +33,7 @@ func TestOwnerComparesPods(t *testing.T) {
 	})
 	t.Run("not named", func(t *testing.T) {
 		o := startOperator(t, namespace(t, optedIn()), "acme.example", "Cache")
-		eventually(t, "the pod to be made again", func(context.Context) (bool, error) { return o.made.Load() > 3, nil })
+		suite.Eventually(t, "the pod to be made again", func(context.Context) (bool, error) { return o.made.Load() > 3, nil })
 	})
 	t.Run("named by a profile", func(t *testing.T) {
 		ns := withProfile(t, v1alpha1.InitProfileSpec{Exclude: v1alpha1.ExcludeSpec{Owners: []v1alpha1.ExcludedOwner{{Group: "acme.example", Kind: "Cache"}}}})
@@ -62,7 +63,7 @@ func startOperator(t *testing.T, ns, group, kind string) *operator {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "kind "+kind, func(ctx context.Context) (bool, error) { return c.Create(ctx, owner) == nil, nil })
+	suite.Eventually(t, "kind "+kind, func(ctx context.Context) (bool, error) { return c.Create(ctx, owner) == nil, nil })
 	o := &operator{namespace: ns, want: shellPod("made", "sleep", "infinity")}
 	no := false
 	o.want.Spec.AutomountServiceAccountToken = &no // or the apiserver would add a volume
@@ -108,7 +109,7 @@ func (o *operator) asMade(live *corev1.Pod) bool {
 func (o *operator) leftAlone(t *testing.T) {
 	t.Helper()
 	pods := client.CoreV1().Pods(o.namespace)
-	eventually(t, "the operator's pod to run", func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "the operator's pod to run", func(ctx context.Context) (bool, error) {
 		pod, err := pods.Get(ctx, o.want.Name, metav1.GetOptions{})
 		return err == nil && pod.Status.Phase == corev1.PodRunning, nil
 	})

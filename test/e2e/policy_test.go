@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/util/retry"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/test/suite"
 )
 
 // demanding are labels of a namespace in which the policy of the tests holds.
@@ -64,7 +65,7 @@ func policy(t *testing.T, namespace string, variables map[string]string) {
 			c.ValidatingAdmissionPolicies().Delete(ctx, rule.Name, metav1.DeleteOptions{})); err != nil {
 			t.Error(err)
 		}
-		for began := time.Now(); time.Since(began) < patience; time.Sleep(200 * time.Millisecond) {
+		for began := time.Now(); time.Since(began) < suite.Patience; time.Sleep(200 * time.Millisecond) {
 			if _, err = client.CoreV1().Pods(namespace).Create(ctx, shellPod("bare", "true"), dryRun); err == nil {
 				return
 			}
@@ -80,7 +81,7 @@ func policy(t *testing.T, namespace string, variables map[string]string) {
 		if err != nil && strings.Contains(err.Error(), "podinit: container") {
 			break
 		}
-		if time.Since(began) > patience {
+		if time.Since(began) > suite.Patience {
 			t.Fatalf("the policy does not hold: %v", err)
 		}
 		time.Sleep(200 * time.Millisecond)

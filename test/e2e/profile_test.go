@@ -18,6 +18,7 @@ import (
 	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/test/suite"
 )
 
 // profiles returns a client that knows InitProfiles.
@@ -83,7 +84,7 @@ func admitted(t *testing.T, ns string, pod *corev1.Pod, what string, done func(*
 			continue
 		}
 		inARow = 0
-		if time.Since(began) > patience {
+		if time.Since(began) > suite.Patience {
 			t.Fatalf("%s: %v\ncommand %q, status %s", what, err, last.Spec.Containers[0].Command, last.Annotations[v1alpha1.StatusAnnotation])
 		}
 	}
@@ -153,7 +154,7 @@ func TestImageVolume(t *testing.T) {
 		byImageVolume(t, ns)
 		return
 	}
-	eventually(t, "a pod by the profile", func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "a pod by the profile", func(ctx context.Context) (bool, error) {
 		pod, err := client.CoreV1().Pods(ns).Create(ctx, shellPod("app", "sleep", "60"), metav1.CreateOptions{})
 		if err != nil {
 			return apierrors.IsInvalid(err) && strings.Contains(err.Error(), "spec.volumes"), nil
@@ -161,7 +162,7 @@ func TestImageVolume(t *testing.T) {
 		if len(pod.Spec.InitContainers) > 0 { // by a replica that does not know the profile yet
 			return false, client.CoreV1().Pods(ns).Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64)})
 		}
-		eventually(t, "a warning that it cannot be started", func(ctx context.Context) (bool, error) {
+		suite.Eventually(t, "a warning that it cannot be started", func(ctx context.Context) (bool, error) {
 			ofPod := metav1.ListOptions{FieldSelector: "type=Warning,involvedObject.uid=" + string(pod.UID)}
 			warnings, err := client.CoreV1().Events(ns).List(ctx, ofPod)
 			if err != nil || len(warnings.Items) == 0 {
@@ -283,7 +284,7 @@ func TestOnProblemReject(t *testing.T) {
 	bad := shellPod("bad", "sleep", "1")
 	bad.Spec.Volumes = []corev1.Volume{{Name: "mine", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
 	bad.Spec.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "mine", MountPath: "/podinit"}}
-	eventually(t, "the pod to be refused by both replicas", func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "the pod to be refused by both replicas", func(ctx context.Context) (bool, error) {
 		for range 8 {
 			_, err := client.CoreV1().Pods(ns).Create(ctx, bad, dryRun)
 			if err == nil {
@@ -367,7 +368,7 @@ func TestWrappedSidecar(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the Job to complete", func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "the Job to complete", func(ctx context.Context) (bool, error) {
 		job, err := client.BatchV1().Jobs(ns).Get(ctx, "job", metav1.GetOptions{})
 		return err == nil && job.Status.Succeeded == 1, err
 	})
@@ -446,7 +447,7 @@ func TestWithoutProfiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	var again string
-	eventually(t, "the definition to be served", func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "the definition to be served", func(ctx context.Context) (bool, error) {
 		p := &v1alpha1.InitProfile{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec}
 		err := profiles(t).Create(ctx, p)
 		again = p.Name

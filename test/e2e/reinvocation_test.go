@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/util/cert"
 
 	"github.com/podinit/podinit/test/cluster"
+	"github.com/podinit/podinit/test/suite"
 )
 
 // TestLateWebhook has another webhook, called after ours, put a container and an init container into
@@ -126,7 +127,7 @@ func lateWebhook(t *testing.T, ns string, mutate http.HandlerFunc, called func(*
 		if err == nil && called(pod) {
 			return
 		}
-		if time.Since(began) > patience {
+		if time.Since(began) > suite.Patience {
 			t.Fatalf("the apiserver does not call the late webhook: %v", err)
 		}
 		time.Sleep(100 * time.Millisecond)

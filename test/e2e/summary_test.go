@@ -19,6 +19,7 @@ import (
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/cli/explain"
 	"github.com/podinit/podinit/test/cluster"
+	"github.com/podinit/podinit/test/suite"
 )
 
 // TestSummaryAgrees summarizes a namespace that has not opted in. Then it does, and admission does to every container what the
@@ -113,7 +114,7 @@ func TestSummaryAgrees(t *testing.T) {
 		create(t, ns, pod(name, change))
 	}
 	var pods []corev1.Pod
-	eventually(t, "the controllers' pods", func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "the controllers' pods", func(ctx context.Context) (bool, error) {
 		list, err := client.CoreV1().Pods(ns).List(ctx, metav1.ListOptions{})
 		if err == nil {
 			pods = list.Items

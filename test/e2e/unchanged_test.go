@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	componentresource "k8s.io/component-helpers/resource"
+
+	"github.com/podinit/podinit/test/suite"
 )
 
 func amounts(cpu, memory, storage string) corev1.ResourceList {
@@ -62,7 +64,7 @@ func quota(t *testing.T, namespace string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the quota to count", func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "the quota to count", func(ctx context.Context) (bool, error) {
 		return len(quotaUsed(t, namespace)) > 0, nil
 	})
 }
@@ -174,7 +176,7 @@ func TestJobWithSidecar(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the Job to complete", func(ctx context.Context) (bool, error) {
+		suite.Eventually(t, "the Job to complete", func(ctx context.Context) (bool, error) {
 			job, err := client.BatchV1().Jobs(ns).Get(ctx, "job", metav1.GetOptions{})
 			if err != nil {
 				return false, err
@@ -227,7 +229,7 @@ func TestStatefulSetRolled(t *testing.T) {
 		}
 		rolledOut := func() {
 			t.Helper()
-			eventually(t, "the StatefulSet to be rolled out", func(ctx context.Context) (bool, error) {
+			suite.Eventually(t, "the StatefulSet to be rolled out", func(ctx context.Context) (bool, error) {
 				set, err = client.AppsV1().StatefulSets(ns).Get(ctx, "db", metav1.GetOptions{})
 				return err == nil && set.Status.ObservedGeneration == set.Generation &&
 					set.Status.UpdatedReplicas == replicas && set.Status.ReadyReplicas == replicas &&

@@ -15,6 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+
+	"github.com/podinit/podinit/test/suite"
 )
 
 const (
@@ -50,7 +52,7 @@ func (c *creator) wrapped() bool {
 func (c *creator) steady() {
 	c.t.Helper()
 	inARow := 0
-	eventually(c.t, "the webhook to wrap every pod", func(context.Context) (bool, error) {
+	suite.Eventually(c.t, "the webhook to wrap every pod", func(context.Context) (bool, error) {
 		if inARow++; !c.wrapped() {
 			inARow = 0
 		}
@@ -85,7 +87,7 @@ func TestCertificateRenewed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "a new authority in the webhook configuration", func(context.Context) (bool, error) {
+	suite.Eventually(t, "a new authority in the webhook configuration", func(context.Context) (bool, error) {
 		c.wrapped()
 		return caBundles(t) != before, nil
 	})

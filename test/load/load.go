@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/test/suite"
 )
 
 // Namespaces of the load: in one all pods are opted in, in the other each by its label, so both kinds of entry of the
@@ -25,9 +26,6 @@ const (
 	OptedInNamespace = "load-namespace"
 	PlainNamespace   = "load-pod"
 )
-
-// patience bounds how long a pod may take to be created, and a namespace to be made again.
-const patience = 2 * time.Minute
 
 // Counts are what became of the pods of a load.
 type Counts struct {
@@ -100,7 +98,7 @@ func start(t *testing.T, l *Load, perSecond int) *Load {
 }
 
 func (l *Load) create(i int) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), suite.Patience)
 	defer cancel()
 	namespace, pod := OptedInNamespace, NewPod()
 	if i%2 == 1 {
@@ -224,35 +222,18 @@ func MakeNamespaces(t *testing.T, client kubernetes.Interface) {
 		if err := client.CoreV1().Namespaces().Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 			t.Fatal(err)
 		}
-		eventually(t, "namespace "+name+" to be made", func(ctx context.Context) error {
+		suite.Retry(t, "namespace "+name+" to be made", func(ctx context.Context) (bool, error) {
 			_, err := client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}, metav1.CreateOptions{})
-			return err
+			return err == nil, err
 		})
 		t.Cleanup(func() {
 			if err := client.CoreV1().Namespaces().Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
 				t.Error(err)
 			}
 		})
-		eventually(t, "the service account of namespace "+name, func(ctx context.Context) error {
+		suite.Retry(t, "the service account of namespace "+name, func(ctx context.Context) (bool, error) {
 			_, err := client.CoreV1().ServiceAccounts(name).Get(ctx, "default", metav1.GetOptions{})
-			return err
+			return err == nil, err
 		})
-	}
-}
-
-func eventually(t *testing.T, what string, do func(context.Context) error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	for {
-		err := do(ctx)
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("waiting for %s: %v", what, err)
-		case <-time.After(100 * time.Millisecond):
-		}
 	}
 }

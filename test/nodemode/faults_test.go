@@ -18,6 +18,7 @@ import (
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/node/report"
+	"github.com/podinit/podinit/test/suite"
 )
 
 // The size of the storm: containers, in pods of stormPod, and how often the plugin is restarted while they are created. The node
@@ -162,7 +163,7 @@ func gone(t *testing.T, namespace string) {
 // reports is what the node's one plugin reports of a namespace, through the apiserver's proxy.
 func reports(t *testing.T, namespace string) (r report.Report) {
 	t.Helper()
-	eventually(t, "the plugin's report", func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "the plugin's report", func(ctx context.Context) (bool, error) {
 		pods := plugins(ctx, t)
 		if len(pods) != 1 {
 			return false, nil
@@ -193,7 +194,7 @@ func TestReportAndSuspension(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	eventually(t, "the suspension", func(context.Context) (bool, error) { return reports(t, ns).Suspended, nil })
+	suite.Eventually(t, "the suspension", func(context.Context) (bool, error) { return reports(t, ns).Suspended, nil })
 	kubectl(t, manifest("while", image, ""), "-n", ns, "apply", "-f", "-")
 	if p := pid(t, awaitLog(t, ns, "while", "app")); p != 1 {
 		t.Errorf("while podinit-node is suspended, the program is PID %d", p)
@@ -202,7 +203,7 @@ func TestReportAndSuspension(t *testing.T) {
 		t.Errorf("the report is %s", toJSON(t, r))
 	}
 	kubectl(t, "", "-n", system, "delete", "configmap", v1alpha1.SuspendConfigMap)
-	eventually(t, "the end of the suspension", func(context.Context) (bool, error) { return !reports(t, ns).Suspended, nil })
+	suite.Eventually(t, "the end of the suspension", func(context.Context) (bool, error) { return !reports(t, ns).Suspended, nil })
 	kubectl(t, manifest("after", image, ""), "-n", ns, "apply", "-f", "-")
 	if p := pid(t, awaitLog(t, ns, "after", "app")); p == 1 {
 		t.Error("after the suspension, the program is PID 1")
@@ -212,7 +213,7 @@ func TestReportAndSuspension(t *testing.T) {
 // registered waits until the node's plugin is registered.
 func registered(t *testing.T) {
 	t.Helper()
-	eventually(t, "the registration", func(context.Context) (bool, error) { return metric(t, "podinit_node_registered") == 1, nil })
+	suite.Eventually(t, "the registration", func(context.Context) (bool, error) { return metric(t, "podinit_node_registered") == 1, nil })
 }
 
 // A rollout leaves no gap: the next plugin registers before the last one ends.
@@ -278,7 +279,7 @@ func TestHostDirectory(t *testing.T) {
 				t.Fatal(err)
 			}
 			var last string
-			eventually(t, "the plugin's own words", func(ctx context.Context) (bool, error) {
+			suite.Eventually(t, "the plugin's own words", func(ctx context.Context) (bool, error) {
 				pods := plugins(ctx, t)
 				if len(pods) != 1 {
 					return false, nil
@@ -320,7 +321,7 @@ func TestRequired(t *testing.T) {
 	if _, err := client.CoreV1().Pods(ns).Create(t.Context(), pod, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the runtime's refusal", func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "the runtime's refusal", func(ctx context.Context) (bool, error) {
 		now, err := client.CoreV1().Pods(ns).Get(ctx, "web", metav1.GetOptions{})
 		if err != nil || len(now.Status.ContainerStatuses) == 0 {
 			return false, err

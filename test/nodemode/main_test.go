@@ -16,9 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -29,20 +27,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
-	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/podinit/podinit/test/cluster"
 	"github.com/podinit/podinit/test/debianimage"
+	"github.com/podinit/podinit/test/suite"
 )
 
 const (
 	root   = "../.."
 	system = "podinit-node"
-
-	// patience bounds every wait for a condition. A test that passes never waits that long.
-	patience = 2 * time.Minute
 )
 
 // hostDirectory takes the place of /var/lib/podinit: the test cluster writes nowhere else on the machine.
@@ -61,23 +55,12 @@ var (
 	private *cluster.ImageRegistry
 )
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	ctrllog.SetLogger(logr.Discard())
-	code, err := run(m)
-	if err != nil {
-		log.Fatalf("cannot set up the tests ('make test-node' prepares all they need): %v", err)
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { suite.Main(m, "test-node", run) }
 
 func run(m *testing.M) (int, error) {
 	ctx := context.Background()
 	var err error
-	if running, err = cluster.Open(); err != nil {
-		return 0, err
-	}
-	if client, err = running.Client(); err != nil {
+	if running, client, err = suite.Open(); err != nil {
 		return 0, err
 	}
 	for name, reference := range map[string]*string{"init": &initImage, "node": &nodeImage} {
@@ -169,7 +152,7 @@ func plugins(ctx context.Context, t *testing.T) (pods []corev1.Pod) {
 // metrics are what the node's one plugin tells Prometheus, once it does.
 func metrics(t *testing.T) (families map[string]*dto.MetricFamily) {
 	t.Helper()
-	eventually(t, "the plugin's metrics", func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "the plugin's metrics", func(ctx context.Context) (bool, error) {
 		pods := plugins(ctx, t)
 		if len(pods) != 1 {
 			return false, nil
@@ -259,7 +242,7 @@ func namespace(t *testing.T, labels map[string]string) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), suite.Patience)
 		defer cancel()
 		now := int64(0)
 		if err := client.CoreV1().Pods(created.Name).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{}); err != nil {
@@ -269,7 +252,7 @@ func namespace(t *testing.T, labels map[string]string) string {
 			t.Error(err)
 		}
 	})
-	eventually(t, "the service account of "+created.Name, func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "the service account of "+created.Name, func(ctx context.Context) (bool, error) {
 		_, err := client.CoreV1().ServiceAccounts(created.Name).Get(ctx, "default", metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return false, nil
@@ -280,16 +263,6 @@ func namespace(t *testing.T, labels map[string]string) string {
 }
 
 func optedIn() map[string]string { return map[string]string{"podinit.dev/inject": "enabled"} }
-
-// eventually waits until done says so.
-func eventually(t *testing.T, what string, done func(context.Context) (bool, error)) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if err := wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, done); err != nil {
-		t.Fatalf("waiting for %s: %v", what, err)
-	}
-}
 
 // kubectl runs kubectl with a manifest on its standard input, and returns what it says.
 func kubectl(t *testing.T, input string, args ...string) string {
@@ -307,7 +280,7 @@ func kubectl(t *testing.T, input string, args ...string) string {
 func awaitRunning(t *testing.T, namespace, name string) *corev1.Pod {
 	t.Helper()
 	var pod *corev1.Pod
-	eventually(t, "pod "+name, func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "pod "+name, func(ctx context.Context) (bool, error) {
 		var err error
 		if pod, err = client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{}); err != nil {
 			return false, err
@@ -326,7 +299,7 @@ func awaitRunning(t *testing.T, namespace, name string) *corev1.Pod {
 func awaitLog(t *testing.T, namespace, name, container string) string {
 	t.Helper()
 	var line string
-	eventually(t, "a line of pod "+name, func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "a line of pod "+name, func(ctx context.Context) (bool, error) {
 		text, err := client.CoreV1().Pods(namespace).GetLogs(name, &corev1.PodLogOptions{Container: container}).DoRaw(ctx)
 		line = strings.TrimSpace(string(text))
 		// The kubelet answers with a sentence of its own about a container that the runtime no longer has.

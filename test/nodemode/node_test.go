@@ -21,6 +21,7 @@ import (
 
 	"github.com/podinit/podinit/internal/inject"
 	"github.com/podinit/podinit/test/observe"
+	"github.com/podinit/podinit/test/suite"
 )
 
 const initPath = "/podinit/init"
@@ -112,7 +113,7 @@ func TestSetImage(t *testing.T) {
 		t.Errorf("before: %q", line)
 	}
 	kubectl(t, "", "-n", ns, "set", "image", "pod/web", "app="+two)
-	eventually(t, "the container with the new image", func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "the container with the new image", func(ctx context.Context) (bool, error) {
 		pod, err := client.CoreV1().Pods(ns).Get(ctx, "web", metav1.GetOptions{})
 		if err != nil {
 			return false, err
@@ -199,7 +200,7 @@ func TestSIGTERM(t *testing.T) {
 		awaitLog(t, ns, "web", "app")
 		began := time.Now()
 		kubectl(t, "", "-n", ns, "delete", "pod", "web", "--wait=false")
-		eventually(t, "the pod's end", func(ctx context.Context) (bool, error) {
+		suite.Eventually(t, "the pod's end", func(ctx context.Context) (bool, error) {
 			_, err := client.CoreV1().Pods(ns).Get(ctx, "web", metav1.GetOptions{})
 			if apierrors.IsNotFound(err) {
 				return true, nil

@@ -14,6 +14,7 @@ import (
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/test/load"
+	"github.com/podinit/podinit/test/suite"
 )
 
 // TestPrepull takes a new node in, and then the init image's registry away. Pods start on all nodes, the new one too. A node that is
@@ -22,7 +23,7 @@ func TestPrepull(t *testing.T) {
 	installed(t)
 	namespace := namespaceOf(t)
 	replaceNode(t, last)
-	kubectl(t, "", "-n", system, "rollout", "status", "daemonset/podinit-prepull", "--timeout="+patience.String())
+	kubectl(t, "", "-n", system, "rollout", "status", "daemonset/podinit-prepull", "--timeout="+suite.Patience.String())
 	refusing(t, everybody)
 	for i, node := range running.Nodes {
 		pod := newPod(t, fmt.Sprintf("on-node-%d", i+1), on(node.Name))
@@ -136,7 +137,7 @@ func profile(t *testing.T, delivery v1alpha1.DeliveryPolicy) {
 func delivered(t *testing.T, want v1alpha1.Delivery, why v1alpha1.Reason) {
 	t.Helper()
 	inARow := 0
-	eventually(t, fmt.Sprintf("delivery %s, because %s", want, why), func(ctx context.Context) (bool, error) {
+	suite.Retry(t, fmt.Sprintf("delivery %s, because %s", want, why), func(ctx context.Context) (bool, error) {
 		pod, err := client.CoreV1().Pods(namespaceOf(t)).Create(ctx, load.NewPod(), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if err != nil {
 			return false, err
@@ -227,7 +228,7 @@ func pretend(t *testing.T, node, field, value string) {
 		for _, label := range labels {
 			kubectl(t, "", "label", "node", node, "--overwrite", label+"="+truth.Labels[label])
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), suite.Patience)
 		defer cancel()
 		for { // until the kubelet has put it right
 			now, err := client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
@@ -240,7 +241,7 @@ func pretend(t *testing.T, node, field, value string) {
 			time.Sleep(200 * time.Millisecond)
 		}
 	})
-	eventually(t, "the policy to change what the node says", func(ctx context.Context) (bool, error) {
+	suite.Retry(t, "the policy to change what the node says", func(ctx context.Context) (bool, error) {
 		patch := fmt.Appendf(nil, `{"status":{"nodeInfo":{%q:"unlike all"}}}`, field)
 		now, err := client.CoreV1().Nodes().Patch(ctx, node, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
 		return err == nil && said(now) == value, err

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"log"
 	"net"
 	"net/http"
 	"os"
@@ -18,15 +17,11 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/google/go-containerregistry/pkg/name"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
-	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	releaseimage "github.com/podinit/podinit/release/image"
 
@@ -35,6 +30,7 @@ import (
 	"github.com/podinit/podinit/internal/cli/status"
 	"github.com/podinit/podinit/test/cluster"
 	"github.com/podinit/podinit/test/debianimage"
+	"github.com/podinit/podinit/test/suite"
 )
 
 const (
@@ -47,9 +43,6 @@ const (
 
 	// last is the node that the tests change: a further one, so that the control plane stays.
 	last = cluster.NodeName + "-3"
-
-	// patience bounds every wait for a condition. A test that passes never waits that long.
-	patience = 2 * time.Minute
 )
 
 var (
@@ -70,27 +63,16 @@ var (
 
 const everybody = "everybody"
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	ctrllog.SetLogger(logr.Discard())
-	code, err := run(m)
-	if err != nil {
-		log.Fatalf("cannot set up the tests ('make test-nodes' prepares all they need): %v", err)
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { suite.Main(m, "test-nodes", run) }
 
 func run(m *testing.M) (int, error) {
 	ctx := context.Background()
 	var err error
-	if running, err = cluster.Open(); err != nil {
+	if running, client, err = suite.Open(); err != nil {
 		return 0, err
 	}
 	if len(running.Nodes) != 3 {
 		return 0, fmt.Errorf("the cluster has %d nodes, want 3: make cluster-down cluster-up NODES=3", len(running.Nodes))
-	}
-	if client, err = running.Client(); err != nil {
-		return 0, err
 	}
 	for name, reference := range map[string]*string{"init": &clusterInitImage, "webhook": &webhookImage, "node": &nodeImage} {
 		if *reference, err = cluster.PushBuilt(ctx, *images, name); err != nil {
@@ -160,24 +142,6 @@ func address(node string) string {
 	return running.Nodes[i].Address
 }
 
-// eventually waits until done says so. It asks again after an error of the cluster.
-func eventually(t *testing.T, what string, done func(context.Context) (bool, error)) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	var last error
-	err := wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, func(ctx context.Context) (bool, error) {
-		ok, err := done(ctx)
-		if err != nil {
-			last = err
-		}
-		return ok, nil
-	})
-	if err != nil {
-		t.Fatalf("waiting for %s: %v (last error: %v)", what, err, last)
-	}
-}
-
 // kubectl runs kubectl with a manifest on its standard input, also when the test has ended.
 func kubectl(t *testing.T, input string, args ...string) {
 	t.Helper()
@@ -223,7 +187,7 @@ func finds(t *testing.T, want map[string][]string) {
 			t.Logf("podinit check found %q", last)
 		}
 	}()
-	eventually(t, fmt.Sprintf("podinit check to find %q", want), func(context.Context) (bool, error) {
+	suite.Retry(t, fmt.Sprintf("podinit check to find %q", want), func(context.Context) (bool, error) {
 		last = found(t)
 		if len(last) != len(want) {
 			return false, nil
@@ -278,7 +242,7 @@ func namespaceOf(t *testing.T) string {
 		kubectl(t, "", "-n", name, "delete", "pods", "--all", "--force", "--grace-period=0")
 		kubectl(t, "", "delete", "namespace", name)
 	})
-	eventually(t, "the service account of "+name, func(ctx context.Context) (bool, error) {
+	suite.Retry(t, "the service account of "+name, func(ctx context.Context) (bool, error) {
 		_, err := client.CoreV1().ServiceAccounts(name).Get(ctx, "default", metav1.GetOptions{})
 		return err == nil, nil // it may not be there yet
 	})
@@ -309,7 +273,7 @@ func on(node string) map[string]string { return map[string]string{corev1.LabelHo
 // awaitReady waits until a pod is.
 func awaitReady(t *testing.T, name string) {
 	t.Helper()
-	eventually(t, "pod "+name+" to be ready", func(ctx context.Context) (bool, error) {
+	suite.Retry(t, "pod "+name+" to be ready", func(ctx context.Context) (bool, error) {
 		pod, err := client.CoreV1().Pods(namespaceOf(t)).Get(ctx, name, metav1.GetOptions{})
 		return err == nil && ready(pod), err
 	})
@@ -327,7 +291,7 @@ func ready(pod *corev1.Pod) bool {
 // replaceNode puts a new node in the place of one: with its name, and nothing on its disk.
 func replaceNode(t *testing.T, node string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), suite.Patience)
 	defer cancel()
 	if err := running.Remove(ctx, node); err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/podinit/podinit/internal/cli/status"
 	"github.com/podinit/podinit/test/cluster"
+	"github.com/podinit/podinit/test/suite"
 )
 
 const nodeSystem = "podinit-node"
@@ -24,7 +25,7 @@ func TestNodeMode(t *testing.T) {
 	uninstall()
 	deployNodeMode(t, clusterInitImage, nodeImage)
 	t.Cleanup(func() { kubectl(t, "", "delete", "--ignore-not-found", "-k", filepath.Join(directory, "node")) })
-	kubectl(t, "", "-n", nodeSystem, "rollout", "status", "daemonset/podinit-node", "--timeout="+patience.String())
+	kubectl(t, "", "-n", nodeSystem, "rollout", "status", "daemonset/podinit-node", "--timeout="+suite.Patience.String())
 	namespace := namespaceOf(t)
 	for i, node := range running.Nodes {
 		name := fmt.Sprintf("on-node-%d", i+1)
@@ -123,7 +124,7 @@ func takeAway(t *testing.T) {
 	if err := client.CoreV1().Pods(nodeSystem).Delete(t.Context(), before.Name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "podinit-node's pod to go", func(ctx context.Context) (bool, error) {
+	suite.Retry(t, "podinit-node's pod to go", func(ctx context.Context) (bool, error) {
 		pods, err := client.CoreV1().Pods(nodeSystem).List(ctx, options)
 		if err != nil {
 			return false, err

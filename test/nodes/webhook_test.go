@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/podinit/podinit/test/load"
+	"github.com/podinit/podinit/test/suite"
 )
 
 // tail is how long a load goes on after a step.
@@ -48,12 +49,12 @@ func installed(t *testing.T) []corev1.Pod {
 	}
 	kubectl(t, "", "apply", "--server-side", "--force-conflicts", "-k", directory)
 	for _, object := range []string{"deployment/podinit-certificates", "deployment/" + deploymentName, "daemonset/podinit-prepull"} {
-		kubectl(t, "", "-n", system, "rollout", "status", object, "--timeout="+patience.String())
+		kubectl(t, "", "-n", system, "rollout", "status", object, "--timeout="+suite.Patience.String())
 	}
 	pods := settled(t)
 	if pods[0].Spec.NodeName == pods[1].Spec.NodeName { // what an earlier test has drained is not spread again by itself
 		kubectl(t, "", "-n", system, "rollout", "restart", "deployment/"+deploymentName)
-		kubectl(t, "", "-n", system, "rollout", "status", "deployment/"+deploymentName, "--timeout="+patience.String())
+		kubectl(t, "", "-n", system, "rollout", "status", "deployment/"+deploymentName, "--timeout="+suite.Patience.String())
 		pods = settled(t)
 	}
 	if pods[0].Spec.NodeName == pods[1].Spec.NodeName {
@@ -72,7 +73,7 @@ func uninstall() {
 // settled waits until there are two replicas, both ready and endpoints, and no other.
 func settled(t *testing.T) (pods []corev1.Pod) {
 	t.Helper()
-	eventually(t, "two ready replicas and no other", func(ctx context.Context) (bool, error) {
+	suite.Retry(t, "two ready replicas and no other", func(ctx context.Context) (bool, error) {
 		list, err := client.CoreV1().Pods(system).List(ctx, metav1.ListOptions{LabelSelector: webhookSelector})
 		if err != nil {
 			return false, err
@@ -118,7 +119,7 @@ func TestSpread(t *testing.T) {
 		}
 		for range 2 {
 			kubectl(t, "", "-n", system, "rollout", "restart", "deployment/"+deploymentName)
-			kubectl(t, "", "-n", system, "rollout", "status", "deployment/"+deploymentName, "--timeout="+patience.String())
+			kubectl(t, "", "-n", system, "rollout", "status", "deployment/"+deploymentName, "--timeout="+suite.Patience.String())
 			pods := settled(t)
 			a, b := pods[0].Spec.NodeName, pods[1].Spec.NodeName
 			if a == b || zones[0] != "" && zoneOf[a] == zoneOf[b] {
@@ -145,7 +146,7 @@ func TestDrain(t *testing.T) {
 		t.Run(node, func(t *testing.T) {
 			drained[node] = true
 			before, creating := load.AskedAgain(t, client), load.Start(t, client, *rate)
-			kubectl(t, "", "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout="+patience.String())
+			kubectl(t, "", "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout="+suite.Patience.String())
 			pods = settled(t)
 			time.Sleep(tail)
 			c := creating.Stop()
@@ -184,14 +185,14 @@ func TestLoss(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), suite.Patience)
 		defer cancel()
 		if err := running.Start(ctx, node); err != nil {
 			t.Error(err)
 		}
 	})
 	lost := creating.Into()
-	eventually(t, "the replica to be no endpoint any more", func(ctx context.Context) (bool, error) {
+	suite.Retry(t, "the replica to be no endpoint any more", func(ctx context.Context) (bool, error) {
 		ready, err := endpoints(ctx)
 		return err == nil && !slices.Contains(ready, victim.Name), err
 	})

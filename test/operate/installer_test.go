@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/podinit/podinit/test/cluster"
+	"github.com/podinit/podinit/test/suite"
 )
 
 // root of the repository.
@@ -45,7 +46,7 @@ type fromChart struct{ helm string }
 func (c fromChart) install(t *testing.T, r release) {
 	t.Helper()
 	args := []string{"upgrade", "--install", "podinit", filepath.Join(root, "charts", "podinit"), "--namespace", system, "--create-namespace",
-		"--wait", "--timeout", patience.String(), "--set", "images.registry=" + cluster.Registry + "/podinit"}
+		"--wait", "--timeout", suite.Patience.String(), "--set", "images.registry=" + cluster.Registry + "/podinit"}
 	for name, reference := range map[string]string{"init": r.init, "webhook": r.webhook} {
 		_, digest, _ := strings.Cut(reference, "@")
 		args = append(args, "--set", "images."+name+".digest="+digest)

@@ -22,6 +22,7 @@ import (
 	"github.com/podinit/podinit/test/cluster"
 	"github.com/podinit/podinit/test/debianimage"
 	"github.com/podinit/podinit/test/load"
+	"github.com/podinit/podinit/test/suite"
 )
 
 var nextKubernetes = flag.String("next", "", "`directory` of the next Kubernetes' programs; without it those that run are restarted")
@@ -89,7 +90,7 @@ func TestKubernetesUpgrade(t *testing.T) {
 	if err := client.CoreV1().Pods(load.OptedInNamespace).Delete(t.Context(), running.Name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the pod that was wrapped first to end", func(ctx context.Context) (bool, error) {
+	suite.Retry(t, "the pod that was wrapped first to end", func(ctx context.Context) (bool, error) {
 		_, err := client.CoreV1().Pods(load.OptedInNamespace).Get(ctx, running.Name, metav1.GetOptions{})
 		return err != nil && ignoreNotFound(err) == nil, ignoreNotFound(err)
 	})
@@ -115,7 +116,7 @@ func replace(t *testing.T, programs []string) {
 			}
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), suite.Patience)
 	defer cancel()
 	if err := running.Restart(ctx, slices.DeleteFunc(programs, func(name string) bool { return name == "kubectl" })...); err != nil {
 		t.Fatal(err)
@@ -206,7 +207,7 @@ func runShell(t *testing.T, name string) *corev1.Pod {
 	if !load.Wrapped(pod) {
 		t.Fatalf("pod %s is not wrapped: %s", name, pod.Annotations[v1alpha1.StatusAnnotation])
 	}
-	eventually(t, "pod "+name+" to be ready", func(ctx context.Context) (bool, error) {
+	suite.Retry(t, "pod "+name+" to be ready", func(ctx context.Context) (bool, error) {
 		pod, err = client.CoreV1().Pods(load.OptedInNamespace).Get(ctx, name, metav1.GetOptions{})
 		return err == nil && ready(pod), err
 	})

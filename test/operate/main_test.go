@@ -4,20 +4,14 @@
 package operate
 
 import (
-	"context"
 	"flag"
-	"log"
-	"os"
 	"testing"
-	"time"
 
-	"github.com/go-logr/logr"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
-	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/podinit/podinit/test/cluster"
+	"github.com/podinit/podinit/test/suite"
 )
 
 const (
@@ -28,10 +22,6 @@ const (
 	webhookSelector   = "app.kubernetes.io/name=podinit,app.kubernetes.io/component=webhook"
 	keeperName        = "podinit-certificates"
 	keeperSelector    = "app.kubernetes.io/name=podinit,app.kubernetes.io/component=certificates"
-
-	// patience bounds every wait for a condition. It is long, because machines are shared and slow;
-	// a test that passes never waits that long.
-	patience = 2 * time.Minute
 )
 
 var (
@@ -44,40 +34,13 @@ var (
 	client  *kubernetes.Clientset
 )
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	ctrllog.SetLogger(logr.Discard())
-	if err := setUp(); err != nil {
-		log.Fatalf("cannot set up the tests ('make test-operate' prepares all they need): %v", err)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { suite.Main(m, "test-operate", runTests) }
 
-func setUp() error {
-	var err error
-	if running, err = cluster.Open(); err != nil {
-		return err
+func runTests(m *testing.M) (_ int, err error) {
+	if running, client, err = suite.Open(); err != nil {
+		return 0, err
 	}
-	client, err = running.Client()
-	return err
-}
-
-// eventually waits until done says so. It asks again after an error of the cluster.
-func eventually(t *testing.T, what string, done func(context.Context) (bool, error)) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	var last error
-	err := wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(ctx context.Context) (bool, error) {
-		ok, err := done(ctx)
-		if err != nil {
-			last = err
-		}
-		return ok, nil
-	})
-	if err != nil {
-		t.Fatalf("waiting for %s: %v (last error: %v)", what, err, last)
-	}
+	return m.Run(), nil
 }
 
 // ignoreNotFound drops the error of what is already gone.

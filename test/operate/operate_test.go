@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/podinit/podinit/test/load"
+	"github.com/podinit/podinit/test/suite"
 )
 
 // tail is how long the load goes on after a step: longer than a connection or an endpoint of the past lives.
@@ -84,7 +85,7 @@ func operate(t *testing.T, how installer) {
 	})
 	step("drain: each replica evicted", 0, func(t *testing.T) {
 		var evictions errgroup.Group
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), suite.Patience)
 		defer cancel()
 		for _, pod := range settled(t, 2) {
 			evictions.Go(func() error { return evict(ctx, &pod) })
@@ -114,7 +115,7 @@ func operate(t *testing.T, how installer) {
 			if err := kill(&victim); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "the replica to be started again", func(ctx context.Context) (bool, error) {
+			suite.Retry(t, "the replica to be started again", func(ctx context.Context) (bool, error) {
 				pod, err := client.CoreV1().Pods(system).Get(ctx, victim.Name, metav1.GetOptions{})
 				return err == nil && pod.Status.ContainerStatuses[0].RestartCount > victim.Status.ContainerStatuses[0].RestartCount, err
 			})
@@ -156,7 +157,7 @@ func withoutKeeper(t *testing.T) {
 // keeperReady waits until what keeps the certificate is.
 func keeperReady(t *testing.T) {
 	t.Helper()
-	eventually(t, "Deployment "+keeperName+" to be ready", func(ctx context.Context) (bool, error) {
+	suite.Retry(t, "Deployment "+keeperName+" to be ready", func(ctx context.Context) (bool, error) {
 		d, err := client.AppsV1().Deployments(system).Get(ctx, keeperName, metav1.GetOptions{})
 		return err == nil && d.Status.ReadyReplicas == 1 && d.Status.UpdatedReplicas == 1 && d.Status.Replicas == 1, err
 	})
@@ -169,7 +170,7 @@ func deleteReplica(t *testing.T, options metav1.DeleteOptions) {
 	if err := client.CoreV1().Pods(system).Delete(t.Context(), victim.Name, options); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the replica to be gone", func(ctx context.Context) (bool, error) {
+	suite.Retry(t, "the replica to be gone", func(ctx context.Context) (bool, error) {
 		pod, err := client.CoreV1().Pods(system).Get(ctx, victim.Name, metav1.GetOptions{})
 		return err != nil && ignoreNotFound(err) == nil || err == nil && pod.UID != victim.UID, ignoreNotFound(err)
 	})
@@ -184,7 +185,7 @@ func renew(t *testing.T, change string) {
 	if _, err := client.CoreV1().Secrets(system).Patch(t.Context(), secretName, types.MergePatchType, []byte(change), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "every replica to serve the certificate in the Secret", func(ctx context.Context) (bool, error) {
+	suite.Retry(t, "every replica to serve the certificate in the Secret", func(ctx context.Context) (bool, error) {
 		now := expiry(t)
 		pods, err := replicas(ctx)
 		if err != nil || now == 0 || now == before {
@@ -218,7 +219,7 @@ func startWithoutCertificate(t *testing.T) {
 			t.Fatal(err)
 		}
 		var fresh *corev1.Pod
-		eventually(t, "a new replica to say that it has no certificate", func(ctx context.Context) (bool, error) {
+		suite.Retry(t, "a new replica to say that it has no certificate", func(ctx context.Context) (bool, error) {
 			now, err := replicas(ctx)
 			for _, pod := range now {
 				if pod.Name == pods[0].Name || pod.Name == pods[1].Name || pod.Status.Phase != corev1.PodRunning {

@@ -18,6 +18,8 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/podinit/podinit/test/suite"
 )
 
 // replicas lists the webhook's pods, those that are ending too.
@@ -33,7 +35,7 @@ func replicas(ctx context.Context) ([]corev1.Pod, error) {
 func settled(t *testing.T, want int) []corev1.Pod {
 	t.Helper()
 	var pods []corev1.Pod
-	eventually(t, fmt.Sprintf("%d ready replicas and no other", want), func(ctx context.Context) (bool, error) {
+	suite.Retry(t, fmt.Sprintf("%d ready replicas and no other", want), func(ctx context.Context) (bool, error) {
 		var err error
 		if pods, err = replicas(ctx); err != nil || len(pods) != want {
 			return false, err

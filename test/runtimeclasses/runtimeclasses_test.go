@@ -8,7 +8,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"log"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,7 +22,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
@@ -31,11 +29,10 @@ import (
 	"github.com/podinit/podinit/test/cluster"
 	"github.com/podinit/podinit/test/compatibility"
 	"github.com/podinit/podinit/test/debianimage"
+	"github.com/podinit/podinit/test/suite"
 )
 
 const (
-	// patience bounds every wait for a condition. A test that passes never waits that long.
-	patience = 2 * time.Minute
 	// grace of the pods, in seconds: longer than anything here waits, so that no pod ends by SIGKILL.
 	grace = 300
 )
@@ -96,22 +93,12 @@ func containerd(all []class) string {
 	return b.String()
 }
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	code, err := run(m)
-	if err != nil {
-		log.Fatalf("cannot set up the tests ('make test-runtimeclasses' prepares all they need): %v", err)
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { suite.Main(m, "test-runtimeclasses", run) }
 
 func run(m *testing.M) (_ int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	if running, err = cluster.Open(); err != nil {
-		return 0, err
-	}
-	if client, err = running.Client(); err != nil {
+	if running, client, err = suite.Open(); err != nil {
 		return 0, err
 	}
 	config, err := running.RESTConfig()
@@ -254,13 +241,13 @@ func configure(t *testing.T, directory string, all []class) {
 				t.Error(err)
 			}
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), suite.Patience)
 		defer cancel()
 		restart(ctx)
 	})
 	restart(t.Context())
 	// The kubelet asks for the runtimes' handlers every few seconds, and starts no pod with one that it does not know of.
-	eventually(t, "the node knows the runtimes", func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "the node to know the runtimes", func(ctx context.Context) (bool, error) {
 		node, err := client.CoreV1().Nodes().Get(ctx, cluster.NodeName, metav1.GetOptions{})
 		if err != nil {
 			return false, err
@@ -306,7 +293,7 @@ func (c class) wraps(t *testing.T, delivery v1alpha1.DeliveryPolicy) {
 			t.Logf("%s", out)
 		}
 	})
-	eventually(t, "the pod runs", func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "the pod to run", func(ctx context.Context) (bool, error) {
 		pod, err = client.CoreV1().Pods(namespace).Get(ctx, "app", metav1.GetOptions{})
 		return err == nil && pod.Status.Phase == corev1.PodRunning && pod.Status.ContainerStatuses[0].Ready, err
 	})
@@ -317,7 +304,7 @@ func (c class) wraps(t *testing.T, delivery v1alpha1.DeliveryPolicy) {
 	if all := len(users) == 3 && users[1] == "0" && users[2] == "4294967295"; all == c.userNamespace {
 		t.Errorf("the container's users are %q", users)
 	}
-	eventually(t, "nothing is left of the orphans", func(context.Context) (bool, error) {
+	suite.Eventually(t, "the orphans to be gone", func(context.Context) (bool, error) {
 		states := strings.Fields(execute(t, namespace, "ps", "-eo", "stat="))
 		return len(states) == 3, nil // init, sleep and ps
 	})
@@ -331,7 +318,7 @@ func (c class) wraps(t *testing.T, delivery v1alpha1.DeliveryPolicy) {
 	} {
 		execute(t, namespace, end.kill...)
 		var last *corev1.ContainerStateTerminated
-		eventually(t, "the container runs again", func(ctx context.Context) (bool, error) {
+		suite.Eventually(t, "the container to run again", func(ctx context.Context) (bool, error) {
 			if pod, err = client.CoreV1().Pods(namespace).Get(ctx, "app", metav1.GetOptions{}); err != nil {
 				return false, err
 			}
@@ -363,7 +350,7 @@ func newNamespace(t *testing.T, delivery v1alpha1.DeliveryPolicy) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), suite.Patience)
 		defer cancel()
 		now := int64(0)
 		err := errors.Join(
@@ -373,7 +360,7 @@ func newNamespace(t *testing.T, delivery v1alpha1.DeliveryPolicy) string {
 			t.Error(err)
 		}
 	})
-	eventually(t, "pods may be created", func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "pods may be created", func(ctx context.Context) (bool, error) {
 		_, err := client.CoreV1().ServiceAccounts(made.Name).Get(ctx, "default", metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
 			return false, nil
@@ -393,12 +380,4 @@ func execute(t *testing.T, namespace string, command ...string) string {
 		t.Fatalf("exec %q: %v: %s", command, err, trouble.String())
 	}
 	return out.String()
-}
-
-// eventually waits until done says so.
-func eventually(t *testing.T, what string, done wait.ConditionWithContextFunc) {
-	t.Helper()
-	if err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, patience, true, done); err != nil {
-		t.Fatalf("waiting until %s: %v", what, err)
-	}
 }

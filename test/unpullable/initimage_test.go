@@ -18,6 +18,7 @@ import (
 	"github.com/podinit/podinit/internal/cli"
 	"github.com/podinit/podinit/internal/inject"
 	"github.com/podinit/podinit/test/cluster"
+	"github.com/podinit/podinit/test/suite"
 )
 
 // breakerTime is how long it takes at most from the first pull that fails until new pods are left alone: what
@@ -76,7 +77,7 @@ func TestRollout(t *testing.T) {
 	t.Run("trailing line break everywhere", func(t *testing.T) {
 		was := names(replicas(t.Context(), t))
 		change(ours.image("v1") + `\n`)(t)
-		eventually(t, "podinit check to say why there is no replica", func(context.Context) (bool, error) {
+		suite.Eventually(t, "podinit check to say why there is no replica", func(context.Context) (bool, error) {
 			out, _ := podinit("check", "--create-namespace")
 			return strings.Contains(out, "cannot create pods") && strings.Contains(out, "must not have leading or trailing whitespace"), nil
 		})
@@ -100,7 +101,7 @@ func TestRollout(t *testing.T) {
 		ours.away.Store(false)
 		rolledOut(t) // by itself
 		// A replica that ends answers what comes by the connections that the apiserver has to it.
-		eventually(t, "pods have the new image", func(context.Context) (bool, error) {
+		suite.Eventually(t, "pods have the new image", func(context.Context) (bool, error) {
 			return copierImage(n.wrapped(t)) == ours.image("v2"), nil
 		})
 	})
@@ -128,7 +129,7 @@ func TestLost(t *testing.T) {
 	deletePrepull(t)
 
 	var failed, open time.Time
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(suite.Patience)
 	for failed.IsZero() || time.Since(failed) < breakerTime+5*time.Second {
 		if time.Now().After(deadline) {
 			t.Fatal("podinit-prepull does not wait for the image")
@@ -152,7 +153,7 @@ func TestLost(t *testing.T) {
 	t.Logf("pods are left alone %s after the first pull has failed", open.Sub(failed))
 
 	stuck := 0
-	eventually(t, "pods that are left alone to run", func(context.Context) (bool, error) {
+	suite.Eventually(t, "pods that are left alone to run", func(context.Context) (bool, error) {
 		stuck = 0
 		for _, pod := range n.pods(t) {
 			switch {
@@ -181,21 +182,21 @@ func TestLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	eventually(t, "pods to be wrapped again", func(context.Context) (bool, error) {
+	suite.Eventually(t, "pods to be wrapped again", func(context.Context) (bool, error) {
 		pod := n.create(t)
 		n.remove(t, pod.Name)
 		return !alone(pod), nil
 	})
 	t.Logf("pods are wrapped again %s after the image is there", time.Since(began))
 	n.wrapped(t)
-	eventually(t, "the Event that says so", func(ctx context.Context) (bool, error) { return len(events(ctx, t, "InitImageAvailable")) > 0, nil })
+	suite.Eventually(t, "the Event that says so", func(ctx context.Context) (bool, error) { return len(events(ctx, t, "InitImageAvailable")) > 0, nil })
 }
 
 // told looks at where the breaker shows while it is open.
 func told(t *testing.T, n *testNamespace, stuck int) {
 	t.Helper()
 	ctx := t.Context()
-	eventually(t, "an Event on the Deployment", func(ctx context.Context) (bool, error) { return len(events(ctx, t, "InitImageUnavailable")) > 0, nil })
+	suite.Eventually(t, "an Event on the Deployment", func(ctx context.Context) (bool, error) { return len(events(ctx, t, "InitImageUnavailable")) > 0, nil })
 	if out, err := running.Kubectl(ctx, "-n", system, "describe", "deployment", canary.Deployment).CombinedOutput(); err != nil || !strings.Contains(string(out), "InitImageUnavailable") {
 		t.Errorf("kubectl describe deployment: %v:\n%s", err, out)
 	}
@@ -224,7 +225,7 @@ func stalled(t *testing.T, says string) {
 			t.Logf("the new replicas show %s", last)
 		}
 	}()
-	eventually(t, "the rollout to stand still because of "+says, func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "the rollout to stand still because of "+says, func(ctx context.Context) (bool, error) {
 		last = ""
 		for _, pod := range replicas(ctx, t) {
 			for _, s := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
@@ -264,7 +265,7 @@ func namespace(t *testing.T) *testNamespace {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { client.CoreV1().Namespaces().Delete(context.Background(), made.Name, metav1.DeleteOptions{}) })
-	eventually(t, "the service account", func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "the service account", func(ctx context.Context) (bool, error) {
 		_, err := client.CoreV1().ServiceAccounts(made.Name).Get(ctx, "default", metav1.GetOptions{})
 		return err == nil, nil
 	})
@@ -302,7 +303,7 @@ func (n *testNamespace) wrapped(t *testing.T) *corev1.Pod {
 		t.Errorf("pod %s is not wrapped: %s", pod.Name, pod.Annotations[v1alpha1.StatusAnnotation])
 	}
 	name := pod.Name
-	eventually(t, "pod "+name+" to run", func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "pod "+name+" to run", func(ctx context.Context) (bool, error) {
 		var err error
 		pod, err = client.CoreV1().Pods(n.name).Get(ctx, name, metav1.GetOptions{})
 		return err == nil && pod.Status.Phase == corev1.PodRunning, err

@@ -14,9 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -24,20 +22,16 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
-	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	releaseimage "github.com/podinit/podinit/release/image"
 	"github.com/podinit/podinit/test/cluster"
+	"github.com/podinit/podinit/test/suite"
 )
 
 const (
 	root   = "../.."
 	system = "podinit-system"
-
-	// patience bounds every wait for a condition. A test that passes never waits that long.
-	patience = 2 * time.Minute
 )
 
 var (
@@ -53,23 +47,12 @@ var (
 	ours *flakyRegistry
 )
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	ctrllog.SetLogger(logr.Discard())
-	code, err := run(m)
-	if err != nil {
-		log.Fatalf("cannot set up the tests ('make test-init-image' prepares all they need): %v", err)
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { suite.Main(m, "test-init-image", run) }
 
 func run(m *testing.M) (int, error) {
 	ctx := context.Background()
 	var err error
-	if running, err = cluster.Open(); err != nil {
-		return 0, err
-	}
-	if client, err = running.Client(); err != nil {
+	if running, client, err = suite.Open(); err != nil {
 		return 0, err
 	}
 	if webhookImage, err = cluster.PushBuilt(ctx, *images, "webhook"); err != nil {
@@ -202,7 +185,7 @@ func installed(t *testing.T, image string) {
 func rolledOut(t *testing.T) {
 	t.Helper()
 	// A rollout whose deadline is over counts as failed until it is complete, so its status is asked again.
-	eventually(t, "the rollout", func(ctx context.Context) (bool, error) {
+	suite.Eventually(t, "the rollout", func(ctx context.Context) (bool, error) {
 		for _, what := range []string{"deployment/podinit-certificates", "daemonset/podinit-prepull", "deployment/podinit-webhook"} {
 			status := running.Kubectl(ctx, "-n", system, "rollout", "status", what, "--timeout=30s")
 			if _ = status.Run(); !status.ProcessState.Success() {
@@ -211,16 +194,6 @@ func rolledOut(t *testing.T) {
 		}
 		return true, nil
 	})
-}
-
-// eventually waits until done says so.
-func eventually(t *testing.T, what string, done func(context.Context) (bool, error)) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if err := wait.PollUntilContextCancel(ctx, 200*time.Millisecond, true, done); err != nil {
-		t.Fatalf("waiting for %s: %v", what, err)
-	}
 }
 
 // replicas are the webhook's pods that are not going.
