@@ -12,7 +12,6 @@ import (
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -138,26 +137,7 @@ func (l *live) describe(t *testing.T) {
 // namespace makes a namespace that is labelled, and removes it when the test ends.
 func (l *live) namespace(t *testing.T) string {
 	t.Helper()
-	made, err := l.client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		GenerateName: "chart-", Labels: map[string]string{"podinit.dev/inject": "enabled"},
-	}}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		now := int64(0)
-		if err := l.client.CoreV1().Namespaces().Delete(context.Background(), made.Name, metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
-			t.Error(err)
-		}
-	})
-	suite.Eventually(t, "service account of namespace "+made.Name, func(ctx context.Context) (bool, error) {
-		_, err := l.client.CoreV1().ServiceAccounts(made.Name).Get(ctx, "default", metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			return false, nil
-		}
-		return err == nil, err
-	})
-	return made.Name
+	return suite.Namespace(t, l.client, metav1.ObjectMeta{GenerateName: "chart-", Labels: map[string]string{"podinit.dev/inject": "enabled"}})
 }
 
 // pod is one whose program is the one that holds the cluster's sandboxes: it waits.

@@ -199,6 +199,7 @@ func TestExplainAgrees(t *testing.T) {
 func TestInjectedWorkload(t *testing.T) {
 	lookups(t)
 	ns := namespace(t, optedIn())
+	create(t, ns, shellPod("seen", "sleep", "60")) // says the webhook's version
 	pod := shellPod("", "sh", "-c", "while :; do sleep 1; done")
 	pod.Spec.RestartPolicy = corev1.RestartPolicyAlways
 	labels := map[string]string{"app": "web"}

@@ -18,7 +18,6 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -108,34 +107,10 @@ func kubectl(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, *kubectlProgram, append([]string{"--kubeconfig", kubeconfig}, args...)...)
 }
 
-// namespace makes a namespace for one test, deleted when the test ends, and waits until pods may be
-// created in it.
+// namespace makes a namespace for one test.
 func namespace(t *testing.T, labels map[string]string) string {
 	t.Helper()
-	created, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: "e2e-", Labels: labels},
-	}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	name := created.Name
-	t.Cleanup(func() {
-		ctx, cancel := cleanupContext()
-		defer cancel()
-		now := int64(0)
-		err := client.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{GracePeriodSeconds: &now})
-		if err != nil {
-			t.Error(err)
-		}
-	})
-	suite.Eventually(t, "service account of namespace "+name, func(ctx context.Context) (bool, error) {
-		_, err := client.CoreV1().ServiceAccounts(name).Get(ctx, "default", metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			return false, nil
-		}
-		return err == nil, err
-	})
-	return name
+	return suite.Namespace(t, client, metav1.ObjectMeta{GenerateName: "e2e-", Labels: labels})
 }
 
 // cleanupContext is for what is done when a test's own context is over.

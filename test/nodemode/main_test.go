@@ -25,7 +25,6 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -232,34 +231,10 @@ func push(t *testing.T, repository, says string) string {
 	return cluster.Registry + "/" + repository + ":latest"
 }
 
-// namespace makes a namespace for one test, deleted when the test ends, and waits until pods may be created in it.
+// namespace makes a namespace for one test.
 func namespace(t *testing.T, labels map[string]string) string {
 	t.Helper()
-	created, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: "node-", Labels: labels},
-	}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), suite.Patience)
-		defer cancel()
-		now := int64(0)
-		if err := client.CoreV1().Pods(created.Name).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{}); err != nil {
-			t.Error(err)
-		}
-		if err := client.CoreV1().Namespaces().Delete(ctx, created.Name, metav1.DeleteOptions{}); err != nil {
-			t.Error(err)
-		}
-	})
-	suite.Eventually(t, "the service account of "+created.Name, func(ctx context.Context) (bool, error) {
-		_, err := client.CoreV1().ServiceAccounts(created.Name).Get(ctx, "default", metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			return false, nil
-		}
-		return err == nil, err
-	})
-	return created.Name
+	return suite.Namespace(t, client, metav1.ObjectMeta{GenerateName: "node-", Labels: labels})
 }
 
 func optedIn() map[string]string { return map[string]string{"podinit.dev/inject": "enabled"} }

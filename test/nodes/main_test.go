@@ -229,24 +229,13 @@ func namespaceOf(t *testing.T) string {
 	t.Helper()
 	test, _, _ := strings.Cut(t.Name(), "/")
 	name := "nodes-" + strings.ToLower(test)
-	_, err := client.CoreV1().ServiceAccounts(name).Get(t.Context(), "default", metav1.GetOptions{})
-	if err == nil {
+	if _, err := client.CoreV1().Namespaces().Get(t.Context(), name, metav1.GetOptions{}); err == nil {
 		return name
 	}
-	if _, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		Name: name, Labels: map[string]string{"podinit.dev/inject": "enabled"},
-	}}, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
-		kubectl(t, "", "-n", name, "delete", "pods", "--all", "--force", "--grace-period=0")
-		kubectl(t, "", "delete", "namespace", name)
+		kubectl(t, "", "wait", "--for=delete", "namespace/"+name, "--timeout="+suite.Patience.String())
 	})
-	suite.Retry(t, "the service account of "+name, func(ctx context.Context) (bool, error) {
-		_, err := client.CoreV1().ServiceAccounts(name).Get(ctx, "default", metav1.GetOptions{})
-		return err == nil, nil // it may not be there yet
-	})
-	return name
+	return suite.Namespace(t, client, metav1.ObjectMeta{Name: name, Labels: map[string]string{"podinit.dev/inject": "enabled"}})
 }
 
 // newPod makes a pod of a program that waits, which a nodeSelector sends where it is to run, and returns what was created.

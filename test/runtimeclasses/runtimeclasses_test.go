@@ -5,7 +5,6 @@ package runtimeclasses
 import (
 	"bytes"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -342,32 +341,15 @@ func newNamespace(t *testing.T, delivery v1alpha1.DeliveryPolicy) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		GenerateName: "runtimeclasses-", Labels: map[string]string{v1alpha1.Inject: v1alpha1.InjectEnabled},
-		Annotations: map[string]string{v1alpha1.ProfileAnnotation: profile.GetName()},
-	}}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), suite.Patience)
-		defer cancel()
-		now := int64(0)
-		err := errors.Join(
-			client.CoreV1().Pods(made.Name).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{}),
-			client.CoreV1().Namespaces().Delete(ctx, made.Name, metav1.DeleteOptions{}), profiles.Delete(ctx, profile.GetName(), metav1.DeleteOptions{}))
-		if err != nil {
+		if err := profiles.Delete(context.Background(), profile.GetName(), metav1.DeleteOptions{}); err != nil {
 			t.Error(err)
 		}
 	})
-	suite.Eventually(t, "pods may be created", func(ctx context.Context) (bool, error) {
-		_, err := client.CoreV1().ServiceAccounts(made.Name).Get(ctx, "default", metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			return false, nil
-		}
-		return err == nil, err
+	return suite.Namespace(t, client, metav1.ObjectMeta{
+		GenerateName: "runtimeclasses-", Labels: map[string]string{v1alpha1.Inject: v1alpha1.InjectEnabled},
+		Annotations: map[string]string{v1alpha1.ProfileAnnotation: profile.GetName()},
 	})
-	return made.Name
 }
 
 // execute runs a command in the pod's container.

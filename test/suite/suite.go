@@ -3,6 +3,7 @@ package suite
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"log"
 	"os"
@@ -10,8 +11,11 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
+	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/podinit/podinit/test/cluster"
@@ -65,4 +69,29 @@ func Retry(t *testing.T, what string, done wait.ConditionWithContextFunc) {
 
 func poll(t *testing.T, done wait.ConditionWithContextFunc) error {
 	return wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, Patience, true, done)
+}
+
+// Namespace makes a namespace for a test and waits until pods may be created in it. It is deleted when the test ends, its pods at once.
+func Namespace(t *testing.T, client kubernetes.Interface, object metav1.ObjectMeta) string {
+	t.Helper()
+	made, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: object}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), Patience)
+		defer cancel()
+		now := metav1.DeleteOptions{GracePeriodSeconds: new(int64)}
+		if err := errors.Join(
+			client.CoreV1().Pods(made.Name).DeleteCollection(ctx, now, metav1.ListOptions{}),
+			client.CoreV1().Namespaces().Delete(ctx, made.Name, now),
+		); err != nil {
+			t.Error(err)
+		}
+	})
+	Eventually(t, "the service account of namespace "+made.Name, func(ctx context.Context) (bool, error) {
+		_, err := client.CoreV1().ServiceAccounts(made.Name).Get(ctx, "default", metav1.GetOptions{})
+		return err == nil, ctrlclient.IgnoreNotFound(err)
+	})
+	return made.Name
 }

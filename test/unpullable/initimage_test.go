@@ -258,18 +258,9 @@ type testNamespace struct{ name string }
 
 func namespace(t *testing.T) *testNamespace {
 	t.Helper()
-	made, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+	return &testNamespace{suite.Namespace(t, client, metav1.ObjectMeta{
 		GenerateName: "init-image-", Labels: map[string]string{v1alpha1.Inject: v1alpha1.InjectEnabled},
-	}}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { client.CoreV1().Namespaces().Delete(context.Background(), made.Name, metav1.DeleteOptions{}) })
-	suite.Eventually(t, "the service account", func(ctx context.Context) (bool, error) {
-		_, err := client.CoreV1().ServiceAccounts(made.Name).Get(ctx, "default", metav1.GetOptions{})
-		return err == nil, nil
-	})
-	return &testNamespace{made.Name}
+	})}
 }
 
 // create makes a pod whose own image the node has.
