@@ -25,6 +25,7 @@ import (
 
 	"github.com/podinit/podinit/internal/cli/exit"
 	"github.com/podinit/podinit/test/cluster"
+	"github.com/podinit/podinit/test/suite"
 )
 
 const serviceName = deployment + "." + system + ".svc"
@@ -226,7 +227,7 @@ func TestHealthy(t *testing.T) {
 	if report.NotChecked > 0 || report.Warnings > 0 || report.Failed > 0 {
 		t.Errorf("of an installation in order: %+v", report)
 	}
-	out, errOut, code := podinit("check", "--create-namespace")
+	out, errOut, code := suite.Podinit("check", "--create-namespace")
 	if code != exit.OK || !strings.Contains(out, "✓ a new pod is wrapped (in namespace podinit-check-") {
 		t.Errorf("exit code %d, %s%s", code, out, errOut)
 	}
@@ -239,7 +240,7 @@ func TestHealthy(t *testing.T) {
 			t.Errorf("namespace %s is left", n.Name)
 		}
 	}
-	if out, errOut, code := podinit("check", "--pre"); code != exit.OK || !strings.Contains(out, "✓ you may create podinit's objects") {
+	if out, errOut, code := suite.Podinit("check", "--pre"); code != exit.OK || !strings.Contains(out, "✓ you may create podinit's objects") {
 		t.Errorf("--pre: exit code %d, %s%s", code, out, errOut)
 	}
 }
@@ -262,7 +263,7 @@ func TestNobody(t *testing.T) {
 
 // TestNoCluster asks one that does not answer.
 func TestNoCluster(t *testing.T) {
-	_, errOut, code := podinit("check", "--server=https://127.0.0.1:1")
+	_, errOut, code := suite.Podinit("check", "--server=https://127.0.0.1:1")
 	if code != exit.Failed || !strings.Contains(errOut, "the cluster does not answer") {
 		t.Errorf("exit code %d, %s", code, errOut)
 	}

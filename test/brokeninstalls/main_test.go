@@ -4,7 +4,6 @@
 package brokeninstalls
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
@@ -18,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/podinit/podinit/internal/cli"
 	"github.com/podinit/podinit/internal/cli/check"
 	"github.com/podinit/podinit/internal/cli/exit"
 	"github.com/podinit/podinit/test/cluster"
@@ -69,17 +67,10 @@ func run(m *testing.M) (int, error) {
 	return m.Run(), nil
 }
 
-// podinit runs the command line as its main does.
-func podinit(args ...string) (out, errOut string, code int) {
-	var o, e bytes.Buffer
-	code = cli.Run(append([]string{"podinit", "--kubeconfig", cluster.Kubeconfig}, args...), strings.NewReader(""), &o, &e)
-	return o.String(), e.String(), code
-}
-
 // look is what podinit check finds.
 func look(t *testing.T, args ...string) (check.Report, int) {
 	t.Helper()
-	out, errOut, code := podinit(append([]string{"check", "-n", namespace, "-o", "json"}, args...)...)
+	out, errOut, code := suite.Podinit(append([]string{"check", "-n", namespace, "-o", "json"}, args...)...)
 	var report check.Report
 	if err := json.Unmarshal([]byte(out), &report); err != nil {
 		t.Fatalf("exit code %d, output %q, errors %q: %v", code, out, errOut, err)

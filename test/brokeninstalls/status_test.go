@@ -20,6 +20,7 @@ import (
 	"github.com/podinit/podinit/internal/cli/exit"
 	"github.com/podinit/podinit/internal/cli/status"
 	"github.com/podinit/podinit/test/cluster"
+	"github.com/podinit/podinit/test/suite"
 )
 
 // TestStatus makes a pod of every kind, and one that has really drifted: the tag was moved after the node had pulled
@@ -106,7 +107,7 @@ func TestStatus(t *testing.T) {
 	kubectl(t, "-n", "check-status", "wait", "--for=condition=Ready", "pod/drifted", "pod/staying", "--timeout=60s")
 
 	look := func(args ...string) status.Report {
-		out, errOut, code := podinit(append([]string{"status", "-n", "check-status", "-o", "json"}, args...)...)
+		out, errOut, code := suite.Podinit(append([]string{"status", "-n", "check-status", "-o", "json"}, args...)...)
 		var report status.Report
 		if err := json.Unmarshal([]byte(out), &report); err != nil || code != exit.OK {
 			t.Fatalf("exit code %d, output %q, errors %q: %v", code, out, errOut, err)
@@ -131,7 +132,7 @@ func TestStatus(t *testing.T) {
 		t.Errorf("offline: %+v", report)
 	}
 	for _, args := range [][]string{{"-A", "--wide"}, {"-n", "check-status", "--wide"}} {
-		out, errOut, code := podinit(append([]string{"status"}, args...)...)
+		out, errOut, code := suite.Podinit(append([]string{"status"}, args...)...)
 		for _, want := range []string{"NAMESPACE", "opted-out (", "check-status/before", "check-status/drifted, container drifted"} {
 			if code != exit.OK || !strings.Contains(out, want) {
 				t.Errorf("%v: exit code %d, no %q in:\n%s%s", args, code, want, out, errOut)

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/podinit/podinit/internal/cli/exit"
+	"github.com/podinit/podinit/test/suite"
 )
 
 // suspendTime is how long suspending podinit may take until no replica wraps.
@@ -29,7 +30,7 @@ func TestSuspend(t *testing.T) {
 	if code != exit.OK || len(found) != 1 || !strings.Contains(found["suspended"], "INC-42") {
 		t.Errorf("podinit check ends with %d and finds %q", code, found)
 	}
-	if out, errOut, code := podinit("status", "-A"); code != exit.OK || !strings.HasPrefix(out, "podinit is suspended by ConfigMap podinit-suspend in namespace "+system) {
+	if out, errOut, code := suite.Podinit("status", "-A"); code != exit.OK || !strings.HasPrefix(out, "podinit is suspended by ConfigMap podinit-suspend in namespace "+system) {
 		t.Errorf("podinit status ends with %d and says\n%s%s", code, out, errOut)
 	}
 

@@ -4,7 +4,6 @@
 package nodes
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
@@ -25,7 +24,6 @@ import (
 
 	releaseimage "github.com/podinit/podinit/release/image"
 
-	"github.com/podinit/podinit/internal/cli"
 	"github.com/podinit/podinit/internal/cli/check"
 	"github.com/podinit/podinit/internal/cli/status"
 	"github.com/podinit/podinit/test/cluster"
@@ -155,10 +153,9 @@ func kubectl(t *testing.T, input string, args ...string) {
 // podinit runs the command line as its main does and reads what it prints.
 func podinit(t *testing.T, into any, args ...string) {
 	t.Helper()
-	var out, errOut bytes.Buffer
-	cli.Run(append([]string{"podinit", "--kubeconfig", cluster.Kubeconfig}, append(args, "-o", "json")...), strings.NewReader(""), &out, &errOut)
-	if err := json.Unmarshal(out.Bytes(), into); err != nil {
-		t.Fatalf("podinit %s: %q, errors %q: %v", strings.Join(args, " "), out.String(), errOut.String(), err)
+	out, errOut, _ := suite.Podinit(append(args, "-o", "json")...)
+	if err := json.Unmarshal([]byte(out), into); err != nil {
+		t.Fatalf("podinit %s: %q, errors %q: %v", strings.Join(args, " "), out, errOut, err)
 	}
 }
 

@@ -1,7 +1,6 @@
 package operate
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
@@ -18,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/version"
 
 	"github.com/podinit/podinit/api/v1alpha1"
-	"github.com/podinit/podinit/internal/cli"
 	"github.com/podinit/podinit/test/cluster"
 	"github.com/podinit/podinit/test/debianimage"
 	"github.com/podinit/podinit/test/load"
@@ -78,10 +76,8 @@ func TestKubernetesUpgrade(t *testing.T) {
 				t.Errorf("%s: webhook %s was started again: %+v", part.name, webhook.Name, status)
 			}
 		}
-		var out bytes.Buffer
-		check := []string{"podinit", "--kubeconfig", cluster.Kubeconfig, "check", "-n", load.OptedInNamespace}
-		if code := cli.Run(check, strings.NewReader(""), &out, &out); code != 0 {
-			t.Errorf("%s: podinit check: exit code %d\n%s", part.name, code, out.String())
+		if out, errOut, code := suite.Podinit("check", "-n", load.OptedInNamespace); code != 0 {
+			t.Errorf("%s: podinit check: exit code %d\n%s%s", part.name, code, out, errOut)
 		}
 	}
 

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"log"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/podinit/podinit/internal/cli"
 	"github.com/podinit/podinit/test/cluster"
 )
 
@@ -94,4 +96,11 @@ func Namespace(t *testing.T, client kubernetes.Interface, object metav1.ObjectMe
 		return err == nil, ctrlclient.IgnoreNotFound(err)
 	})
 	return made.Name
+}
+
+// Podinit runs the command line as its main does.
+func Podinit(args ...string) (out, errOut string, code int) {
+	var o, e strings.Builder
+	code = cli.Run(append([]string{"podinit", "--kubeconfig", cluster.Kubeconfig}, args...), strings.NewReader(""), &o, &e)
+	return o.String(), e.String(), code
 }

@@ -15,7 +15,6 @@ import (
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/canary"
-	"github.com/podinit/podinit/internal/cli"
 	"github.com/podinit/podinit/internal/inject"
 	"github.com/podinit/podinit/test/cluster"
 	"github.com/podinit/podinit/test/suite"
@@ -78,7 +77,7 @@ func TestRollout(t *testing.T) {
 		was := names(replicas(t.Context(), t))
 		change(ours.image("v1") + `\n`)(t)
 		suite.Eventually(t, "podinit check to say why there is no replica", func(context.Context) (bool, error) {
-			out, _ := podinit("check", "--create-namespace")
+			out, _, _ := suite.Podinit("check", "--create-namespace")
 			return strings.Contains(out, "cannot create pods") && strings.Contains(out, "must not have leading or trailing whitespace"), nil
 		})
 		n.wrapped(t)
@@ -174,7 +173,7 @@ func TestLost(t *testing.T) {
 	if stuck == 0 {
 		t.Fatal("no pod hangs, so that nothing is shown about those that do")
 	}
-	if out, _ := podinit("status", "-n", n.name, "--offline", "-o", "json"); !strings.Contains(out, fmt.Sprintf(`"waiting": %d`, stuck)) {
+	if out, _, _ := suite.Podinit("status", "-n", n.name, "--offline", "-o", "json"); !strings.Contains(out, fmt.Sprintf(`"waiting": %d`, stuck)) {
 		t.Errorf("podinit status, with %d pods that wait:\n%s", stuck, out)
 	}
 
@@ -208,10 +207,10 @@ func told(t *testing.T, n *testNamespace, stuck int) {
 	if want := `podinit_init_image_unavailable{architecture="` + architecture(t) + `"} 1`; !bytes.Contains(metrics, []byte(want)) {
 		t.Errorf("the metrics have no %s", want)
 	}
-	if out, code := podinit("check", "-n", n.name); code == 0 || !strings.Contains(out, "init-image-breaker") {
+	if out, _, code := suite.Podinit("check", "-n", n.name); code == 0 || !strings.Contains(out, "init-image-breaker") {
 		t.Errorf("podinit check: exit code %d:\n%s", code, out)
 	}
-	if out, _ := podinit("status", "-n", n.name, "--offline"); !strings.Contains(out, "init-image-unavailable") || stuck > 0 && !strings.Contains(out, "kubectl -n "+n.name+" delete pod ") {
+	if out, _, _ := suite.Podinit("status", "-n", n.name, "--offline"); !strings.Contains(out, "init-image-unavailable") || stuck > 0 && !strings.Contains(out, "kubectl -n "+n.name+" delete pod ") {
 		t.Errorf("podinit status:\n%s", out)
 	}
 }
@@ -247,7 +246,7 @@ func stalled(t *testing.T, says string) {
 	if err == nil || !strings.Contains(string(out), "exceeded its progress deadline") {
 		t.Errorf("kubectl rollout status: %v: %s", err, out)
 	}
-	found, code := podinit("check", "--create-namespace")
+	found, _, code := suite.Podinit("check", "--create-namespace")
 	if code == 0 || !strings.Contains(found, "pod podinit-webhook-") {
 		t.Errorf("podinit check: exit code %d:\n%s", code, found)
 	}
@@ -393,11 +392,4 @@ func architecture(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return node.Status.NodeInfo.Architecture
-}
-
-// podinit runs the command line as its main does.
-func podinit(args ...string) (out string, code int) {
-	var o, e bytes.Buffer
-	code = cli.Run(append([]string{"podinit", "--kubeconfig", cluster.Kubeconfig}, args...), strings.NewReader(""), &o, &e)
-	return o.String() + e.String(), code
 }
