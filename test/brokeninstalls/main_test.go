@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"flag"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -105,11 +104,11 @@ func healthy(t *testing.T) {
 
 func kubectl(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := running.Kubectl(context.Background(), args...).CombinedOutput()
+	out, err := running.RunKubectl(context.Background(), "", args...)
 	if err != nil {
-		t.Fatalf("kubectl %s: %v: %s", strings.Join(args, " "), err, out)
+		t.Fatal(err)
 	}
-	return string(out)
+	return out
 }
 
 // install is what "make deploy" does.

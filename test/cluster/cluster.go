@@ -24,7 +24,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -128,11 +127,6 @@ func (c *Cluster) Client() (*kubernetes.Clientset, error) {
 	}
 	config.QPS, config.WarningHandler = -1, rest.NoWarnings{}
 	return kubernetes.NewForConfig(config)
-}
-
-// Kubectl returns a command that runs kubectl against the cluster.
-func (c *Cluster) Kubectl(ctx context.Context, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, filepath.Join(c.Bin, "kubectl"), append([]string{"--kubeconfig", Kubeconfig}, args...)...)
 }
 
 // Restart ends components of the first node by SIGKILL, as a crash does, and starts each again from what the directory Bin has by now.

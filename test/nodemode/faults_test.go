@@ -18,6 +18,7 @@ import (
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/node/report"
+	"github.com/podinit/podinit/test/cluster"
 	"github.com/podinit/podinit/test/suite"
 )
 
@@ -253,7 +254,7 @@ func TestRollout(t *testing.T) {
 // Where the init cannot be put, or could not be run, the plugin says so and does not register: pods come as they are.
 func TestHostDirectory(t *testing.T) {
 	image := push(t, "node/directory", "directory")
-	noexec := hostDirectory + "-noexec"
+	noexec := cluster.InitDirectory + "-noexec"
 	onNode(t, "mkdir", "-p", noexec)
 	onNode(t, "mount", "-t", "tmpfs", "-o", "noexec", "tmpfs", noexec)
 	t.Cleanup(func() { installed(t) }) // the mount goes with the node's mount namespace
@@ -268,7 +269,7 @@ func TestHostDirectory(t *testing.T) {
 			fmt.Sprintf(`{op: replace, path: /spec/template/spec/containers/0/args/1, value: %q}`, "-directory="+noexec),
 		}, "mounted noexec: choose"},
 		"missing": {[]string{
-			fmt.Sprintf(`{op: replace, path: /spec/template/spec/containers/0/args/1, value: %q}`, "-directory="+filepath.Join(hostDirectory, "missing")),
+			fmt.Sprintf(`{op: replace, path: /spec/template/spec/containers/0/args/1, value: %q}`, "-directory="+filepath.Join(cluster.InitDirectory, "missing")),
 		}, "no such file or directory"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
-	"fmt"
 	"log"
 	"net/http"
 	"os"
@@ -38,9 +37,6 @@ const (
 	system = "podinit-node"
 )
 
-// hostDirectory takes the place of /var/lib/podinit: the test cluster writes nowhere else on the machine.
-var hostDirectory = filepath.Join(cluster.Dir, "podinit")
-
 var (
 	images = flag.String("images", "../../bin/images/amd64", "`directory` of the archives that make images writes")
 
@@ -48,8 +44,6 @@ var (
 	client  *kubernetes.Clientset
 	// initImage and nodeImage are in the cluster's own registry, by digest.
 	initImage, nodeImage string
-	// directory has the kustomization that is applied.
-	directory string
 	// private is a registry that wants a password.
 	private *cluster.ImageRegistry
 )
@@ -71,20 +65,16 @@ func run(m *testing.M) (int, error) {
 		return 0, err
 	}
 	defer private.Close()
-	if directory, err = os.MkdirTemp(filepath.Join(root, "bin"), "node-"); err != nil {
-		return 0, err
-	}
-	defer os.RemoveAll(directory)
 	// A webhook that an earlier suite has left would wrap pods before any node sees them.
-	if out, err := running.Kubectl(ctx, "delete", "--ignore-not-found", "-k", filepath.Join(root, "config", "default")).CombinedOutput(); err != nil {
-		return 0, fmt.Errorf("removing the webhook: %w: %s", err, out)
+	if _, err := running.RunKubectl(ctx, "", "delete", "--ignore-not-found", "-k", filepath.Join(root, "config", "default")); err != nil {
+		return 0, err
 	}
 	if err := apply(ctx); err != nil {
 		return 0, err
 	}
 	defer func() {
-		if out, err := running.Kubectl(ctx, "delete", "--ignore-not-found", "-k", directory).CombinedOutput(); err != nil {
-			log.Printf("removing podinit-node: %v: %s", err, out)
+		if _, err := running.RunKubectl(ctx, "", "delete", "--ignore-not-found", "-k", filepath.Join(root, "config", "node")); err != nil {
+			log.Print(err)
 		}
 	}()
 	if err := rolledOut(ctx); err != nil {
@@ -95,30 +85,13 @@ func run(m *testing.M) (int, error) {
 
 // apply applies config/node, with the images that were built and JSON patches of the DaemonSet.
 func apply(ctx context.Context, patches ...string) error {
-	text, err := os.ReadFile(filepath.Join(root, "test", "cluster", "node_mode.yaml"))
-	if err != nil {
-		return err
-	}
-	made := strings.NewReplacer("@INIT_IMAGE@", initImage, "@NODE_IMAGE@", nodeImage, "@DIRECTORY@", hostDirectory).Replace(string(text))
-	for _, patch := range patches {
-		made += "    - " + patch + "\n"
-	}
-	if err := os.WriteFile(filepath.Join(directory, "kustomization.yaml"), []byte(made), 0o644); err != nil {
-		return err
-	}
-	if out, err := running.Kubectl(ctx, "apply", "--server-side", "--force-conflicts", "-k", directory).CombinedOutput(); err != nil {
-		return fmt.Errorf("kubectl apply: %w: %s", err, out)
-	}
-	return nil
+	return running.ApplyNodeMode(ctx, root, initImage, nodeImage, patches...)
 }
 
 // rolledOut waits until the DaemonSet is as it was applied, its pod ready.
 func rolledOut(ctx context.Context) error {
-	out, err := running.Kubectl(ctx, "-n", system, "rollout", "status", "daemonset/podinit-node", "--timeout=2m").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("the rollout of podinit-node: %w: %s", err, out)
-	}
-	return nil
+	_, err := running.RunKubectl(ctx, "", "-n", system, "rollout", "status", "daemonset/podinit-node", "--timeout=2m")
+	return err
 }
 
 // installed applies config/node as it is and waits for it, also when a test has ended.
@@ -242,13 +215,11 @@ func optedIn() map[string]string { return map[string]string{"podinit.dev/inject"
 // kubectl runs kubectl with a manifest on its standard input, and returns what it says.
 func kubectl(t *testing.T, input string, args ...string) string {
 	t.Helper()
-	command := running.Kubectl(t.Context(), args...)
-	command.Stdin = strings.NewReader(input)
-	out, err := command.CombinedOutput()
+	out, err := running.RunKubectl(t.Context(), input, args...)
 	if err != nil {
-		t.Fatalf("kubectl %s: %v: %s", strings.Join(args, " "), err, out)
+		t.Fatal(err)
 	}
-	return string(out)
+	return out
 }
 
 // awaitRunning waits until a pod's containers run, the number of them that have started before being restarts.

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -55,8 +54,6 @@ var (
 	clusterInitImage string
 	// refused says which requests the tests' registry refuses: those of all, or of one address.
 	refused atomic.Pointer[string]
-	// directory is where kustomizations are written.
-	directory string
 )
 
 const everybody = "everybody"
@@ -85,13 +82,9 @@ func run(m *testing.M) (int, error) {
 	if initImage, err = pushInit(ctx, registry.Address); err != nil {
 		return 0, err
 	}
-	if directory, err = os.MkdirTemp(filepath.Join(root, "bin"), "nodes-"); err != nil {
-		return 0, err
-	}
-	defer os.RemoveAll(directory)
 	for _, node := range running.Nodes { // an earlier run may have left it drained
-		if out, err := running.Kubectl(ctx, "uncordon", node.Name).CombinedOutput(); err != nil {
-			return 0, fmt.Errorf("%w: %s", err, out)
+		if _, err := running.RunKubectl(ctx, "", "uncordon", node.Name); err != nil {
+			return 0, err
 		}
 	}
 	defer uninstall()
@@ -143,10 +136,8 @@ func address(node string) string {
 // kubectl runs kubectl with a manifest on its standard input, also when the test has ended.
 func kubectl(t *testing.T, input string, args ...string) {
 	t.Helper()
-	command := running.Kubectl(context.WithoutCancel(t.Context()), args...)
-	command.Stdin = strings.NewReader(input)
-	if out, err := command.CombinedOutput(); err != nil {
-		t.Fatalf("kubectl %s: %v: %s", strings.Join(args, " "), err, out)
+	if _, err := running.RunKubectl(context.WithoutCancel(t.Context()), input, args...); err != nil {
+		t.Fatal(err)
 	}
 }
 

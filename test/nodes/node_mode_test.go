@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -24,7 +23,7 @@ const nodeSystem = "podinit-node"
 func TestNodeMode(t *testing.T) {
 	uninstall()
 	deployNodeMode(t, clusterInitImage, nodeImage)
-	t.Cleanup(func() { kubectl(t, "", "delete", "--ignore-not-found", "-k", filepath.Join(directory, "node")) })
+	t.Cleanup(func() { kubectl(t, "", "delete", "--ignore-not-found", "-k", filepath.Join(root, "config", "node")) })
 	kubectl(t, "", "-n", nodeSystem, "rollout", "status", "daemonset/podinit-node", "--timeout="+suite.Patience.String())
 	namespace := namespaceOf(t)
 	for i, node := range running.Nodes {
@@ -38,7 +37,7 @@ func TestNodeMode(t *testing.T) {
 		t.Fatalf("with a pod on each node podinit status says %+v and of the nodes %+v", report.Totals, report.Nodes)
 	}
 	for i := range running.Nodes { // the nodes share the machine's disk: each has a directory of its own there
-		directory := filepath.Join(cluster.Dir, "podinit")
+		directory := cluster.InitDirectory
 		if i > 0 {
 			directory = filepath.Join(cluster.Dir, fmt.Sprintf("node-%d", i+1), "podinit")
 		}
@@ -93,23 +92,9 @@ func TestNodeMode(t *testing.T) {
 // deployNodeMode applies config/node with these images and patches of the DaemonSet.
 func deployNodeMode(t *testing.T, init, node string, patches ...string) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root, "test", "cluster", "node_mode.yaml"))
-	if err != nil {
+	if err := running.ApplyNodeMode(t.Context(), root, init, node, patches...); err != nil {
 		t.Fatal(err)
 	}
-	made := strings.NewReplacer("@INIT_IMAGE@", init, "@NODE_IMAGE@", node, "@DIRECTORY@", filepath.Join(cluster.Dir, "podinit"),
-		"../../config", "../../../config").Replace(string(text))
-	for _, patch := range patches {
-		made += "    - " + patch + "\n"
-	}
-	at := filepath.Join(directory, "node")
-	if err := os.MkdirAll(at, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(at, "kustomization.yaml"), []byte(made), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	kubectl(t, "", "apply", "--server-side", "--force-conflicts", "-k", at)
 }
 
 // takeAway deletes podinit-node's pod on the last node, and waits until it is gone.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,33 +20,12 @@ import (
 // tail is how long a load goes on after a step.
 const tail = time.Second
 
-// kustomization is config/default and config/prepull with images that were built.
-const kustomization = `
-apiVersion: kustomize.config.k8s.io/v1beta1
-kind: Kustomization
-resources: [../../config/default]
-components: [../../config/prepull]
-patches:
-- target: {kind: DaemonSet, name: podinit-prepull}
-  patch: |-
-    - {op: replace, path: /spec/template/spec/containers/0/image, value: "%[1]s"}
-- target: {kind: Deployment, name: podinit-certificates}
-  patch: |-
-    - {op: replace, path: /spec/template/spec/containers/0/image, value: "%[2]s"}
-- target: {kind: Deployment, name: podinit-webhook}
-  patch: |-
-    - {op: replace, path: /spec/template/spec/initContainers/0/image, value: "%[1]s"}
-    - {op: replace, path: /spec/template/spec/containers/0/image, value: "%[2]s"}
-    - {op: replace, path: /spec/template/spec/containers/0/env/0/value, value: "%[1]s"}
-`
-
 // installed applies the webhook and waits until it is rolled out, each replica on another node, and every node has the init image.
 func installed(t *testing.T) []corev1.Pod {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(directory, "kustomization.yaml"), fmt.Appendf(nil, kustomization, initImage, webhookImage), 0o644); err != nil {
+	if err := running.ApplyWebhook(t.Context(), root, initImage, webhookImage, ""); err != nil {
 		t.Fatal(err)
 	}
-	kubectl(t, "", "apply", "--server-side", "--force-conflicts", "-k", directory)
 	for _, object := range []string{"deployment/podinit-certificates", "deployment/" + deploymentName, "daemonset/podinit-prepull"} {
 		kubectl(t, "", "-n", system, "rollout", "status", object, "--timeout="+suite.Patience.String())
 	}
@@ -65,8 +43,8 @@ func installed(t *testing.T) []corev1.Pod {
 
 // uninstall removes the webhook.
 func uninstall() {
-	if out, err := running.Kubectl(context.Background(), "delete", "--ignore-not-found", "-k", filepath.Join(root, "config", "default")).CombinedOutput(); err != nil {
-		log.Printf("removing the webhook: %v: %s", err, out)
+	if _, err := running.RunKubectl(context.Background(), "", "delete", "--ignore-not-found", "-k", filepath.Join(root, "config", "default")); err != nil {
+		log.Print(err)
 	}
 }
 

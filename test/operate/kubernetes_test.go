@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -121,10 +120,8 @@ func replace(t *testing.T, programs []string) {
 
 func apply(t *testing.T, object string) {
 	t.Helper()
-	command := running.Kubectl(t.Context(), "apply", "--server-side", "-f", "-")
-	command.Stdin = strings.NewReader(object)
-	if out, err := command.CombinedOutput(); err != nil {
-		t.Fatalf("kubectl apply: %v: %s", err, out)
+	if _, err := running.RunKubectl(t.Context(), object, "apply", "--server-side", "-f", "-"); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -9,9 +9,7 @@ import (
 	"fmt"
 	"log"
 	"net/http"
-	"os"
 	"path/filepath"
-	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -41,8 +39,6 @@ var (
 	client  *kubernetes.Clientset
 	// webhookImage is in the cluster's own registry, by digest.
 	webhookImage string
-	// directory has the kustomization that is applied.
-	directory string
 	// ours is the registry of the init images.
 	ours *flakyRegistry
 )
@@ -67,13 +63,9 @@ func run(m *testing.M) (int, error) {
 			return 0, err
 		}
 	}
-	if directory, err = os.MkdirTemp(filepath.Join(root, "bin"), "initimage-"); err != nil {
-		return 0, err
-	}
-	defer os.RemoveAll(directory)
 	defer func() {
-		if out, err := running.Kubectl(ctx, "delete", "--ignore-not-found", "-k", directory).CombinedOutput(); err != nil {
-			log.Printf("removing podinit: %v: %s", err, out)
+		if _, err := running.RunKubectl(ctx, "", "delete", "--ignore-not-found", "-k", filepath.Join(root, "config", "default")); err != nil {
+			log.Print(err)
 		}
 	}()
 	return m.Run(), nil
@@ -143,31 +135,12 @@ func (r *flakyRegistry) lose(t *testing.T, version string) {
 // apply applies podinit with an init image, as "make deploy" does, and with config/prepull. It does not wait.
 func apply(t *testing.T, image string) error {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(root, "config", "deploy.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	made := strings.NewReplacer("@WEBHOOK_IMAGE@", webhookImage, "@INIT_IMAGE@", image).Replace(string(text))
-	made += fmt.Sprintf(`
-- target: {kind: DaemonSet, name: podinit-prepull}
-  patch: |-
-    - {op: replace, path: /spec/template/spec/containers/0/image, value: %q}
+	return running.ApplyWebhook(t.Context(), root, image, webhookImage, fmt.Sprintf(`
 - target: {kind: Deployment, name: podinit-webhook}
   patch: |-
     - {op: replace, path: /spec/progressDeadlineSeconds, value: %d}
     - {op: replace, path: /spec/template/spec/terminationGracePeriodSeconds, value: 12}
-`, image, deadline)
-	if shipped, err := os.ReadFile(filepath.Join(root, "config", "default", "kustomization.yaml")); err != nil || !strings.Contains(string(shipped), "prepull") {
-		made += "components: [../../config/prepull]\n"
-	}
-	if err := os.WriteFile(filepath.Join(directory, "kustomization.yaml"), []byte(made), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	out, err := running.Kubectl(t.Context(), "apply", "--server-side", "--force-conflicts", "-k", directory).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("kubectl apply: %w: %s", err, out)
-	}
-	return nil
+`, deadline))
 }
 
 // deadline is how long a rollout may stand still, in seconds: shorter than what is shipped, not to wait for that.
