@@ -139,7 +139,7 @@ func readHosts(t *testing.T, directory string) {
 	patch(template(map[string]any{"name": "certs", "hostPath": map[string]string{"path": directory, "type": "Directory"}},
 		map[string]any{"name": "certs", "mountPath": at, "readOnly": true}))
 	suite.Eventually(t, "replicas that have read the directory", func(ctx context.Context) (bool, error) {
-		replicas, err := client.CoreV1().Pods(system).List(ctx, metav1.ListOptions{LabelSelector: webhookSelector})
+		replicas, err := client.CoreV1().Pods(system).List(ctx, metav1.ListOptions{LabelSelector: suite.WebhookSelector})
 		return err == nil && len(replicas.Items) == 2, err
 	})
 }

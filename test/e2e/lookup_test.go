@@ -123,7 +123,7 @@ auth:
 	}
 	// An apiserver may still hold a connection to an old replica, which ends.
 	return wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, suite.Patience, true, func(ctx context.Context) (bool, error) {
-		replicas, err := client.CoreV1().Pods(system).List(ctx, metav1.ListOptions{LabelSelector: webhookSelector})
+		replicas, err := client.CoreV1().Pods(system).List(ctx, metav1.ListOptions{LabelSelector: suite.WebhookSelector})
 		return err == nil && len(replicas.Items) == 2 && registryAnswers(), err
 	})
 }

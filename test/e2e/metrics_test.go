@@ -29,7 +29,7 @@ func TestMetricsForAlerts(t *testing.T) {
 		t.Errorf("with failurePolicy Fail the pod is created: %v", err)
 	}
 
-	pods, err := client.CoreV1().Pods(system).List(t.Context(), metav1.ListOptions{LabelSelector: webhookSelector})
+	pods, err := client.CoreV1().Pods(system).List(t.Context(), metav1.ListOptions{LabelSelector: suite.WebhookSelector})
 	if err != nil || len(pods.Items) == 0 {
 		t.Fatalf("%d pods of the webhook, error %v", len(pods.Items), err)
 	}

@@ -21,7 +21,6 @@ import (
 
 const (
 	configurationName = "zz-podinit"
-	webhookSelector   = "app.kubernetes.io/name=podinit,app.kubernetes.io/component=webhook"
 )
 
 // creator creates pods in one labelled namespace and counts those that were not wrapped. One that
@@ -67,7 +66,7 @@ func TestWebhookAway(t *testing.T) {
 	c.steady()
 	now := int64(0)
 	err := client.CoreV1().Pods(system).DeleteCollection(t.Context(),
-		metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{LabelSelector: webhookSelector})
+		metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{LabelSelector: suite.WebhookSelector})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +191,7 @@ func TestBadRequests(t *testing.T) {
 
 func webhookRestarts(t *testing.T) (n int32) {
 	t.Helper()
-	pods, err := client.CoreV1().Pods(system).List(t.Context(), metav1.ListOptions{LabelSelector: webhookSelector})
+	pods, err := client.CoreV1().Pods(system).List(t.Context(), metav1.ListOptions{LabelSelector: suite.WebhookSelector})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +205,7 @@ func webhookRestarts(t *testing.T) (n int32) {
 
 // TestDeployment looks at what config/ made, as a platform team would.
 func TestDeployment(t *testing.T) {
-	pods, err := client.CoreV1().Pods(system).List(t.Context(), metav1.ListOptions{LabelSelector: webhookSelector})
+	pods, err := client.CoreV1().Pods(system).List(t.Context(), metav1.ListOptions{LabelSelector: suite.WebhookSelector})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/kubectl/pkg/util/podutils"
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/node/report"
@@ -293,10 +294,8 @@ func TestHostDirectory(t *testing.T) {
 				return strings.Contains(last, tt.why), nil
 			})
 			for _, pod := range plugins(t.Context(), t) {
-				for _, c := range pod.Status.Conditions {
-					if c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue {
-						t.Error("it says that it is ready")
-					}
+				if podutils.IsPodReady(&pod) {
+					t.Error("it says that it is ready")
 				}
 			}
 			ns := namespace(t, optedIn())

@@ -20,6 +20,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/kubectl/pkg/util/podutils"
 
 	releaseimage "github.com/podinit/podinit/release/image"
 
@@ -35,7 +36,6 @@ const (
 
 	system          = "podinit-system"
 	deploymentName  = "podinit-webhook"
-	webhookSelector = "app.kubernetes.io/name=podinit,app.kubernetes.io/component=webhook"
 	prepullSelector = "app.kubernetes.io/name=podinit,app.kubernetes.io/component=prepull"
 
 	// last is the node that the tests change: a further one, so that the control plane stays.
@@ -252,17 +252,8 @@ func awaitReady(t *testing.T, name string) {
 	t.Helper()
 	suite.Retry(t, "pod "+name+" to be ready", func(ctx context.Context) (bool, error) {
 		pod, err := client.CoreV1().Pods(namespaceOf(t)).Get(ctx, name, metav1.GetOptions{})
-		return err == nil && ready(pod), err
+		return err == nil && podutils.IsPodReady(pod), err
 	})
-}
-
-func ready(pod *corev1.Pod) bool {
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodReady {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
 }
 
 // replaceNode puts a new node in the place of one: with its name, and nothing on its disk.

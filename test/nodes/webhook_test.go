@@ -11,7 +11,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/podinit/podinit/test/load"
 	"github.com/podinit/podinit/test/suite"
@@ -29,11 +28,11 @@ func installed(t *testing.T) []corev1.Pod {
 	for _, object := range []string{"deployment/podinit-certificates", "deployment/" + deploymentName, "daemonset/podinit-prepull"} {
 		kubectl(t, "", "-n", system, "rollout", "status", object, "--timeout="+suite.Patience.String())
 	}
-	pods := settled(t)
+	pods := suite.Settled(t, client, 2)
 	if pods[0].Spec.NodeName == pods[1].Spec.NodeName { // what an earlier test has drained is not spread again by itself
 		kubectl(t, "", "-n", system, "rollout", "restart", "deployment/"+deploymentName)
 		kubectl(t, "", "-n", system, "rollout", "status", "deployment/"+deploymentName, "--timeout="+suite.Patience.String())
-		pods = settled(t)
+		pods = suite.Settled(t, client, 2)
 	}
 	if pods[0].Spec.NodeName == pods[1].Spec.NodeName {
 		t.Fatalf("both replicas are on node %s", pods[0].Spec.NodeName)
@@ -46,39 +45,6 @@ func uninstall() {
 	if _, err := running.RunKubectl(context.Background(), "", "delete", "--ignore-not-found", "-k", filepath.Join(root, "config", "default")); err != nil {
 		log.Print(err)
 	}
-}
-
-// settled waits until there are two replicas, both ready and endpoints, and no other.
-func settled(t *testing.T) (pods []corev1.Pod) {
-	t.Helper()
-	suite.Retry(t, "two ready replicas and no other", func(ctx context.Context) (bool, error) {
-		list, err := client.CoreV1().Pods(system).List(ctx, metav1.ListOptions{LabelSelector: webhookSelector})
-		if err != nil {
-			return false, err
-		}
-		pods = list.Items
-		ready, err := endpoints(ctx)
-		return len(pods) == 2 && len(ready) == 2 && !slices.ContainsFunc(pods, func(pod corev1.Pod) bool {
-			return pod.DeletionTimestamp != nil || !slices.Contains(ready, pod.Name)
-		}), err
-	})
-	return pods
-}
-
-// endpoints are the names of the pods that the apiserver may call.
-func endpoints(ctx context.Context) (names []string, err error) {
-	slices, err := client.DiscoveryV1().EndpointSlices(system).List(ctx, metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=" + deploymentName})
-	if err != nil {
-		return nil, err
-	}
-	for _, slice := range slices.Items {
-		for _, endpoint := range slice.Endpoints {
-			if (endpoint.Conditions.Ready == nil || *endpoint.Conditions.Ready) && endpoint.TargetRef != nil {
-				names = append(names, endpoint.TargetRef.Name)
-			}
-		}
-	}
-	return names, nil
 }
 
 // TestSpread rolls the webhook out several times. Its replicas are on different nodes each time, and in different zones if nodes have any.
@@ -98,7 +64,7 @@ func TestSpread(t *testing.T) {
 		for range 2 {
 			kubectl(t, "", "-n", system, "rollout", "restart", "deployment/"+deploymentName)
 			kubectl(t, "", "-n", system, "rollout", "status", "deployment/"+deploymentName, "--timeout="+suite.Patience.String())
-			pods := settled(t)
+			pods := suite.Settled(t, client, 2)
 			a, b := pods[0].Spec.NodeName, pods[1].Spec.NodeName
 			if a == b || zones[0] != "" && zoneOf[a] == zoneOf[b] {
 				t.Errorf("of nodes in zones %v the replicas are on %s and %s", zones, a, b)
@@ -125,7 +91,7 @@ func TestDrain(t *testing.T) {
 			drained[node] = true
 			before, creating := load.AskedAgain(t, client), load.Start(t, client, *rate)
 			kubectl(t, "", "drain", node, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout="+suite.Patience.String())
-			pods = settled(t)
+			pods = suite.Settled(t, client, 2)
 			time.Sleep(tail)
 			c := creating.Stop()
 			table.Add("drain a node with a replica", c, load.AskedAgain(t, client)-before)
@@ -147,7 +113,7 @@ func TestLoss(t *testing.T) {
 	// Both replicas are to be on nodes that may crash.
 	kubectl(t, "", "cordon", running.Nodes[0].Name)
 	t.Cleanup(func() { kubectl(t, "", "uncordon", running.Nodes[0].Name) })
-	kubectl(t, "", "-n", system, "delete", "pods", "-l", webhookSelector, "--ignore-not-found")
+	kubectl(t, "", "-n", system, "delete", "pods", "-l", suite.WebhookSelector, "--ignore-not-found")
 	pods := installed(t)
 	load.MakeNamespaces(t, client)
 	before, creating := load.AskedAgain(t, client), load.StartKept(t, client, *rate)
@@ -171,7 +137,7 @@ func TestLoss(t *testing.T) {
 	})
 	lost := creating.Into()
 	suite.Retry(t, "the replica to be no endpoint any more", func(ctx context.Context) (bool, error) {
-		ready, err := endpoints(ctx)
+		ready, err := suite.Endpoints(ctx, client)
 		return err == nil && !slices.Contains(ready, victim.Name), err
 	})
 	noticed := creating.Into()

@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/version"
+	"k8s.io/kubectl/pkg/util/podutils"
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/test/cluster"
@@ -44,7 +45,7 @@ func TestKubernetesUpgrade(t *testing.T) {
 	apply(t, profileOfUpgrade)
 	before := awaitDelivery(t)
 	running := runShell(t, "before")
-	webhooks := settled(t, 2)
+	webhooks := suite.Settled(t, client, 2)
 
 	for _, part := range []struct {
 		name     string
@@ -69,7 +70,7 @@ func TestKubernetesUpgrade(t *testing.T) {
 		if err != nil || now.Status.ContainerStatuses[0].ContainerID != running.Status.ContainerStatuses[0].ContainerID {
 			t.Errorf("%s: the pod that was wrapped first does not run as it did: error %v, %+v", part.name, err, now.Status.ContainerStatuses)
 		}
-		for i, webhook := range settled(t, 2) {
+		for i, webhook := range suite.Settled(t, client, 2) {
 			status, was := webhook.Status.ContainerStatuses[0], webhooks[i].Status.ContainerStatuses[0]
 			if webhook.UID != webhooks[i].UID || status.RestartCount != was.RestartCount {
 				t.Errorf("%s: webhook %s was started again: %+v", part.name, webhook.Name, status)
@@ -202,7 +203,7 @@ func runShell(t *testing.T, name string) *corev1.Pod {
 	}
 	suite.Retry(t, "pod "+name+" to be ready", func(ctx context.Context) (bool, error) {
 		pod, err = client.CoreV1().Pods(load.OptedInNamespace).Get(ctx, name, metav1.GetOptions{})
-		return err == nil && ready(pod), err
+		return err == nil && podutils.IsPodReady(pod), err
 	})
 	return pod
 }

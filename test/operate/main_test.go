@@ -19,7 +19,6 @@ const (
 	deploymentName    = "podinit-webhook"
 	configurationName = "zz-podinit"
 	secretName        = "podinit-webhook-certificate"
-	webhookSelector   = "app.kubernetes.io/name=podinit,app.kubernetes.io/component=webhook"
 	keeperName        = "podinit-certificates"
 	keeperSelector    = "app.kubernetes.io/name=podinit,app.kubernetes.io/component=certificates"
 )

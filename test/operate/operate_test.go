@@ -15,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/kubectl/pkg/util/podutils"
 
 	"github.com/podinit/podinit/test/load"
 	"github.com/podinit/podinit/test/suite"
@@ -57,12 +58,12 @@ func operate(t *testing.T, how installer) {
 	}
 
 	step("install", any, func(t *testing.T) { how.install(t, now) })
-	step("use", 0, func(t *testing.T) { settled(t, 2) })
+	step("use", 0, func(t *testing.T) { suite.Settled(t, client, 2) })
 	step("upgrade from webhooks that kept their certificate", 0, func(t *testing.T) {
 		before := expiry(t)
 		withoutKeeper(t)
 		how.install(t, now)
-		settled(t, 2)
+		suite.Settled(t, client, 2)
 		keeperReady(t)
 		if after := expiry(t); after != before {
 			t.Errorf("the certificate was made anew: it ended at %.0f, and ends at %.0f", before, after)
@@ -70,7 +71,7 @@ func operate(t *testing.T, how installer) {
 	})
 	step("upgrade", 0, func(t *testing.T) {
 		how.install(t, later)
-		settled(t, 2)
+		suite.Settled(t, client, 2)
 	})
 	t.Run("upgraded", func(t *testing.T) {
 		pods := load.Start(t, client, *rate)
@@ -81,25 +82,25 @@ func operate(t *testing.T, how installer) {
 	})
 	step("roll back", 0, func(t *testing.T) {
 		how.install(t, now)
-		settled(t, 2)
+		suite.Settled(t, client, 2)
 	})
 	step("drain: each replica evicted", 0, func(t *testing.T) {
 		var evictions errgroup.Group
 		ctx, cancel := context.WithTimeout(t.Context(), suite.Patience)
 		defer cancel()
-		for _, pod := range settled(t, 2) {
+		for _, pod := range suite.Settled(t, client, 2) {
 			evictions.Go(func() error { return evict(ctx, &pod) })
 		}
 		if err := evictions.Wait(); err != nil {
 			t.Fatal(err)
 		}
-		settled(t, 2)
+		suite.Settled(t, client, 2)
 	})
 	step("scale to 3 and back to 2", 0, func(t *testing.T) {
 		scale(t, 3)
-		settled(t, 3)
+		suite.Settled(t, client, 3)
 		scale(t, 2)
-		settled(t, 2)
+		suite.Settled(t, client, 2)
 	})
 	step("delete a replica", 0, func(t *testing.T) { deleteReplica(t, metav1.DeleteOptions{}) })
 	step("delete a replica by force", 0, func(t *testing.T) {
@@ -111,7 +112,7 @@ func operate(t *testing.T, how installer) {
 	// Until the node has noticed, half of the connections made are refused, and a quarter twice.
 	step("kill a replica's process", *rate/5**rounds, func(t *testing.T) {
 		for i := range *rounds {
-			victim := settled(t, 2)[i%2]
+			victim := suite.Settled(t, client, 2)[i%2]
 			if err := kill(&victim); err != nil {
 				t.Fatal(err)
 			}
@@ -119,7 +120,7 @@ func operate(t *testing.T, how installer) {
 				pod, err := client.CoreV1().Pods(system).Get(ctx, victim.Name, metav1.GetOptions{})
 				return err == nil && pod.Status.ContainerStatuses[0].RestartCount > victim.Status.ContainerStatuses[0].RestartCount, err
 			})
-			settled(t, 2)
+			suite.Settled(t, client, 2)
 		}
 	})
 	step("renew the certificate while what keeps it is started", 0, func(t *testing.T) {
@@ -166,7 +167,7 @@ func keeperReady(t *testing.T) {
 // deleteReplica deletes one of two replicas and waits for another in its place.
 func deleteReplica(t *testing.T, options metav1.DeleteOptions) {
 	t.Helper()
-	victim := settled(t, 2)[0]
+	victim := suite.Settled(t, client, 2)[0]
 	if err := client.CoreV1().Pods(system).Delete(t.Context(), victim.Name, options); err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +175,7 @@ func deleteReplica(t *testing.T, options metav1.DeleteOptions) {
 		pod, err := client.CoreV1().Pods(system).Get(ctx, victim.Name, metav1.GetOptions{})
 		return err != nil && ignoreNotFound(err) == nil || err == nil && pod.UID != victim.UID, ignoreNotFound(err)
 	})
-	settled(t, 2)
+	suite.Settled(t, client, 2)
 }
 
 // renew takes something out of the certificate's Secret, and waits until every replica serves another certificate.
@@ -203,7 +204,7 @@ func renew(t *testing.T, change string) {
 // startWithoutCertificate starts a replica that finds no certificate and may make none. It is not ready, so the other one,
 // which still has its own, gets all the pods. When it may, it is.
 func startWithoutCertificate(t *testing.T) {
-	pods := settled(t, 2)
+	pods := suite.Settled(t, client, 2)
 	t.Run("not ready", func(t *testing.T) {
 		for _, r := range rules(t) {
 			for i, rule := range r.get(t) {
@@ -236,13 +237,13 @@ func startWithoutCertificate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if ready(pod) {
+			if podutils.IsPodReady(pod) {
 				t.Fatal("it is ready nevertheless")
 			}
 			time.Sleep(200 * time.Millisecond)
 		}
 	})
-	settled(t, 2)
+	suite.Settled(t, client, 2)
 }
 
 // expiry is when the certificate in the Secret ends, in seconds since 1970; 0 if there is none.

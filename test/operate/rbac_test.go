@@ -16,10 +16,12 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/kubectl/pkg/util/podutils"
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/test/cluster"
 	"github.com/podinit/podinit/test/load"
+	"github.com/podinit/podinit/test/suite"
 )
 
 // TestRBAC takes each verb of each resource away from podinit's accounts in turn, starts it anew without a certificate, and
@@ -45,11 +47,11 @@ func TestRBAC(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	settled(t, 1)
+	suite.Settled(t, client, 1)
 	makePullSecret(t)
 	t.Run("stolen", stolen)
 
-	if pod, complaints := exercise(t, func(pod *corev1.Pod, complaints string) bool { return ready(pod) }); strings.Contains(complaints, "forbidden") {
+	if pod, complaints := exercise(t, func(pod *corev1.Pod, complaints string) bool { return podutils.IsPodReady(pod) }); strings.Contains(complaints, "forbidden") {
 		t.Fatalf("with all of its rules pod %s complains: %s", pod.Name, complaints)
 	}
 	all := rules(t)
@@ -167,7 +169,7 @@ func stolen(t *testing.T) {
 func exercise(t *testing.T, enough func(*corev1.Pod, string) bool) (pod *corev1.Pod, complaints string) {
 	t.Helper()
 	ctx, none := t.Context(), int64(0)
-	for _, selector := range []string{webhookSelector, keeperSelector} {
+	for _, selector := range []string{suite.WebhookSelector, keeperSelector} {
 		if err := client.CoreV1().Pods(system).DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &none}, metav1.ListOptions{LabelSelector: selector}); err != nil {
 			t.Fatal(err)
 		}
@@ -208,7 +210,7 @@ func exercise(t *testing.T, enough func(*corev1.Pod, string) bool) (pod *corev1.
 				}
 			}
 		}
-		if ready(pod) {
+		if podutils.IsPodReady(pod) {
 			attempt, cancel := context.WithTimeout(ctx, 20*time.Second)
 			_, err := client.CoreV1().Pods(load.OptedInNamespace).Create(attempt, wanting, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 			cancel()

@@ -24,51 +24,11 @@ import (
 
 // replicas lists the webhook's pods, those that are ending too.
 func replicas(ctx context.Context) ([]corev1.Pod, error) {
-	list, err := client.CoreV1().Pods(system).List(ctx, metav1.ListOptions{LabelSelector: webhookSelector})
+	list, err := client.CoreV1().Pods(system).List(ctx, metav1.ListOptions{LabelSelector: suite.WebhookSelector})
 	if err != nil {
 		return nil, err
 	}
 	return list.Items, nil
-}
-
-// settled waits until there are so many replicas, all ready and none about to end, and all of them endpoints.
-func settled(t *testing.T, want int) []corev1.Pod {
-	t.Helper()
-	var pods []corev1.Pod
-	suite.Retry(t, fmt.Sprintf("%d ready replicas and no other", want), func(ctx context.Context) (bool, error) {
-		var err error
-		if pods, err = replicas(ctx); err != nil || len(pods) != want {
-			return false, err
-		}
-		for _, pod := range pods {
-			if pod.DeletionTimestamp != nil || !ready(&pod) {
-				return false, nil
-			}
-		}
-		slices, err := client.DiscoveryV1().EndpointSlices(system).List(ctx, metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=podinit-webhook"})
-		if err != nil {
-			return false, err
-		}
-		endpoints := 0
-		for _, slice := range slices.Items {
-			for _, endpoint := range slice.Endpoints {
-				if endpoint.Conditions.Ready == nil || *endpoint.Conditions.Ready {
-					endpoints++
-				}
-			}
-		}
-		return endpoints == want, nil
-	})
-	return pods
-}
-
-func ready(pod *corev1.Pod) bool {
-	for _, c := range pod.Status.Conditions {
-		if c.Type == corev1.PodReady {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
 }
 
 // evict evicts a pod through the API as kubectl drain does: while the PodDisruptionBudget forbids it, it tries again.

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/kubectl/pkg/util/podutils"
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/canary"
@@ -342,11 +343,7 @@ func names(pods []corev1.Pod) (all []string) {
 }
 
 func ready(pods []corev1.Pod) []corev1.Pod {
-	return slices.DeleteFunc(slices.Clone(pods), func(pod corev1.Pod) bool {
-		return !slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
-			return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-		})
-	})
+	return slices.DeleteFunc(slices.Clone(pods), func(pod corev1.Pod) bool { return !podutils.IsPodReady(&pod) })
 }
 
 func prepull(t *testing.T) []corev1.Pod {

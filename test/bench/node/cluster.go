@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/kubectl/pkg/util/podutils"
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/cli/installation"
@@ -131,19 +132,10 @@ func pod(name string, containers int) *corev1.Pod {
 	return p
 }
 
-func isReady(p *corev1.Pod) bool {
-	for _, c := range p.Status.Conditions {
-		if c.Type == corev1.PodReady {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
-}
-
 func (b *bench) awaitReady(ctx context.Context, namespace, name string) (p *corev1.Pod, err error) {
 	err = b.await(ctx, "pod "+namespace+"/"+name, func(ctx context.Context) (bool, error) {
 		p, err = b.client.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
-		return err == nil && isReady(p), err
+		return err == nil && podutils.IsPodReady(p), err
 	})
 	return p, err
 }
@@ -167,7 +159,7 @@ func (b *bench) setPlugin(ctx context.Context, there bool) error {
 		if !there {
 			return len(pods.Items) == 0, nil
 		}
-		return len(pods.Items) == 1 && pods.Items[0].DeletionTimestamp == nil && isReady(&pods.Items[0]), nil
+		return len(pods.Items) == 1 && pods.Items[0].DeletionTimestamp == nil && podutils.IsPodReady(&pods.Items[0]), nil
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/kubectl/pkg/util/podutils"
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/node/report"
@@ -100,7 +101,7 @@ func (b *bench) readyAfter(ctx context.Context, k *kind, name string) (took time
 			return 0, apierrors.FromObject(event.Object)
 		case event.Type == watch.Deleted:
 			return took, nil
-		case took == 0 && isReady(p):
+		case took == 0 && podutils.IsPodReady(p):
 			took = time.Since(began)
 			if err := b.check(ctx, k, p); err != nil {
 				return 0, err
