@@ -1,6 +1,7 @@
 package operate
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -74,27 +75,21 @@ func run(t *testing.T, program string, args ...string) {
 // current is the release that make images has built.
 func current(t *testing.T) release {
 	t.Helper()
-	var references []string
-	for _, target := range []string{"init", "webhook"} {
-		reference, err := cluster.PushBuilt(t.Context(), *images, target)
-		if err != nil {
-			t.Fatal(err)
-		}
-		references = append(references, reference)
-	}
-	return release{init: references[0], webhook: references[1]}
+	return pushed(t, func(which string) (string, error) { return cluster.PushBuilt(t.Context(), *images, which) })
 }
 
 // next is a release of another version.
 func next(t *testing.T, version string) release {
 	t.Helper()
-	var references []string
-	for _, target := range []string{"init", "webhook"} {
-		reference, err := cluster.PushNext(t.Context(), *images, target, version)
-		if err != nil {
-			t.Fatal(err)
-		}
-		references = append(references, reference)
+	return pushed(t, func(which string) (string, error) { return cluster.PushNext(t.Context(), *images, which, version) })
+}
+
+func pushed(t *testing.T, push func(which string) (string, error)) release {
+	t.Helper()
+	init, initErr := push("init")
+	webhook, webhookErr := push("webhook")
+	if err := errors.Join(initErr, webhookErr); err != nil {
+		t.Fatal(err)
 	}
-	return release{init: references[0], webhook: references[1]}
+	return release{init: init, webhook: webhook}
 }

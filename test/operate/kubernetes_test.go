@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/kubectl/pkg/util/podutils"
+	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/test/cluster"
@@ -88,7 +89,7 @@ func TestKubernetesUpgrade(t *testing.T) {
 	}
 	suite.Retry(t, "the pod that was wrapped first to end", func(ctx context.Context) (bool, error) {
 		_, err := client.CoreV1().Pods(load.OptedInNamespace).Get(ctx, running.Name, metav1.GetOptions{})
-		return err != nil && ignoreNotFound(err) == nil, ignoreNotFound(err)
+		return err != nil && ctrlclient.IgnoreNotFound(err) == nil, ctrlclient.IgnoreNotFound(err)
 	})
 	if took := time.Since(began); took > time.Duration(shellGrace)*time.Second/2 {
 		t.Errorf("the pod that was wrapped first took %s to end, of a grace period of %d s", took, shellGrace)

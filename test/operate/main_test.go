@@ -7,7 +7,6 @@ import (
 	"flag"
 	"testing"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/podinit/podinit/test/cluster"
@@ -40,12 +39,4 @@ func runTests(m *testing.M) (_ int, err error) {
 		return 0, err
 	}
 	return m.Run(), nil
-}
-
-// ignoreNotFound drops the error of what is already gone.
-func ignoreNotFound(err error) error {
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	return err
 }

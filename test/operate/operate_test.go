@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/kubectl/pkg/util/podutils"
+	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/podinit/podinit/test/load"
 	"github.com/podinit/podinit/test/suite"
@@ -173,7 +174,7 @@ func deleteReplica(t *testing.T, options metav1.DeleteOptions) {
 	}
 	suite.Retry(t, "the replica to be gone", func(ctx context.Context) (bool, error) {
 		pod, err := client.CoreV1().Pods(system).Get(ctx, victim.Name, metav1.GetOptions{})
-		return err != nil && ignoreNotFound(err) == nil || err == nil && pod.UID != victim.UID, ignoreNotFound(err)
+		return err != nil && ctrlclient.IgnoreNotFound(err) == nil || err == nil && pod.UID != victim.UID, ctrlclient.IgnoreNotFound(err)
 	})
 	suite.Settled(t, client, 2)
 }

@@ -18,6 +18,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/podinit/podinit/test/suite"
 )
@@ -36,7 +37,7 @@ func evict(ctx context.Context, pod *corev1.Pod) error {
 	for {
 		err := client.PolicyV1().Evictions(pod.Namespace).Evict(ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}})
 		if !apierrors.IsTooManyRequests(err) {
-			return ignoreNotFound(err)
+			return ctrlclient.IgnoreNotFound(err)
 		}
 		select {
 		case <-ctx.Done():
