@@ -217,9 +217,6 @@ func checkService(f *Facts, r *Result) {
 // target says what is wrong with where a port of the Service leads; empty if nothing is.
 func target(f *Facts, p corev1.ServicePort) string {
 	container := installation.ContainerOf(f.Deployment.Value)
-	if container == nil {
-		return ""
-	}
 	listens := int32(kubeletPort)
 	if said, err := strconv.ParseInt(installation.Flag(f.Deployment.Value, "port"), 10, 32); err == nil {
 		listens = int32(said)

@@ -67,7 +67,7 @@ func FindLabelled(ctx context.Context, client kubernetes.Interface, namespace, s
 	return &found.Items[0], nil
 }
 
-// ContainerOf is the webhook's container; nil if there is none.
+// ContainerOf is the webhook's container; an empty one if there is none.
 func ContainerOf(d *appsv1.Deployment) *corev1.Container {
 	containers := d.Spec.Template.Spec.Containers
 	if i := slices.IndexFunc(containers, func(c corev1.Container) bool { return c.Name == Container }); i >= 0 {
@@ -76,17 +76,14 @@ func ContainerOf(d *appsv1.Deployment) *corev1.Container {
 	if len(containers) > 0 {
 		return &containers[0]
 	}
-	return nil
+	return &corev1.Container{}
 }
 
 // Enabled says whether a flag of the webhook without a value, or with true or false behind "=", is set; the last one counts.
 func Enabled(d *appsv1.Deployment, name string) bool { return EnabledIn(ContainerOf(d), name) }
 
-// EnabledIn is Enabled for a program's container; nil has no flags.
+// EnabledIn is Enabled for a program's container.
 func EnabledIn(container *corev1.Container, name string) (enabled bool) {
-	if container == nil {
-		return false
-	}
 	for _, arg := range slices.Concat(container.Command, container.Args) {
 		key, value, given := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-"), "=")
 		if !strings.HasPrefix(arg, "-") || key != name {
@@ -101,9 +98,6 @@ func EnabledIn(container *corev1.Container, name string) (enabled bool) {
 // Flag is the value of a flag of the webhook, the last one as for the webhook itself; empty if it is not given.
 func Flag(d *appsv1.Deployment, name string) (value string) {
 	container := ContainerOf(d)
-	if container == nil {
-		return ""
-	}
 	args := slices.Concat(container.Command, container.Args)
 	for i, arg := range args {
 		said, isFlag := strings.CutPrefix(arg, "-")
@@ -120,23 +114,16 @@ func Flag(d *appsv1.Deployment, name string) (value string) {
 }
 
 // Image of the webhook; empty if the Deployment has no container.
-func Image(d *appsv1.Deployment) string {
-	if container := ContainerOf(d); container != nil {
-		return container.Image
-	}
-	return ""
-}
+func Image(d *appsv1.Deployment) string { return ContainerOf(d).Image }
 
 // InitImage is what the webhook gives to pods; empty if the Deployment does not say it.
 func InitImage(d *appsv1.Deployment) string {
 	if image := Flag(d, "init-image"); image != "" {
 		return image
 	}
-	if container := ContainerOf(d); container != nil {
-		for _, variable := range container.Env {
-			if variable.Name == "PODINIT_INIT_IMAGE" {
-				return variable.Value
-			}
+	for _, variable := range ContainerOf(d).Env {
+		if variable.Name == "PODINIT_INIT_IMAGE" {
+			return variable.Value
 		}
 	}
 	return ""
@@ -145,12 +132,11 @@ func InitImage(d *appsv1.Deployment) string {
 // VolumeAt is the volume that holds a file or directory of the webhook's container, and the path in it, "." for the whole
 // volume; nil if none does.
 func VolumeAt(d *appsv1.Deployment, at string) (volume *corev1.Volume, in string) {
-	container := ContainerOf(d)
-	if container == nil || !path.IsAbs(at) {
+	if !path.IsAbs(at) {
 		return nil, ""
 	}
 	longest := -1
-	for _, mount := range container.VolumeMounts {
+	for _, mount := range ContainerOf(d).VolumeMounts {
 		mounted := path.Clean(mount.MountPath)
 		below, ok := strings.CutPrefix(path.Clean(at), strings.TrimSuffix(mounted, "/"))
 		if !ok || below != "" && below[0] != '/' || len(mounted) <= longest {

@@ -211,17 +211,15 @@ func ask(ctx context.Context, client kubernetes.Interface, d *appsv1.DaemonSet, 
 
 // portOf is where the DaemonSet's pods report.
 func portOf(d *appsv1.DaemonSet) int32 {
-	if c := ContainerOf(d); c != nil {
-		for _, p := range c.Ports {
-			if p.Name == port {
-				return p.ContainerPort
-			}
+	for _, p := range ContainerOf(d).Ports {
+		if p.Name == port {
+			return p.ContainerPort
 		}
 	}
 	return defaultPort
 }
 
-// ContainerOf is the container of podinit-node; nil if there is none.
+// ContainerOf is the container of podinit-node; an empty one if there is none.
 func ContainerOf(d *appsv1.DaemonSet) *corev1.Container {
 	return named(d.Spec.Template.Spec.Containers, container)
 }
@@ -230,23 +228,15 @@ func named(containers []corev1.Container, name string) *corev1.Container {
 	if i := slices.IndexFunc(containers, func(c corev1.Container) bool { return c.Name == name }); i >= 0 {
 		return &containers[i]
 	}
-	return nil
+	return &corev1.Container{}
 }
 
 // Image of podinit-node; empty if the DaemonSet has no container of it.
-func Image(d *appsv1.DaemonSet) string {
-	if c := ContainerOf(d); c != nil {
-		return c.Image
-	}
-	return ""
-}
+func Image(d *appsv1.DaemonSet) string { return ContainerOf(d).Image }
 
 // InitImage is the image of the init that nodes give to containers; empty if the DaemonSet does not name it.
 func InitImage(d *appsv1.DaemonSet) string {
-	if c := named(d.Spec.Template.Spec.InitContainers, initContainer); c != nil {
-		return c.Image
-	}
-	return ""
+	return named(d.Spec.Template.Spec.InitContainers, initContainer).Image
 }
 
 // Version is podinit-node's version, and where it is from: the DaemonSet's label, its image's tag, or else what the nodes report,
