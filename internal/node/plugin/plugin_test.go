@@ -701,18 +701,10 @@ func TestHalfRegistered(t *testing.T) {
 		"nonsense": func(c net.Conn) { _, _ = io.WriteString(c, strings.Repeat("HTTP/1.1 400 Bad Request\r\n", 100)) },
 		// The stub waits for ever for the call that configures it.
 		"registers and ends": func(c net.Conn) {
-			mux := multiplex.Multiplex(c)
-			l, err := mux.Listen(multiplex.RuntimeServiceConn)
+			mux, registered, err := onlyRegisters(c)
 			if err != nil {
 				return
 			}
-			server, err := ttrpc.NewServer()
-			if err != nil {
-				return
-			}
-			registered := make(registrations, 1)
-			api.RegisterRuntimeService(server, registered)
-			go func() { _ = server.Serve(context.Background(), l) }()
 			select {
 			case <-registered:
 				time.Sleep(20 * time.Millisecond) // the answer
@@ -747,6 +739,22 @@ func TestHalfRegistered(t *testing.T) {
 
 // registrations is a runtime that only registers.
 type registrations chan struct{}
+
+// onlyRegisters serves such a runtime on a connection.
+func onlyRegisters(c net.Conn) (multiplex.Mux, registrations, error) {
+	mux, registered := multiplex.Multiplex(c), make(registrations, 1)
+	l, err := mux.Listen(multiplex.RuntimeServiceConn)
+	if err != nil {
+		return nil, nil, err
+	}
+	server, err := ttrpc.NewServer()
+	if err != nil {
+		return nil, nil, err
+	}
+	api.RegisterRuntimeService(server, registered)
+	go func() { _ = server.Serve(context.Background(), l) }()
+	return mux, registered, nil
+}
 
 func (r registrations) RegisterPlugin(context.Context, *api.RegisterPluginRequest) (*api.Empty, error) {
 	r <- struct{}{}
@@ -795,19 +803,11 @@ func TestTooOldRuntime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mux := multiplex.Multiplex(c)
+	mux, registered, err := onlyRegisters(c)
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer mux.Close()
-	runtimeService, err := mux.Listen(multiplex.RuntimeServiceConn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server, err := ttrpc.NewServer()
-	if err != nil {
-		t.Fatal(err)
-	}
-	registered := make(registrations, 1)
-	api.RegisterRuntimeService(server, registered)
-	go func() { _ = server.Serve(context.Background(), runtimeService) }()
 	<-registered
 	toPlugin, err := mux.Open(multiplex.PluginServiceConn)
 	if err != nil {
@@ -838,18 +838,10 @@ func TestAbandoned(t *testing.T) {
 			if err != nil {
 				return
 			}
-			mux := multiplex.Multiplex(c)
-			rl, err := mux.Listen(multiplex.RuntimeServiceConn)
+			mux, registered, err := onlyRegisters(c)
 			if err != nil {
 				return
 			}
-			server, err := ttrpc.NewServer()
-			if err != nil {
-				return
-			}
-			registered := make(registrations, 1)
-			api.RegisterRuntimeService(server, registered)
-			go func() { _ = server.Serve(context.Background(), rl) }()
 			<-registered
 			time.Sleep(20 * time.Millisecond)
 			_ = mux.Close()
