@@ -15,15 +15,6 @@ import (
 // table prints a table for each pod, and what is behind it.
 func table(w io.Writer, all []Explanation) error {
 	style := output.StyleFor(w)
-	answer := func(a Answer) string {
-		switch a {
-		case Yes:
-			return style.Green(string(a))
-		case No:
-			return style.Red(string(a))
-		}
-		return style.Yellow(string(a))
-	}
 	for i, x := range all {
 		var b strings.Builder
 		if i > 0 {
@@ -66,8 +57,8 @@ func table(w io.Writer, all []Explanation) error {
 			case c.WithInit != nil:
 				would = changes(c)
 			}
-			rows = append(rows, []string{c.Name, c.WithoutInit.PID1, answer(c.WithoutInit.SignalReachesProgram),
-				answer(c.WithoutInit.OrphansReaped), would})
+			rows = append(rows, []string{c.Name, c.WithoutInit.PID1, coloured(style, c.WithoutInit.SignalReachesProgram),
+				coloured(style, c.WithoutInit.OrphansReaped), would})
 		}
 		if err := output.Rows(&b, []string{"CONTAINER", "PID 1 WITHOUT PODINIT", "STOP SIGNAL REACHES PROGRAM", "ORPHANS REAPED", "WITH PODINIT"},
 			rows); err != nil {
