@@ -31,9 +31,9 @@ const serverTime = 10 * time.Second
 type Versions struct {
 	Client Client `json:"client"`
 	// Server is absent with --client, and where there is no webhook or it could not be found.
-	Server *Server `json:"server,omitempty"`
+	Server *Workload `json:"server,omitempty"`
 	// Node is absent with --client, and where there is no node mode or it could not be found.
-	Node *Node `json:"node,omitempty"`
+	Node *Workload `json:"node,omitempty"`
 }
 
 // Client is this program.
@@ -43,35 +43,18 @@ type Client struct {
 	Platform  string `json:"platform"`
 }
 
-// Server is the webhook in the cluster.
-type Server struct {
-	// Namespace and Name of the webhook's Deployment.
+// Workload is the webhook's Deployment or podinit-node's DaemonSet.
+type Workload struct {
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
-	// Version of the webhook; empty if nothing says it.
+	// Version of what runs, or several while nodes have different ones; empty if it is not known.
 	Version string `json:"version,omitempty"`
-	// Source is what says so: the Deployment's label, its image's tag, or a pod that it has wrapped.
+	// Source of the version: a label, the image's tag, a pod that the webhook has wrapped, or the reports of the nodes.
 	Source string `json:"source,omitempty"`
-	// Image of the webhook, and InitImage that it has pods use.
+	// Image of what runs, and InitImage of the init that containers get.
 	Image     string `json:"image,omitempty"`
 	InitImage string `json:"initImage,omitempty"`
-	// SuspendedByFlag is set where the Deployment has the flag that suspends podinit.
-	SuspendedByFlag bool `json:"suspendedByFlag,omitempty"`
-}
-
-// Node is podinit-node, the plugin of node mode.
-type Node struct {
-	// Namespace and Name of its DaemonSet.
-	Namespace string `json:"namespace"`
-	Name      string `json:"name"`
-	// Version of podinit-node, or several while nodes have different ones; empty if it is not known.
-	Version string `json:"version,omitempty"`
-	// Source of the version: the DaemonSet's label, its image's tag, or the reports of the nodes.
-	Source string `json:"source,omitempty"`
-	// Image of podinit-node, and InitImage of the init that it gives to containers.
-	Image     string `json:"image,omitempty"`
-	InitImage string `json:"initImage,omitempty"`
-	// SuspendedByFlag is set where the DaemonSet has the flag that suspends podinit-node.
+	// SuspendedByFlag is set where the workload has the flag that suspends it.
 	SuspendedByFlag bool `json:"suspendedByFlag,omitempty"`
 }
 
@@ -184,8 +167,8 @@ func (v *Versions) ask(ctx context.Context, flags *genericclioptions.ConfigFlags
 	return nil
 }
 
-func server(ctx context.Context, client kubernetes.Interface, d *appsv1.Deployment) *Server {
-	s := &Server{
+func server(ctx context.Context, client kubernetes.Interface, d *appsv1.Deployment) *Workload {
+	s := &Workload{
 		Namespace: d.Namespace, Name: d.Name, SuspendedByFlag: installation.Enabled(d, v1alpha1.SuspendFlag),
 		Image: installation.Image(d), InitImage: installation.InitImage(d),
 	}
@@ -201,8 +184,8 @@ func findNode(ctx context.Context, client kubernetes.Interface, namespace string
 	return nodes.Find(ctx, client, namespace)
 }
 
-func node(ctx context.Context, client kubernetes.Interface, d *appsv1.DaemonSet) *Node {
-	n := &Node{
+func node(ctx context.Context, client kubernetes.Interface, d *appsv1.DaemonSet) *Workload {
+	n := &Workload{
 		Namespace: d.Namespace, Name: d.Name, SuspendedByFlag: installation.EnabledIn(nodes.ContainerOf(d), v1alpha1.SuspendFlag),
 		Image: nodes.Image(d), InitImage: nodes.InitImage(d),
 	}

@@ -147,11 +147,11 @@ func TestTable(t *testing.T) {
 // Programs read the same from JSON and YAML.
 func TestFormats(t *testing.T) {
 	want := Versions{
-		Server: &Server{
+		Server: &Workload{
 			Namespace: "podinit-system", Name: "podinit-webhook", Version: "v1.2.3", Source: "the image's tag",
 			Image: "registry.example/webhook:v1.2.3", InitImage: "registry.example/init:v1.2.3", SuspendedByFlag: true,
 		},
-		Node: &Node{
+		Node: &Workload{
 			Namespace: "podinit-node", Name: "podinit-node", Version: "v1.3.0", Source: "the image's tag",
 			Image: "registry.example/node:v1.3.0", InitImage: "registry.example/init:v1.3.0", SuspendedByFlag: true,
 		},
