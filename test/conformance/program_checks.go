@@ -50,13 +50,14 @@ func postgres(program string) string {
 }
 
 // startDatabase starts PostgreSQL and waits until a session is open.
-func startDatabase(t *Trial) *database {
+func startDatabase(t *Trial, options Options) *database {
 	dir := filepath.Join(t.own("postgres"), "data")
 	t.asNobody(postgres("initdb"), "--no-sync", "-A", "trust", "-U", "postgres", "-D", dir)
 	d := &database{trial: t, dir: dir}
 	d.Container = t.Start(Spec{
-		Stage: Stage{UID: nobody, Env: []string{"LC_ALL=C"}},
-		Main:  []string{postgres("postgres"), "-D", dir, "-k", filepath.Dir(dir), "-c", "listen_addresses=", "-c", "fsync=off"},
+		Options: options,
+		Stage:   Stage{UID: nobody, Env: []string{"LC_ALL=C"}},
+		Main:    []string{postgres("postgres"), "-D", dir, "-k", filepath.Dir(dir), "-c", "listen_addresses=", "-c", "fsync=off"},
 	})
 	t.Until("PostgreSQL is ready", func() bool {
 		return strings.Contains(d.stderr.String(), "ready to accept connections") || !d.Running()
@@ -73,6 +74,19 @@ func startDatabase(t *Trial) *database {
 		d.Failf("the session answers %q", answer)
 	}
 	return d
+}
+
+// fastShutdown is a check that a signal is PostgreSQL's fast shutdown, under an init with these options.
+func fastShutdown(signal string, options Options) func(*Trial) {
+	return func(t *Trial) {
+		d := startDatabase(t, options)
+		d.Signal(signal)
+		d.Ends(0)
+		if !strings.Contains(d.stderr.String(), "received fast shutdown request") {
+			d.Failf("no fast shutdown")
+		}
+		d.clean()
+	}
 }
 
 func (d *database) query(q string) string {
@@ -178,7 +192,7 @@ def post_worker_init(worker):
 
 var programChecks = []Check{
 	{"programs/postgres-smart", "TERM is PostgreSQL's smart shutdown: a client session goes on until it ends by itself, and no backend is told behind the postmaster's back.", func(t *Trial) {
-		d := startDatabase(t)
+		d := startDatabase(t, Options{})
 		d.Signal("TERM")
 		t.Until("PostgreSQL is shutting down", func() bool { return strings.Contains(d.stderr.String(), "received smart shutdown request") })
 		d.quiet(2 * time.Second)
@@ -189,35 +203,8 @@ var programChecks = []Check{
 		d.Ends(0)
 		d.clean()
 	}},
-	{"programs/postgres-fast", "INT is PostgreSQL's fast shutdown: sessions end, and the database is shut down cleanly.", func(t *Trial) {
-		d := startDatabase(t)
-		d.Signal("INT")
-		d.Ends(0)
-		if !strings.Contains(d.stderr.String(), "received fast shutdown request") {
-			d.Failf("no fast shutdown")
-		}
-		d.clean()
-	}},
-	{"programs/postgres-rewrite", "TERM rewritten to INT is a fast shutdown.", func(t *Trial) {
-		if _, missing := t.Init.dialect(Options{Rewrite: []string{"TERM:INT"}}); missing != "" {
-			panic(failure{NoSuch, missing})
-		}
-		dir := filepath.Join(t.own("postgres"), "data")
-		t.asNobody(postgres("initdb"), "--no-sync", "-A", "trust", "-U", "postgres", "-D", dir)
-		c := t.Start(Spec{
-			Options: Options{Rewrite: []string{"TERM:INT"}},
-			Stage:   Stage{UID: nobody, Env: []string{"LC_ALL=C"}},
-			Main:    []string{postgres("postgres"), "-D", dir, "-k", filepath.Dir(dir), "-c", "listen_addresses=", "-c", "fsync=off"},
-		})
-		d := &database{Container: c, trial: t, dir: dir}
-		t.Until("PostgreSQL is ready", func() bool { return strings.Contains(c.stderr.String(), "ready to accept connections") })
-		c.Signal("TERM")
-		c.Ends(0)
-		if !strings.Contains(c.stderr.String(), "received fast shutdown request") {
-			c.Failf("no fast shutdown")
-		}
-		d.clean()
-	}},
+	{"programs/postgres-fast", "INT is PostgreSQL's fast shutdown: sessions end, and the database is shut down cleanly.", fastShutdown("INT", Options{})},
+	{"programs/postgres-rewrite", "TERM rewritten to INT is a fast shutdown.", fastShutdown("TERM", Options{Rewrite: []string{"TERM:INT"}})},
 	{"programs/nginx", "QUIT lets nginx finish its requests; it ends with 0.", func(t *Trial) {
 		main, client := nginx(t, "off")
 		c := t.Start(Spec{Stage: Stage{UID: nobody}, Main: main})
