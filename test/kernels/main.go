@@ -9,6 +9,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -98,10 +99,8 @@ func (o options) try(ctx context.Context, w io.Writer, k Kernel) error {
 	}
 	row := tableRow(k, found, results)
 	fmt.Fprintf(w, "%s\n%.0f s; cgroup controllers: %s\n", row, time.Since(start).Seconds(), found.Controllers)
-	if o.page != "" {
-		if err := compatibility.Update(o.page, "kernels", []compatibility.Row{row}); err != nil {
-			return err
-		}
+	if err := compatibility.Update(o.page, "kernels", []compatibility.Row{row}); err != nil {
+		return err
 	}
 	if failed > 0 {
 		return fmt.Errorf("%d of %d checks failed", failed, len(results))
@@ -166,12 +165,9 @@ func tableRow(k Kernel, m report.Machine, results []report.Result) compatibility
 		}
 	}
 	of := func(suite string) string { return fmt.Sprintf("%d of %d", held[suite], all[suite]) }
-	if differs == nil {
-		differs = []string{"nothing"}
-	}
 	return compatibility.Row{
 		fmt.Sprintf("%s, %s, `%s`", k.Architecture, k.Suite, k.Package), m.Release, fmt.Sprintf("%d KiB", m.PageSize>>10),
-		of("conformance"), of("memory"), strings.Join(volumes, ", "), strings.Join(differs, ", "),
+		of("conformance"), of("memory"), strings.Join(volumes, ", "), cmp.Or(strings.Join(differs, ", "), "nothing"),
 		time.Now().UTC().Format(time.DateOnly),
 	}
 }

@@ -8,6 +8,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -147,10 +148,8 @@ func (o options) try(ctx context.Context, w io.Writer, r Runtime, directory, roo
 	wrong := judge(w, r, results)
 	row := tableRow(r, compatibility.VersionOf(string(version)), results)
 	fmt.Fprintln(w, row)
-	if o.page != "" {
-		if err := compatibility.Update(o.page, "runtimes", []compatibility.Row{row}); err != nil {
-			return err
-		}
+	if err := compatibility.Update(o.page, "runtimes", []compatibility.Row{row}); err != nil {
+		return err
 	}
 	if wrong != nil {
 		return fmt.Errorf("%d of %d checks are not as expected: %s", len(wrong), len(results), strings.Join(wrong, ", "))
@@ -212,15 +211,12 @@ func tableRow(r Runtime, version string, results []report.Result) compatibility.
 		}
 		differs = append(differs, text)
 	}
-	if differs == nil {
-		differs = []string{"nothing"}
-	}
 	var name unix.Utsname
 	_ = unix.Uname(&name) // the kernel's version is empty if it fails
 	kernel, _, _ := strings.Cut(unix.ByteSliceToString(name.Release[:]), "-")
 	return compatibility.Row{
 		r.Name, version, fmt.Sprintf("%s, Linux %s", runtime.GOARCH, kernel), fmt.Sprintf("%d of %d", held, len(results)),
-		strings.Join(differs, "; "), time.Now().UTC().Format(time.DateOnly),
+		cmp.Or(strings.Join(differs, "; "), "nothing"), time.Now().UTC().Format(time.DateOnly),
 	}
 }
 

@@ -9,6 +9,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -210,10 +211,8 @@ func (o options) try(ctx context.Context, w io.Writer, k Kubernetes) error {
 	}
 	row := k.tableRow(ran, failed)
 	fmt.Fprintln(w, row)
-	if o.page != "" {
-		if err := compatibility.Update(o.page, "versions", []compatibility.Row{row}); err != nil {
-			return err
-		}
+	if err := compatibility.Update(o.page, "versions", []compatibility.Row{row}); err != nil {
+		return err
 	}
 	if failed != nil {
 		return fmt.Errorf("failed: %s", strings.Join(failed, ", "))
@@ -257,10 +256,7 @@ func (k Kubernetes) tableRow(ran, failed []string) compatibility.Row {
 	for _, test := range failed {
 		differs = append(differs, "`"+test+"` fails")
 	}
-	if differs == nil {
-		differs = []string{"nothing"}
-	}
-	return compatibility.Row{k.String(), strings.Join(ran, ", "), strings.Join(differs, "; "), time.Now().UTC().Format(time.DateOnly)}
+	return compatibility.Row{k.String(), strings.Join(ran, ", "), cmp.Or(strings.Join(differs, "; "), "nothing"), time.Now().UTC().Format(time.DateOnly)}
 }
 
 // differences are what the tests demand of a cluster by its oldest part: test/e2e, TestImageVolume and TestAuto.
