@@ -158,7 +158,7 @@ func pushIndex(t *testing.T, tag, word string) {
 // pushIndexOf pushes one of images whose config was changed.
 func pushIndexOf(t *testing.T, tag string, change func(*v1.Config)) {
 	t.Helper()
-	base, err := name.ParseReference(cluster.Registry+"/podinit-cluster/pause:latest", name.Insecure)
+	base, err := name.ParseReference(cluster.PauseImage, name.Insecure)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -147,7 +147,7 @@ func pod() *corev1.Pod {
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "p-"},
 		Spec: corev1.PodSpec{
 			TerminationGracePeriodSeconds: &now,
-			Containers:                    []corev1.Container{{Name: "app", Image: cluster.Registry + "/podinit-cluster/pause:latest", Command: []string{"/pause"}}},
+			Containers:                    []corev1.Container{{Name: "app", Image: cluster.PauseImage, Command: []string{"/pause"}}},
 		},
 	}
 }

@@ -165,7 +165,7 @@ func runPod(ctx context.Context, t *testing.T, c *Cluster) {
 			TerminationGracePeriodSeconds: &grace,
 			Containers: []corev1.Container{{
 				Name:            "pause",
-				Image:           sandboxImage,
+				Image:           PauseImage,
 				SecurityContext: &corev1.SecurityContext{SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}},
 			}},
 		},
@@ -252,7 +252,7 @@ func askOthers(ctx context.Context, t *testing.T, c *Cluster, namespace string, 
 				NodeSelector:                  map[string]string{corev1.LabelHostname: node},
 				RestartPolicy:                 corev1.RestartPolicyOnFailure,
 				TerminationGracePeriodSeconds: &grace,
-				Containers:                    []corev1.Container{{Name: "pause", Image: sandboxImage, Args: args}},
+				Containers:                    []corev1.Container{{Name: "pause", Image: PauseImage, Args: args}},
 			},
 		}, metav1.CreateOptions{})
 		if err != nil {

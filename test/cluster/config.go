@@ -11,11 +11,10 @@ func etc(name string) string { return filepath.Join(Dir, "etc", name) }
 
 const containerdSocket = "/run/containerd/containerd.sock"
 
-// The sandbox image holds the pause program; the registry of the cluster serves it.
-const (
-	sandboxRepository = "podinit-cluster/pause"
-	sandboxImage      = Registry + "/" + sandboxRepository + ":latest"
-)
+const sandboxRepository = "podinit-cluster/pause"
+
+// PauseImage holds the sandboxes of pods. Its program, /pause, waits; the registry of the cluster serves it.
+const PauseImage = Registry + "/" + sandboxRepository + ":latest"
 
 func etcdArgs() []string {
 	return []string{
@@ -106,7 +105,7 @@ state = "/run/containerd"
     runtime_type = 'io.containerd.runc.v2'
     [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
       SystemdCgroup = false
-`, filepath.Join(Dir, "containerd"), containerdSocket, filepath.Join(Dir, "containerd-opt"), sandboxImage,
+`, filepath.Join(Dir, "containerd"), containerdSocket, filepath.Join(Dir, "containerd-opt"), PauseImage,
 			etc("certs.d"), cniDir(), etc("cni"), filepath.Join(Dir, "nri", "plugins"), etc("nri"), etc("containerd.d/*.toml")),
 
 		filepath.Join("certs.d", Registry, "hosts.toml"): fmt.Sprintf("server = \"http://%s\"\n", Registry),

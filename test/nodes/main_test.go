@@ -235,7 +235,7 @@ func newPod(t *testing.T, name string, nodeSelector map[string]string) *corev1.P
 		Spec: corev1.PodSpec{
 			NodeSelector:                  nodeSelector,
 			TerminationGracePeriodSeconds: &grace,
-			Containers:                    []corev1.Container{{Name: "app", Image: cluster.Registry + "/podinit-cluster/pause:latest", Command: []string{"/pause"}}},
+			Containers:                    []corev1.Container{{Name: "app", Image: cluster.PauseImage, Command: []string{"/pause"}}},
 		},
 	}, metav1.CreateOptions{})
 	if err != nil {

@@ -269,7 +269,7 @@ func (n *testNamespace) create(t *testing.T) *corev1.Pod {
 	pod, err := client.CoreV1().Pods(n.name).Create(t.Context(), &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "app-"},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{
-			Name: "app", Image: cluster.Registry + "/podinit-cluster/pause:latest", ImagePullPolicy: corev1.PullIfNotPresent, Command: []string{"/pause"},
+			Name: "app", Image: cluster.PauseImage, ImagePullPolicy: corev1.PullIfNotPresent, Command: []string{"/pause"},
 		}}},
 	}, metav1.CreateOptions{})
 	if err != nil {

@@ -31,8 +31,6 @@ import (
 const (
 	// patience bounds every wait for a condition.
 	patience = 3 * time.Minute
-	// image of the pods: the cluster's own pause. Pods name its program, so that no registry is asked what it runs.
-	image = cluster.Registry + "/podinit-cluster/pause:latest"
 	// offNodes is a label of no node.
 	offNodes = "podinit.dev/bench"
 )
@@ -120,13 +118,13 @@ func (b *bench) namespace(ctx context.Context, delivery v1alpha1.DeliveryPolicy)
 	})
 }
 
-// pod of the bench, with that many containers.
+// pod of the bench, with that many containers. They name the image's program, so that no registry is asked what it runs.
 func pod(name string, containers int) *corev1.Pod {
 	no := false
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.PodSpec{AutomountServiceAccountToken: &no}}
 	for i := range containers {
 		p.Spec.Containers = append(p.Spec.Containers, corev1.Container{
-			Name: fmt.Sprintf("app-%d", i), Image: image, Command: []string{"/pause"}, ImagePullPolicy: corev1.PullIfNotPresent,
+			Name: fmt.Sprintf("app-%d", i), Image: cluster.PauseImage, Command: []string{"/pause"}, ImagePullPolicy: corev1.PullIfNotPresent,
 		})
 	}
 	return p
