@@ -2,14 +2,9 @@ package webhook
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -19,52 +14,15 @@ import (
 	"time"
 
 	"github.com/go-logr/logr/testr"
+
+	"github.com/podinit/podinit/test/pki"
 )
 
-// issuer signs certificates.
-type issuer struct {
-	t           *testing.T
-	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
-}
-
-func newIssuer(t *testing.T) *issuer {
-	i := &issuer{t: t}
-	i.certificate, i.key = i.sign(&x509.Certificate{Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
-	return i
-}
-
-func (i *issuer) sign(template *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
-	i.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		i.t.Fatal(err)
-	}
-	template.SerialNumber = big.NewInt(time.Now().UnixNano())
-	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
-	parent, signer := i.certificate, i.key
-	if parent == nil {
-		parent, signer = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
-	if err != nil {
-		i.t.Fatal(err)
-	}
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		i.t.Fatal(err)
-	}
-	return certificate, key
-}
-
-func (i *issuer) pem() string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.certificate.Raw}))
-}
-
-// pair is a certificate for a use, with names.
-func (i *issuer) pair(use x509.ExtKeyUsage, commonName string, names ...string) *tls.Certificate {
-	certificate, key := i.sign(&x509.Certificate{Subject: pkix.Name{CommonName: commonName}, DNSNames: names, ExtKeyUsage: []x509.ExtKeyUsage{use}})
-	return &tls.Certificate{Certificate: [][]byte{certificate.Raw}, PrivateKey: key}
+// pair is a certificate of an authority for a use, with names.
+func pair(authority *pki.Pair, use x509.ExtKeyUsage, commonName string, names ...string) *tls.Certificate {
+	template := &x509.Certificate{Subject: pkix.Name{CommonName: commonName}, DNSNames: names, ExtKeyUsage: []x509.ExtKeyUsage{use}}
+	made := authority.Issue(template).TLS()
+	return &made
 }
 
 // served is a Server that only some may call, and the file with the authority of those.
@@ -84,8 +42,8 @@ func newServed(t *testing.T, authority string, names ...string) *served {
 	if s.callers, err = NewCallers(s.file, names, testr.New(t)); err != nil {
 		t.Fatal(err)
 	}
-	own := newIssuer(t)
-	s.roots.AddCert(own.certificate)
+	own := pki.NewAuthority("authority")
+	s.roots.AddCert(own.Certificate)
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +51,7 @@ func newServed(t *testing.T, authority string, names ...string) *served {
 	s.address = free.Addr().String()
 	free.Close()
 	server := &Server{
-		Address: s.address, TLS: &tls.Config{Certificates: []tls.Certificate{*own.pair(x509.ExtKeyUsageServerAuth, "", "webhook.example")}},
+		Address: s.address, TLS: &tls.Config{Certificates: []tls.Certificate{*pair(own, x509.ExtKeyUsageServerAuth, "", "webhook.example")}},
 		Callers: s.callers, Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), Finish: time.Second, Log: testr.New(t),
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -143,23 +101,23 @@ func (s *served) call(client *http.Client) (int, error) {
 
 // Only clients with a certificate for clients, of the authority, with one of the names, may call.
 func TestCallers(t *testing.T) {
-	authority, other := newIssuer(t), newIssuer(t)
+	authority, other := pki.NewAuthority("authority"), pki.NewAuthority("authority")
 	for name, c := range map[string]struct {
 		names       []string
 		certificate *tls.Certificate
 		allowed     bool
 	}{
-		"of the authority":            {nil, authority.pair(x509.ExtKeyUsageClientAuth, "anything"), true},
-		"with the common name":        {[]string{"x", "kube-apiserver"}, authority.pair(x509.ExtKeyUsageClientAuth, "kube-apiserver"), true},
-		"with the DNS name":           {[]string{"kube-apiserver"}, authority.pair(x509.ExtKeyUsageClientAuth, "", "kube-apiserver"), true},
-		"with another name":           {[]string{"kube-apiserver"}, authority.pair(x509.ExtKeyUsageClientAuth, "tenant", "kube-apiserver.tenant"), false},
-		"of another authority":        {nil, other.pair(x509.ExtKeyUsageClientAuth, "kube-apiserver"), false},
-		"for servers":                 {nil, authority.pair(x509.ExtKeyUsageServerAuth, "kube-apiserver"), false},
+		"of the authority":            {nil, pair(authority, x509.ExtKeyUsageClientAuth, "anything"), true},
+		"with the common name":        {[]string{"x", "kube-apiserver"}, pair(authority, x509.ExtKeyUsageClientAuth, "kube-apiserver"), true},
+		"with the DNS name":           {[]string{"kube-apiserver"}, pair(authority, x509.ExtKeyUsageClientAuth, "", "kube-apiserver"), true},
+		"with another name":           {[]string{"kube-apiserver"}, pair(authority, x509.ExtKeyUsageClientAuth, "tenant", "kube-apiserver.tenant"), false},
+		"of another authority":        {nil, pair(other, x509.ExtKeyUsageClientAuth, "kube-apiserver"), false},
+		"for servers":                 {nil, pair(authority, x509.ExtKeyUsageServerAuth, "kube-apiserver"), false},
 		"none":                        {nil, nil, false},
-		"the authority's, no key use": {nil, &tls.Certificate{Certificate: [][]byte{authority.certificate.Raw}, PrivateKey: other.key}, false},
+		"the authority's, no key use": {nil, &tls.Certificate{Certificate: [][]byte{authority.Certificate.Raw}, PrivateKey: other.Key}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := newServed(t, authority.pem(), c.names...)
+			s := newServed(t, string(authority.PEM()), c.names...)
 			if status, err := s.call(s.client(c.certificate)); (status == http.StatusOK) != c.allowed {
 				t.Errorf("status %d, error %v; want allowed: %v", status, err, c.allowed)
 			}
@@ -170,9 +128,9 @@ func TestCallers(t *testing.T) {
 // The authority changes under connections that are kept: who is not of the new one is refused, and who is is served. A
 // file that cannot be used changes nothing.
 func TestCallersFollowTheFile(t *testing.T) {
-	before, after := newIssuer(t), newIssuer(t)
-	s := newServed(t, before.pem())
-	old, both := s.client(before.pair(x509.ExtKeyUsageClientAuth, "a")), s.client(after.pair(x509.ExtKeyUsageClientAuth, "a"))
+	before, after := pki.NewAuthority("authority"), pki.NewAuthority("authority")
+	s := newServed(t, string(before.PEM()))
+	old, both := s.client(pair(before, x509.ExtKeyUsageClientAuth, "a")), s.client(pair(after, x509.ExtKeyUsageClientAuth, "a"))
 	expect := func(when string, client *http.Client, want int) {
 		t.Helper()
 		if status, err := s.call(client); status != want {
@@ -188,15 +146,15 @@ func TestCallersFollowTheFile(t *testing.T) {
 		}
 	}
 	expect("at first", old, http.StatusOK)
-	reads("the same", before.pem(), false, "")
+	reads("the same", string(before.PEM()), false, "")
 	reads("emptied", "", false, "no certificate in PEM")
 	reads("garbled", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", false, "x509")
-	reads("too large", before.pem()+strings.Repeat("\n", maxAuthority), false, "larger than")
+	reads("too large", string(before.PEM())+strings.Repeat("\n", maxAuthority), false, "larger than")
 	expect("after files that cannot be used", old, http.StatusOK)
-	reads("both", before.pem()+after.pem(), true, "")
+	reads("both", string(before.PEM())+string(after.PEM()), true, "")
 	expect("both, the old", old, http.StatusOK)
 	expect("both, the new", both, http.StatusOK)
-	reads("the new alone", after.pem(), true, "")
+	reads("the new alone", string(after.PEM()), true, "")
 	expect("the new alone, the old on its connection", old, http.StatusUnauthorized)
 	expect("the new alone, the old on a new connection", old, 0)
 	expect("the new alone, the new", both, http.StatusOK)

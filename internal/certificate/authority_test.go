@@ -43,7 +43,7 @@ func TestAuthorityRenewed(t *testing.T) {
 		now = now.Add(tick)
 		if i%int((overlapTime+time.Minute)/tick) == 0 {
 			serials++
-			secret = secretOf("podinit-system", "certificate", newPair(t, serials))
+			secret = secretOf("podinit-system", "certificate", newPair(serials))
 		}
 		switch i {
 		case 700:
@@ -104,8 +104,8 @@ func TestAuthoritySecret(t *testing.T) {
 		configuration = u
 		return nil
 	})
-	one, two := newPair(t, 1), newPair(t, 2)
-	renewed := newPair(t, 3)
+	one, two := newPair(1), newPair(2)
+	renewed := newPair(3)
 	mixed := maps.Clone(one)
 	mixed["ca.crt"], mixed["tls.crt"], mixed["tls.key"] = one["tls.crt"], renewed["tls.crt"], renewed["tls.key"]
 	now := time.Now()
@@ -157,7 +157,7 @@ func TestAuthorityHeals(t *testing.T) {
 		written = u
 		return fail
 	})
-	a.see(secretOf("podinit-system", "certificate", newPair(t, 1)))
+	a.see(secretOf("podinit-system", "certificate", newPair(1)))
 	a.see(configuration)
 	if again, err := a.step(t.Context(), time.Now()); !errors.Is(err, fail) || again != retryTime {
 		t.Errorf("a write that fails: again in %v, %v", again, err)
@@ -212,7 +212,7 @@ func TestAuthorityTwoWriters(t *testing.T) {
 	replica := newTestAuthority(t, nil)
 	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	for serial := int64(1); serial < 4; serial++ {
-		secret := secretOf("podinit-system", "certificate", newPair(t, serial))
+		secret := secretOf("podinit-system", "certificate", newPair(serial))
 		for range int((overlapTime + time.Minute) / time.Second) {
 			now = now.Add(time.Second)
 			seen := configuration
@@ -242,7 +242,7 @@ func TestAuthorityExternal(t *testing.T) {
 	a := newTestAuthority(t, func(context.Context, *unstructured.Unstructured) error { written++; return nil })
 	configuration := configurationOf("a")
 	configuration.SetAnnotations(map[string]string{"podinit.dev/ca-bundle": "external"})
-	a.see(secretOf("podinit-system", "certificate", newPair(t, 1)))
+	a.see(secretOf("podinit-system", "certificate", newPair(1)))
 	a.see(configuration)
 	if _, err := a.step(t.Context(), time.Now()); err != nil || written != 0 {
 		t.Errorf("%d writes, error %v; want none", written, err)
@@ -265,7 +265,7 @@ func TestAuthorityReadyWhileWriting(t *testing.T) {
 		return nil
 	})
 	written <- struct{}{}
-	a.see(secretOf("podinit-system", "certificate", newPair(t, 1)))
+	a.see(secretOf("podinit-system", "certificate", newPair(1)))
 	for range 2 {
 		a.see(configuration)
 		if _, err := a.step(t.Context(), time.Now()); err != nil {
@@ -273,7 +273,7 @@ func TestAuthorityReadyWhileWriting(t *testing.T) {
 		}
 	}
 	<-writing
-	a.see(secretOf("podinit-system", "certificate", newPair(t, 2)))
+	a.see(secretOf("podinit-system", "certificate", newPair(2)))
 	over := make(chan error)
 	go func() {
 		_, err := a.step(t.Context(), time.Now())

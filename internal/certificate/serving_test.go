@@ -2,11 +2,7 @@ package certificate
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"math/big"
 	"os"
@@ -16,6 +12,8 @@ import (
 	"time"
 
 	"github.com/go-logr/logr/testr"
+
+	"github.com/podinit/podinit/test/pki"
 )
 
 // TestServingCertificateFiles renews files as the kubelet does: it writes a directory beside,
@@ -46,7 +44,7 @@ func TestServingCertificateFiles(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	publish("1", newPair(t, 1))
+	publish("1", newPair(1))
 	watcher, err := s.WatchFiles(directory)
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +60,7 @@ func TestServingCertificateFiles(t *testing.T) {
 	if c, _ := s.Get(nil); c.Leaf.SerialNumber.Int64() != 1 {
 		t.Errorf("after garbage: serial %v, want the one before", c.Leaf.SerialNumber)
 	}
-	publish("3", newPair(t, 3))
+	publish("3", newPair(3))
 	for began := time.Now(); s.Expiry() != float64(ends(3).Unix()); time.Sleep(10 * time.Millisecond) {
 		if time.Since(began) > time.Minute {
 			t.Fatal("the renewed certificate is not served")
@@ -78,26 +76,10 @@ func TestServingCertificateFiles(t *testing.T) {
 func ends(serial int64) time.Time { return time.Date(2100, 1, int(serial), 0, 0, 0, 0, time.UTC) }
 
 // newPair is a certificate that signs itself, and its key.
-func newPair(t *testing.T, serial int64) map[string][]byte {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
+func newPair(serial int64) map[string][]byte {
+	pair := new(pki.Pair).Issue(&x509.Certificate{
 		SerialNumber: big.NewInt(serial), NotAfter: ends(serial), BasicConstraintsValid: true, IsCA: true, KeyUsage: x509.KeyUsageCertSign,
 		DNSNames: []string{"podinit-webhook.podinit-system.svc"},
-	}
-	certificate, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return map[string][]byte{
-		"tls.crt": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}),
-		"tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
-	}
+	})
+	return map[string][]byte{"tls.crt": pair.PEM(), "tls.key": pair.KeyPEM()}
 }

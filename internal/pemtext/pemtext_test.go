@@ -1,28 +1,18 @@
 package pemtext
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
 	"math/big"
 	"slices"
 	"testing"
+
+	"github.com/podinit/podinit/test/pki"
 )
 
 func TestCertificates(t *testing.T) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
 	made := func(number int64) []byte {
-		template := &x509.Certificate{SerialNumber: big.NewInt(number)}
-		der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+		return new(pki.Pair).Issue(&x509.Certificate{SerialNumber: big.NewInt(number)}).PEM()
 	}
 	one, two := made(1), made(2)
 	other := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("x")})

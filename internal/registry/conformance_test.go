@@ -3,19 +3,14 @@ package registry
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -44,6 +39,7 @@ import (
 	"github.com/podinit/podinit/initbin/options"
 	"github.com/podinit/podinit/internal/imageconfig"
 	"github.com/podinit/podinit/internal/registry/registrytest"
+	"github.com/podinit/podinit/test/pki"
 )
 
 // net of fake registries, by host and port as they are connected to. Whoever dials anything else is refused.
@@ -63,56 +59,22 @@ type fakeHost struct {
 }
 
 // authority signs the certificates of all fake hosts that speak TLS, and of clients. The system's roots have it.
-var authority = sync.OnceValue(func() tls.Certificate {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "fake"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-	}
-	return signed(template, key, template, key)
-})
-
-func signed(template *x509.Certificate, key *ecdsa.PrivateKey, by *x509.Certificate, byKey any) tls.Certificate {
-	raw, err := x509.CreateCertificate(rand.Reader, template, by, &key.PublicKey, byKey)
-	if err != nil {
-		panic(err)
-	}
-	leaf, err := x509.ParseCertificate(raw)
-	if err != nil {
-		panic(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: key, Leaf: leaf}
-}
+var authority = sync.OnceValue(func() *pki.Pair { return pki.NewAuthority("fake") })
 
 // certificate for one name, of a server or a client.
-func certificate(name string) tls.Certificate {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		panic(err)
-	}
+func certificate(name string) *pki.Pair {
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		Subject: pkix.Name{CommonName: name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	if ip := net.ParseIP(name); ip != nil {
 		template.IPAddresses = []net.IP{ip}
 	} else {
 		template.DNSNames = []string{name}
 	}
-	return signed(template, key, authority().Leaf, authority().PrivateKey)
+	return authority().Issue(template)
 }
 
-func pemOf(c tls.Certificate) (certificate, key string) {
-	raw, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
-	if err != nil {
-		panic(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Certificate[0]})),
-		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw}))
-}
+func pemOf(p *pki.Pair) (certificate, key string) { return string(p.PEM()), string(p.KeyPEM()) }
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
@@ -157,8 +119,8 @@ func (n *fakeNet) host(address string) *fakeHost {
 		h.server.Start()
 	} else {
 		issuer := x509.NewCertPool()
-		issuer.AddCert(authority().Leaf)
-		h.server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(name)}, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: issuer}
+		issuer.AddCert(authority().Certificate)
+		h.server.TLS = &tls.Config{Certificates: []tls.Certificate{certificate(name).TLS()}, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: issuer}
 		h.server.StartTLS()
 	}
 	n.t.Cleanup(h.server.Close)

@@ -3,15 +3,9 @@ package brokeninstalls
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"maps"
-	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +19,7 @@ import (
 
 	"github.com/podinit/podinit/internal/cli/exit"
 	"github.com/podinit/podinit/test/cluster"
+	"github.com/podinit/podinit/test/pki"
 	"github.com/podinit/podinit/test/suite"
 )
 
@@ -58,16 +53,16 @@ func TestBroken(t *testing.T) {
 			undo:  newSecret, want: map[string]string{"certificate-names": "the apiserver asks for " + serviceName + "; the certificate is for podinit.example"},
 		}, {
 			name:  "certificate by another authority",
-			wreck: func(t *testing.T) { plant(t, selfSigned(t), time.Now().AddDate(1, 0, 0), serviceName) },
+			wreck: func(t *testing.T) { plant(t, pki.NewAuthority("somebody"), time.Now().AddDate(1, 0, 0), serviceName) },
 			undo:  newSecret, want: map[string]string{"ca-bundle": "does not match the certificate in the Secret"},
 		}, {
 			// It would be put right at once, if that might be.
 			name: "wrong caBundle",
 			wreck: func(t *testing.T) {
 				takeAway(t, keeper, "mutatingwebhookconfigurations", "update")
-				other := selfSigned(t)
+				other := pki.NewAuthority("somebody")
 				patch(t, "mutatingwebhookconfiguration", "zz-podinit", "json", mustJSON(t, []any{
-					map[string]any{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: other.Certificate[0]})},
+					map[string]any{"op": "replace", "path": "/webhooks/0/clientConfig/caBundle", "value": other.PEM()},
 				}))
 			},
 			undo: func(t *testing.T) {
@@ -270,7 +265,7 @@ func TestNoCluster(t *testing.T) {
 }
 
 // authority is who signs the webhook's certificate.
-func authority(t *testing.T) tls.Certificate {
+func authority(t *testing.T) *pki.Pair {
 	t.Helper()
 	s, err := client.CoreV1().Secrets(system).Get(t.Context(), secret, metav1.GetOptions{})
 	if err != nil {
@@ -280,60 +275,17 @@ func authority(t *testing.T) tls.Certificate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pair
-}
-
-// selfSigned is an authority that nobody knows.
-func selfSigned(t *testing.T) tls.Certificate {
-	t.Helper()
-	key := newKey(t)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "somebody"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0), KeyUsage: x509.KeyUsageCertSign,
-	}
-	raw, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: key}
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
+	return &pki.Pair{Certificate: pair.Leaf, Key: pair.PrivateKey.(crypto.Signer)}
 }
 
 // plant has the webhook serve a certificate that it cannot replace: the Secret is immutable from then on.
-func plant(t *testing.T, by tls.Certificate, until time.Time, names ...string) {
+func plant(t *testing.T, by *pki.Pair, until time.Time, names ...string) {
 	t.Helper()
-	parent, err := x509.ParseCertificate(by.Certificate[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	key := newKey(t)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), DNSNames: names, NotBefore: parent.NotBefore, NotAfter: until,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	if until.Before(template.NotBefore) {
-		template.NotBefore = until.Add(-time.Hour)
-	}
-	raw, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), by.PrivateKey.(crypto.Signer))
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	patch(t, "secret", secret, "merge", mustJSON(t, map[string]any{"immutable": true, "data": map[string][]byte{
-		"tls.crt": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw}),
-		"tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
-	}}))
+	made := by.Issue(&x509.Certificate{
+		DNSNames: names, NotAfter: until, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	})
+	data := map[string][]byte{"tls.crt": made.PEM(), "tls.key": made.KeyPEM()}
+	patch(t, "secret", secret, "merge", mustJSON(t, map[string]any{"immutable": true, "data": data}))
 }
 
 // newSecret puts an empty one in the place of one that is immutable; the webhook fills it.

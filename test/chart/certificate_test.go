@@ -3,14 +3,9 @@ package chart
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
-	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/podinit/podinit/test/pki"
 	"github.com/podinit/podinit/test/suite"
 )
 
@@ -71,22 +67,22 @@ func TestCertificates(t *testing.T) {
 	})
 
 	t.Run("existing", func(t *testing.T) {
-		ours := newAuthority(t)
-		l.writeSecret(t, "webhook-tls", ours.issue(t, time.Now().Add(time.Hour)))
+		ours := pki.NewAuthority("ours")
+		l.writeSecret(t, "webhook-tls", issue(ours, time.Now().Add(time.Hour)))
 		file := filepath.Join(t.TempDir(), "ca.crt")
-		if err := os.WriteFile(file, ours.pem, 0o644); err != nil {
+		if err := os.WriteFile(file, ours.PEM(), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		// With Helm 4 the caBundle that the webhook has written must be wrested from it: docs/install.md.
 		r.upgrade(t, "--force-conflicts", "--set=certificate.mode=existing,certificate.existing.secretName=webhook-tls", "--set-file=certificate.existing.caBundle="+file)
-		if got := l.caBundle(t); !bytes.Equal(got, ours.pem) {
-			t.Errorf("caBundle:\n%s\nwant:\n%s", got, ours.pem)
+		if got := l.caBundle(t); !bytes.Equal(got, ours.PEM()) {
+			t.Errorf("caBundle:\n%s\nwant:\n%s", got, ours.PEM())
 		}
 		l.wraps(t, namespace)
 		l.mayMakeCertificates(t, false)
 
 		end := time.Now().Add(2 * time.Hour)
-		l.writeSecret(t, "webhook-tls", ours.issue(t, end))
+		l.writeSecret(t, "webhook-tls", issue(ours, end))
 		l.serves(t, end)
 		l.wraps(t, namespace)
 	})
@@ -274,53 +270,10 @@ func (l *live) writeSecret(t *testing.T, name string, data map[string][]byte) {
 	}
 }
 
-// authority issues certificates as a company's own would.
-type authority struct {
-	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
-	pem         []byte
-}
-
-func newAuthority(t *testing.T) authority {
-	t.Helper()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ours"}, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	a := authority{certificate: template}
-	var err error
-	if a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
-		t.Fatal(err)
-	}
-	a.pem = a.sign(t, template, a.key)
-	return a
-}
-
-func (a authority) sign(t *testing.T, template *x509.Certificate, key *ecdsa.PrivateKey) []byte {
-	t.Helper()
-	text, err := x509.CreateCertificate(rand.Reader, template, a.certificate, key.Public(), a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: text})
-}
-
-// issue makes the data of a Secret of type kubernetes.io/tls for the webhook.
-func (a authority) issue(t *testing.T, end time.Time) map[string][]byte {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return map[string][]byte{
-		"tls.crt": a.sign(t, &x509.Certificate{
-			SerialNumber: big.NewInt(end.Unix()), DNSNames: []string{"podinit-webhook." + system + ".svc"},
-			NotBefore: time.Now().Add(-time.Minute), NotAfter: end, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-		}, key),
-		"tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
-	}
+// issue makes the data of a Secret of type kubernetes.io/tls for the webhook, as a company's own authority would.
+func issue(authority *pki.Pair, end time.Time) map[string][]byte {
+	pair := authority.Issue(&x509.Certificate{
+		DNSNames: []string{"podinit-webhook." + system + ".svc"}, NotAfter: end, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	})
+	return map[string][]byte{"tls.crt": pair.PEM(), "tls.key": pair.KeyPEM()}
 }

@@ -90,7 +90,7 @@ func Start(ctx context.Context, o Options) (*ControlPlane, error) {
 			"--etcd-servers", etcd, "--bind-address", "127.0.0.1", "--secure-port", port, "--advertise-address", "192.0.2.1",
 			"--endpoint-reconciler-type", "none", "--cert-dir", c.File(fmt.Sprint("apiserver", i)), "--token-auth-file", c.File("tokens.csv"),
 			"--authorization-mode", "RBAC", "--service-cluster-ip-range", "10.96.0.0/16",
-			"--service-account-issuer", "https://kubernetes.default.svc", "--service-account-key-file", c.File("accounts.key"),
+			"--service-account-issuer", "https://kubernetes.default.svc", "--service-account-key-file", c.File("accounts.crt"),
 			"--service-account-signing-key-file", c.File("accounts.key"), "--admission-control-config-file", c.File("admission.yaml"),
 		}, o.APIServerArguments)...)
 		if err != nil {

@@ -1,15 +1,9 @@
 package check
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"os"
 	"slices"
 	"strings"
@@ -33,6 +27,7 @@ import (
 	"github.com/podinit/podinit/internal/canary"
 	"github.com/podinit/podinit/internal/cli/installation"
 	"github.com/podinit/podinit/internal/cli/remoteimage"
+	"github.com/podinit/podinit/test/pki"
 )
 
 var now = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -110,8 +105,8 @@ func healthy(t *testing.T) *Facts {
 		right.Allowed.Value = true
 		f.Rights = append(f.Rights, right)
 	}
-	authority := newAuthority(t, "podinit-ca")
-	f.Certificate.Value = authority.issue(t, now.AddDate(1, 0, 0), serviceName)
+	authority := pki.NewAuthority("podinit-ca")
+	f.Certificate.Value = issue(authority, now.AddDate(1, 0, 0), serviceName)
 	f.bundle(authority)
 	return f
 }
@@ -130,55 +125,15 @@ func webhookPod(name, image string) corev1.Pod {
 }
 
 // bundle has the webhook configuration trust an authority.
-func (f *Facts) bundle(a authority) {
+func (f *Facts) bundle(a *pki.Pair) {
 	for i := range f.Configuration.Value.Webhooks {
-		f.Configuration.Value.Webhooks[i].ClientConfig.CABundle = a.pem()
+		f.Configuration.Value.Webhooks[i].ClientConfig.CABundle = a.PEM()
 	}
 }
 
-type authority struct {
-	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T, name string) authority {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: now.AddDate(-5, 0, 0), NotAfter: now.AddDate(5, 0, 0), KeyUsage: x509.KeyUsageCertSign,
-	}
-	raw, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, err := x509.ParseCertificate(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return authority{certificate, key}
-}
-
-func (a authority) pem() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.certificate.Raw})
-}
-
-// issue makes a certificate for names that is valid for a year, until then.
-func (a authority) issue(t *testing.T, until time.Time, names ...string) []byte {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(2), DNSNames: names, NotBefore: until.AddDate(-1, 0, 0), NotAfter: until}
-	raw, err := x509.CreateCertificate(rand.Reader, template, a.certificate, key.Public(), a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw})
+// issue makes a certificate of the authority for names that is valid for a year, until then.
+func issue(authority *pki.Pair, until time.Time, names ...string) []byte {
+	return authority.Issue(&x509.Certificate{DNSNames: names, NotBefore: until.AddDate(-1, 0, 0), NotAfter: until}).PEM()
 }
 
 // TestInstallation breaks one thing at a time. Nothing but the checks that are about it may notice.
@@ -461,32 +416,32 @@ func TestInstallation(t *testing.T) {
 			"certificate": "not-checked: forbidden", "certificate-validity": "not-checked", "certificate-names": "not-checked", "ca-bundle": "not-checked",
 		}},
 		{"expired", func(t *testing.T, f *Facts) {
-			a := newAuthority(t, "podinit-ca")
-			f.Certificate.Value = a.issue(t, now.Add(-time.Hour), serviceName)
+			a := pki.NewAuthority("podinit-ca")
+			f.Certificate.Value = issue(a, now.Add(-time.Hour), serviceName)
 			f.bundle(a)
 		}, map[string]string{"certificate-validity": "failed: the certificate expired on 2029-12-31 23:00 UTC"}},
 		{"not yet valid", func(t *testing.T, f *Facts) {
-			a := newAuthority(t, "podinit-ca")
-			f.Certificate.Value = a.issue(t, now.AddDate(1, 0, 1), serviceName)
+			a := pki.NewAuthority("podinit-ca")
+			f.Certificate.Value = issue(a, now.AddDate(1, 0, 1), serviceName)
 			f.bundle(a)
 		}, map[string]string{"certificate-validity": "failed: the certificate is not valid before 2030-01-02"}},
 		{"ends soon", func(t *testing.T, f *Facts) {
-			a := newAuthority(t, "podinit-ca")
-			f.Certificate.Value = a.issue(t, now.AddDate(0, 0, 3), serviceName)
+			a := pki.NewAuthority("podinit-ca")
+			f.Certificate.Value = issue(a, now.AddDate(0, 0, 3), serviceName)
 			f.bundle(a)
 		}, map[string]string{"certificate-validity": "warning: the certificate expires on 2030-01-04"}},
 		{"another name", func(t *testing.T, f *Facts) {
-			a := newAuthority(t, "podinit-ca")
-			f.Certificate.Value = a.issue(t, now.AddDate(1, 0, 0), "podinit.example")
+			a := pki.NewAuthority("podinit-ca")
+			f.Certificate.Value = issue(a, now.AddDate(1, 0, 0), "podinit.example")
 			f.bundle(a)
 		}, map[string]string{"certificate-names": "failed: the apiserver asks for " + serviceName + "; the certificate is for podinit.example"}},
-		{"another CA", func(t *testing.T, f *Facts) { f.bundle(newAuthority(t, "other")) }, map[string]string{
+		{"another CA", func(t *testing.T, f *Facts) { f.bundle(pki.NewAuthority("other")) }, map[string]string{
 			"ca-bundle": "failed: the caBundle of webhook namespace.podinit.dev does not match the certificate",
 		}},
 		{"old and new CA", func(t *testing.T, f *Facts) {
 			before := first(f).ClientConfig.CABundle
 			for i := range f.Configuration.Value.Webhooks {
-				f.Configuration.Value.Webhooks[i].ClientConfig.CABundle = slices.Concat(newAuthority(t, "old").pem(), before)
+				f.Configuration.Value.Webhooks[i].ClientConfig.CABundle = slices.Concat(pki.NewAuthority("old").PEM(), before)
 			}
 		}, nil},
 		{"no caBundle", func(_ *testing.T, f *Facts) { second(f).ClientConfig.CABundle = nil }, map[string]string{
