@@ -31,15 +31,15 @@ func apiserverArgs() []string {
 	return []string{
 		"--etcd-servers", "http://127.0.0.1:2379",
 		"--bind-address", NodeIP, "--advertise-address", NodeIP, "--secure-port", "6443",
-		"--tls-cert-file", pki("apiserver.crt"), "--tls-private-key-file", pki("apiserver.key"),
-		"--client-ca-file", pki("ca.crt"),
-		"--kubelet-certificate-authority", pki("ca.crt"),
-		"--kubelet-client-certificate", pki("apiserver-kubelet-client.crt"),
-		"--kubelet-client-key", pki("apiserver-kubelet-client.key"),
+		"--tls-cert-file", pkiFile("apiserver.crt"), "--tls-private-key-file", pkiFile("apiserver.key"),
+		"--client-ca-file", pkiFile("ca.crt"),
+		"--kubelet-certificate-authority", pkiFile("ca.crt"),
+		"--kubelet-client-certificate", pkiFile("apiserver-kubelet-client.crt"),
+		"--kubelet-client-key", pkiFile("apiserver-kubelet-client.key"),
 		"--kubelet-preferred-address-types", "InternalIP",
 		"--service-account-issuer", "https://kubernetes.default.svc",
-		"--service-account-key-file", pki("service-account.key"),
-		"--service-account-signing-key-file", pki("service-account.key"),
+		"--service-account-key-file", pkiFile("service-account.crt"),
+		"--service-account-signing-key-file", pkiFile("service-account.key"),
 		"--service-cluster-ip-range", serviceCIDR,
 		"--authorization-mode", "Node,RBAC",
 		"--enable-admission-plugins", "NodeRestriction",
@@ -54,9 +54,9 @@ func controllerManagerArgs() []string {
 		"--kubeconfig", kubeconfig("kube-controller-manager"),
 		"--leader-elect=false",
 		"--use-service-account-credentials=true",
-		"--service-account-private-key-file", pki("service-account.key"),
+		"--service-account-private-key-file", pkiFile("service-account.key"),
 		// Without it no namespace gets kube-root-ca.crt, and pods with a service account wait for it.
-		"--root-ca-file", pki("ca.crt"),
+		"--root-ca-file", pkiFile("ca.crt"),
 		"--allocate-node-cidrs=false",
 	}
 }
@@ -160,7 +160,7 @@ registerWithTaints: []
 # The machine's disk is shared with other work; eviction on its account would only disturb tests.
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%%, imagefs.available: 1%%, nodefs.inodesFree: 1%%}
 imageGCHighThresholdPercent: 100
-`, pki("ca.crt"), i.address(), pki("kubelet.crt"), pki("kubelet.key"), containerdSocket, i.cgroup(),
+`, pkiFile("ca.crt"), i.address(), pkiFile("kubelet.crt"), pkiFile("kubelet.key"), containerdSocket, i.cgroup(),
 			filepath.Join(Dir, "logs", "pods"), filepath.Join(kubelet, "volumeplugins")),
 	} {
 		path := etc(name)
