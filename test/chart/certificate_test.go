@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/podinit/podinit/test/load"
 	"github.com/podinit/podinit/test/pki"
 	"github.com/podinit/podinit/test/suite"
 )
@@ -193,7 +194,7 @@ func (l *live) wrapsSoon(t *testing.T, namespace string) {
 	t.Helper()
 	suite.Eventually(t, "pods to be wrapped", func(ctx context.Context) (bool, error) {
 		made, err := l.client.CoreV1().Pods(namespace).Create(ctx, pod(), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		return err == nil && isWrapped(made), err
+		return err == nil && load.Wrapped(made), err
 	})
 	l.wraps(t, namespace)
 }

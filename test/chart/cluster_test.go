@@ -6,9 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -16,6 +14,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/podinit/podinit/test/cluster"
+	"github.com/podinit/podinit/test/load"
 	"github.com/podinit/podinit/test/suite"
 )
 
@@ -152,10 +151,6 @@ func pod() *corev1.Pod {
 	}
 }
 
-func isWrapped(pod *corev1.Pod) bool {
-	return strings.HasPrefix(pod.Spec.Containers[0].Command[0], "/podinit/")
-}
-
 // wraps creates a pod, which must come back wrapped, and run.
 func (l *live) wraps(t *testing.T, namespace string) *corev1.Pod {
 	t.Helper()
@@ -163,7 +158,7 @@ func (l *live) wraps(t *testing.T, namespace string) *corev1.Pod {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !isWrapped(made) {
+	if !load.Wrapped(made) {
 		l.describe(t)
 		t.Fatalf("the pod is not wrapped: %v", made.Spec.Containers[0].Command)
 	}
@@ -177,54 +172,15 @@ func (l *live) wraps(t *testing.T, namespace string) *corev1.Pod {
 	return made
 }
 
-// load creates pods, which are scheduled nowhere, one after the other.
-type load struct {
-	created, refused, unwrapped atomic.Int32
-	refusal                     atomic.Value
-	stop                        context.CancelFunc
-	ended                       chan struct{}
-}
-
-func (l *live) load(t *testing.T, namespace string) *load {
+// during creates pods while something is done, and fails if one is refused, or not wrapped where all must be.
+func (l *live) during(t *testing.T, what string, wrapsAll bool, do func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	load := &load{stop: cancel, ended: make(chan struct{})}
-	go func() {
-		defer close(load.ended)
-		for ; ctx.Err() == nil; time.Sleep(20 * time.Millisecond) {
-			p := pod()
-			p.Spec.NodeSelector = map[string]string{"podinit.dev/test": "nowhere"}
-			made, err := l.client.CoreV1().Pods(namespace).Create(context.Background(), p, metav1.CreateOptions{})
-			switch load.created.Add(1); {
-			case err != nil:
-				load.refused.Add(1)
-				load.refusal.Store(err.Error())
-			case !isWrapped(made):
-				load.unwrapped.Add(1)
-			}
-		}
-	}()
-	t.Cleanup(func() { load.stop(); <-load.ended })
-	return load
-}
-
-// during makes pods while something is done, and fails if one is refused, or not wrapped where all must be.
-func (l *live) during(t *testing.T, what, namespace string, wrapsAll bool, do func()) {
-	t.Helper()
-	load := l.load(t, namespace)
-	began := time.Now()
+	creating := load.Start(t, l.client, 40)
 	do()
-	load.stop()
-	<-load.ended
-	t.Logf("%s: %.1f s, %d pods created, %d refused, %d not wrapped", what, time.Since(began).Seconds(), load.created.Load(), load.refused.Load(), load.unwrapped.Load())
-	if load.created.Load() == 0 {
-		t.Errorf("%s: no pod was created meanwhile", what)
-	}
-	if load.refused.Load() > 0 {
-		t.Errorf("%s: %d pods were refused, one because %s", what, load.refused.Load(), load.refusal.Load())
-	}
-	if wrapsAll && load.unwrapped.Load() > 0 {
-		t.Errorf("%s: %d of %d pods were not wrapped", what, load.unwrapped.Load(), load.created.Load())
+	took, c := creating.Into(), creating.Stop()
+	t.Logf("%s: %.1f s, %d pods created, %d failed, %d unwrapped", what, took.Seconds(), c.Created, c.Failed, c.Unwrapped)
+	if c.Created == 0 || c.Failed > 0 || wrapsAll && c.Unwrapped > 0 {
+		t.Errorf("%s: of %d pods %d failed and %d are unwrapped:\n%q", what, c.Created, c.Failed, c.Unwrapped, c.Problems)
 	}
 }
 

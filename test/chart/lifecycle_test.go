@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/podinit/podinit/test/load"
 	"github.com/podinit/podinit/test/suite"
 )
 
@@ -25,6 +26,7 @@ func TestLifecycle(t *testing.T) {
 			l.kubectl(t, "apply", "--server-side", "-k", kustomization(t, l.webhook, l.init, nil))
 			l.kubectl(t, "-n", system, "rollout", "status", "deployment/podinit-webhook", "--timeout=2m")
 			namespace := l.namespace(t)
+			load.MakeNamespaces(t, l.client)
 			running := l.wraps(t, namespace)
 			l.kubectl(t, "apply", "-f", filepath.Join(root, "config/samples/initprofiles/jvm.yaml"))
 
@@ -35,12 +37,12 @@ func TestLifecycle(t *testing.T) {
 			if helm == "helm4" { // docs/install.md
 				takeOver = append(takeOver, "--server-side=false")
 			}
-			l.during(t, "take-over", namespace, true, func() { r.install(t, takeOver...) })
+			l.during(t, "take-over", true, func() { r.install(t, takeOver...) })
 			l.wraps(t, namespace)
 
 			later := r
 			later.chart = withAnotherColumn(t)
-			l.during(t, "upgrade", namespace, true, func() {
+			l.during(t, "upgrade", true, func() {
 				later.upgrade(t, "--set=metrics.port=9080,webhook.timeoutSeconds=7,webhook.failurePolicy=Fail,webhook.excludedNamespaces={default}")
 			})
 			if got := l.kubectl(t, "get", "initprofiles"); !strings.Contains(got, "COLUMN OF THE TEST") || !strings.Contains(got, "jvm") {
@@ -55,7 +57,7 @@ func TestLifecycle(t *testing.T) {
 			l.wraps(t, namespace)
 
 			for _, back := range []struct{ revision, timeouts string }{{"1", "5 3 5 3"}, {"2", "7 3 7 3"}} {
-				l.during(t, "roll back to "+back.revision, namespace, true, func() { r.do(t, "rollback", "podinit", back.revision) })
+				l.during(t, "roll back to "+back.revision, true, func() { r.do(t, "rollback", "podinit", back.revision) })
 				if got := l.kubectl(t, "get", "mutatingwebhookconfiguration", "zz-podinit", "-o", "jsonpath={.webhooks[*].timeoutSeconds}"); got != back.timeouts {
 					t.Errorf("timeouts after rolling back to %s: %s, want %s", back.revision, got, back.timeouts)
 				}
@@ -65,7 +67,7 @@ func TestLifecycle(t *testing.T) {
 			if helm == "helm4" { // one is enough: both make the same
 				l.failsClosed(t, namespace)
 			}
-			l.during(t, "uninstall", namespace, false, func() {
+			l.during(t, "uninstall", false, func() {
 				if helm == "helm3" { // docs/install.md
 					l.kubectl(t, "delete", "mutatingwebhookconfiguration", "zz-podinit")
 				}
@@ -126,8 +128,8 @@ func (l *live) isGone(t *testing.T, namespace string) {
 	if _, err := l.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), "zz-podinit", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("the webhook configuration: error %v, want none to be found", err)
 	}
-	if made, err := l.client.CoreV1().Pods(namespace).Create(t.Context(), pod(), metav1.CreateOptions{}); err != nil || isWrapped(made) {
-		t.Errorf("a pod afterwards: error %v, wrapped: %v", err, isWrapped(made))
+	if made, err := l.client.CoreV1().Pods(namespace).Create(t.Context(), pod(), metav1.CreateOptions{}); err != nil || load.Wrapped(made) {
+		t.Errorf("a pod afterwards: error %v, wrapped: %v", err, load.Wrapped(made))
 	}
 	for _, arguments := range [][]string{
 		{"get", "clusterroles,clusterrolebindings", "-l", "app.kubernetes.io/name=podinit", "-o", "name"},

@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/podinit/podinit/test/cluster"
+	"github.com/podinit/podinit/test/load"
 )
 
 // TestHostNetwork has the webhook on the node's own network, beside the kubelet, whose port is 10250.
@@ -16,6 +17,7 @@ func TestHostNetwork(t *testing.T) {
 	l.kubectl(t, "label", "--overwrite", "namespace", system, "pod-security.kubernetes.io/enforce=privileged") // docs/install.md
 	r := release{live: l, helm: "helm4", chart: chart}
 	namespace := l.namespace(t)
+	load.MakeNamespaces(t, l.client)
 	r.install(t, "--set=hostNetwork=true,replicas=1") // there is one node
 	slices, err := l.client.DiscoveryV1().EndpointSlices(system).List(t.Context(), metav1.ListOptions{LabelSelector: "kubernetes.io/service-name=podinit-webhook"})
 	if err != nil || len(slices.Items) != 1 || len(slices.Items[0].Endpoints) != 1 {
@@ -26,7 +28,7 @@ func TestHostNetwork(t *testing.T) {
 	}
 	l.wraps(t, namespace)
 	// A pod that is to take the place of another on its node has to wait for its ports.
-	l.during(t, "upgrade", namespace, false, func() { r.upgrade(t, "--set=verbosity=1") })
+	l.during(t, "upgrade", false, func() { r.upgrade(t, "--set=verbosity=1") })
 	l.wraps(t, namespace)
 	r.do(t, "uninstall", "podinit")
 }
