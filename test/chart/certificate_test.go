@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/podinit/podinit/test/cluster"
 	"github.com/podinit/podinit/test/load"
 	"github.com/podinit/podinit/test/pki"
 	"github.com/podinit/podinit/test/suite"
@@ -216,19 +216,9 @@ func (l *live) serves(t *testing.T, end time.Time) {
 			if _, err := l.client.CoreV1().Pods(system).Patch(ctx, pod.Name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 				return false, err
 			}
-			text, err := l.client.CoreV1().Pods(system).ProxyGet("http", pod.Name, "8080", "/metrics", nil).DoRaw(ctx)
-			if err != nil {
-				return false, nil // it may be ending
-			}
-			served := 0.0
-			for line := range strings.Lines(string(text)) {
-				if value, ok := strings.CutPrefix(line, "podinit_certificate_expiry_seconds "); ok {
-					if served, err = strconv.ParseFloat(strings.TrimSpace(value), 64); err != nil {
-						return false, err
-					}
-				}
-			}
-			if int64(served) != end.Unix() {
+			families, err := cluster.Metrics(ctx, l.client, system, pod.Name)
+			// It may be ending.
+			if err != nil || int64(cluster.Sum(families["podinit_certificate_expiry_seconds"])) != end.Unix() {
 				return false, nil
 			}
 		}

@@ -3,7 +3,6 @@
 package nodemode
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
@@ -21,8 +20,6 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
@@ -129,24 +126,17 @@ func metrics(t *testing.T) (families map[string]*dto.MetricFamily) {
 		if len(pods) != 1 {
 			return false, nil
 		}
-		text, err := client.CoreV1().Pods(system).ProxyGet("http", pods[0].Name, "8080", "metrics", nil).DoRaw(ctx)
-		if err != nil {
-			return false, nil //nolint:nilerr // it may not have begun
-		}
-		parser := expfmt.NewTextParser(model.UTF8Validation)
-		families, err = parser.TextToMetricFamilies(bytes.NewReader(text))
-		return err == nil, err
+		var err error
+		families, err = cluster.Metrics(ctx, client, system, pods[0].Name)
+		return err == nil, nil // it may not have begun
 	})
 	return families
 }
 
 // metric is the sum of a metric's values.
-func metric(t *testing.T, name string) (sum float64) {
+func metric(t *testing.T, name string) float64 {
 	t.Helper()
-	for _, m := range metrics(t)[name].GetMetric() {
-		sum += m.GetGauge().GetValue() + m.GetCounter().GetValue()
-	}
-	return sum
+	return cluster.Sum(metrics(t)[name])
 }
 
 const user, password = "tenant", "not a secret"

@@ -2,7 +2,6 @@ package nodes
 
 import (
 	"context"
-	"fmt"
 	"log"
 	"path/filepath"
 	"slices"
@@ -12,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/podinit/podinit/test/cluster"
 	"github.com/podinit/podinit/test/load"
 	"github.com/podinit/podinit/test/suite"
 )
@@ -187,21 +187,11 @@ func TestLoss(t *testing.T) {
 func reviews(t *testing.T, pods []corev1.Pod) (counts []int) {
 	t.Helper()
 	for _, pod := range pods {
-		text, err := client.CoreV1().Pods(pod.Namespace).ProxyGet("http", pod.Name, "8080", "metrics", nil).DoRaw(t.Context())
+		families, err := cluster.Metrics(t.Context(), client, pod.Namespace, pod.Name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		total := 0
-		for line := range strings.Lines(string(text)) {
-			if strings.HasPrefix(line, "podinit_admission_requests_total{") {
-				var n float64
-				if _, err := fmt.Sscan(line[strings.LastIndexByte(line, ' '):], &n); err != nil {
-					t.Fatalf("%q: %v", line, err)
-				}
-				total += int(n)
-			}
-		}
-		counts = append(counts, total)
+		counts = append(counts, int(cluster.Sum(families["podinit_admission_requests_total"])))
 	}
 	return counts
 }

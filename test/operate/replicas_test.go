@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +19,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/podinit/podinit/test/cluster"
 	"github.com/podinit/podinit/test/suite"
 )
 
@@ -83,16 +83,8 @@ func scale(t *testing.T, count int32) {
 	}
 }
 
-// metric reads one of a replica's metrics, without labels.
+// metric reads one of a replica's metrics.
 func metric(ctx context.Context, pod *corev1.Pod, name string) (float64, error) {
-	text, err := client.CoreV1().Pods(pod.Namespace).ProxyGet("http", pod.Name, "8080", "metrics", nil).DoRaw(ctx)
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(text)) {
-		if value, found := strings.CutPrefix(line, name+" "); found {
-			return strconv.ParseFloat(strings.TrimSpace(value), 64)
-		}
-	}
-	return 0, fmt.Errorf("pod %s has no metric %s", pod.Name, name)
+	families, err := cluster.Metrics(ctx, client, pod.Namespace, pod.Name)
+	return cluster.Sum(families[name]), err
 }

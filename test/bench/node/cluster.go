@@ -1,15 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -183,12 +180,7 @@ func (b *bench) metric(ctx context.Context, name string) (*dto.Metric, error) {
 	if len(all) != 1 {
 		return nil, fmt.Errorf("podinit-node runs on %d nodes, want 1", len(all))
 	}
-	text, err := b.client.CoreV1().Pods(b.plugin.Namespace).ProxyGet("http", all[0].Pod, "8080", "metrics", nil).DoRaw(ctx)
-	if err != nil {
-		return nil, err
-	}
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
+	families, err := cluster.Metrics(ctx, b.client, b.plugin.Namespace, all[0].Pod)
 	if err != nil {
 		return nil, err
 	}
