@@ -40,9 +40,7 @@ func TestInjectIsAdmission(t *testing.T) {
 	lookups(t)
 	plain, opted := namespace(t, nil), namespace(t, optedIn())
 	// The cluster's images are named by digest alone, so a pod that is wrapped says the webhook's version.
-	if _, err := client.CoreV1().Pods(opted).Create(t.Context(), shellPod("seen", "sleep", "60"), metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	create(t, opted, shellPod("seen", "sleep", "60"))
 
 	quits := push(t, cluster.Registry+"/e2e/inject-quits:1", shell(t, v1.Config{Entrypoint: []string{"sh", "-c", "echo $X"}, Cmd: []string{"$$"}, StopSignal: "SIGQUIT"}, ""))
 	index := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
@@ -155,10 +153,7 @@ func TestExplainAgrees(t *testing.T) {
 	opted := namespace(t, optedIn())
 	pod := imagePod("agrees", push(t, cluster.Registry+"/e2e/explain:1", shell(t, v1.Config{Entrypoint: []string{"sleep", "60"}}, "")))
 	pod.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}
-	admitted, err := client.CoreV1().Pods(opted).Create(t.Context(), pod, dryRun)
-	if err != nil {
-		t.Fatal(err)
-	}
+	admitted := admit(t, opted, pod)
 	if s := statusOf(t, admitted); s.Source != v1alpha1.SourceRegistry {
 		t.Fatalf("the webhook says %+v", s)
 	}

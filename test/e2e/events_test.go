@@ -37,9 +37,7 @@ func TestEvents(t *testing.T) {
 	})
 	tried := shellPod("tried", "sleep", "3600")
 	tried.Annotations = map[string]string{"podinit.dev/skip-containers": "none-of-this-name"}
-	if _, err := client.CoreV1().Pods(ns).Create(t.Context(), tried, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
-		t.Fatal(err)
-	}
+	admit(t, ns, tried)
 	bare := tried.DeepCopy()
 	bare.Name = "bare"
 	create(t, ns, bare)

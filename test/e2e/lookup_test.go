@@ -226,10 +226,7 @@ func statusOf(t *testing.T, pod *corev1.Pod) v1alpha1.ContainerStatus {
 // tried creates the pod without keeping it.
 func tried(t *testing.T, ns string, pod *corev1.Pod) v1alpha1.ContainerStatus {
 	t.Helper()
-	created, err := client.CoreV1().Pods(ns).Create(t.Context(), pod, dryRun)
-	if err != nil {
-		t.Fatal(err)
-	}
+	created := admit(t, ns, pod)
 	return statusOf(t, created)
 }
 
@@ -337,10 +334,7 @@ func TestTagThatMoves(t *testing.T) {
 		push(t, tag, shell(t, v1.Config{Entrypoint: []string{"echo", fmt.Sprint(i)}}, ""))
 		pod := imagePod("app", tag)
 		pod.Spec.Containers[0].ImagePullPolicy = corev1.PullAlways
-		created, err := client.CoreV1().Pods(ns).Create(t.Context(), pod, dryRun)
-		if err != nil {
-			t.Fatal(err)
-		}
+		created := admit(t, ns, pod)
 		if command := created.Spec.Containers[0].Command; command == nil || command[len(command)-1] != fmt.Sprint(i) {
 			t.Errorf("version %d: command %q", i, command)
 		}

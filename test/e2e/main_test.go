@@ -158,7 +158,18 @@ func nodeSelector() map[string]string {
 
 func create(t *testing.T, namespace string, pod *corev1.Pod) *corev1.Pod {
 	t.Helper()
-	created, err := client.CoreV1().Pods(namespace).Create(t.Context(), pod, metav1.CreateOptions{})
+	return createBy(t, namespace, pod, metav1.CreateOptions{})
+}
+
+// admit returns a pod as it would be created.
+func admit(t *testing.T, namespace string, pod *corev1.Pod) *corev1.Pod {
+	t.Helper()
+	return createBy(t, namespace, pod, dryRun)
+}
+
+func createBy(t *testing.T, namespace string, pod *corev1.Pod, options metav1.CreateOptions) *corev1.Pod {
+	t.Helper()
+	created, err := client.CoreV1().Pods(namespace).Create(t.Context(), pod, options)
 	if err != nil {
 		t.Fatalf("create pod %s/%s: %v", namespace, pod.Name, err)
 	}

@@ -336,10 +336,7 @@ func TestPodsOptIn(t *testing.T) {
 			if tt.podAnnotation != "" {
 				pod.Annotations = map[string]string{inject: tt.podAnnotation}
 			}
-			created, err := client.CoreV1().Pods(ns).Create(t.Context(), pod, dryRun)
-			if err != nil {
-				t.Fatal(err)
-			}
+			created := admit(t, ns, pod)
 			if got := isWrapped(created); got != tt.wrapped {
 				t.Errorf("wrapped: %v, want %v; status %q", got, tt.wrapped, created.Annotations[v1alpha1.StatusAnnotation])
 			}

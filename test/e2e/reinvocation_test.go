@@ -205,10 +205,7 @@ func selfSigned(t *testing.T) (pair tls.Certificate, bundle []byte) {
 // TestDryRun asks for a pod and makes none: what comes back is wrapped, and nothing is stored.
 func TestDryRun(t *testing.T) {
 	ns := namespace(t, optedIn())
-	pod, err := client.CoreV1().Pods(ns).Create(t.Context(), shellPod("dry", "true"), dryRun)
-	if err != nil {
-		t.Fatal(err)
-	}
+	pod := admit(t, ns, shellPod("dry", "true"))
 	if pod.Spec.Containers[0].Command[0] != "/podinit/init" {
 		t.Errorf("the command is %q", pod.Spec.Containers[0].Command)
 	}

@@ -151,10 +151,7 @@ func TestSummaryAgrees(t *testing.T) {
 		for j := range again.OwnerReferences { // who may set it depends on the cluster
 			again.OwnerReferences[j].BlockOwnerDeletion = nil
 		}
-		created, err := client.CoreV1().Pods(ns).Create(t.Context(), again, dryRun)
-		if err != nil {
-			t.Fatal(err)
-		}
+		created := admit(t, ns, again)
 		var s v1alpha1.Status // none for a pod that the apiserver does not send to the webhook
 		if text := created.Annotations[v1alpha1.StatusAnnotation]; text != "" {
 			s = status(t, created)

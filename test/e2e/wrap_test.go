@@ -222,10 +222,7 @@ func TestLeftAlone(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			pod := shellPod(tt.name, "sleep", "1")
 			tt.edit(pod)
-			created, err := client.CoreV1().Pods(ns).Create(t.Context(), pod, dryRun)
-			if err != nil {
-				t.Fatal(err)
-			}
+			created := admit(t, ns, pod)
 			status := created.Annotations["podinit.dev/status"]
 			if tt.status == "" && status != "" || !strings.Contains(status, tt.status) {
 				t.Errorf("status is %q, want %q in it", status, tt.status)
