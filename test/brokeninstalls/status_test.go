@@ -91,11 +91,7 @@ func TestStatus(t *testing.T) {
 			return false
 		}
 		ended := pod.Status.ContainerStatuses[0].State.Terminated
-		var said v1alpha1.Status
-		if err := json.Unmarshal([]byte(pod.Annotations[v1alpha1.StatusAnnotation]), &said); err != nil {
-			t.Fatal(err)
-		}
-		digest := said.Containers["lost"].Digest
+		digest := suite.Status(t, pod).Containers["lost"].Digest
 		if want := "the command was looked up from image " + digest + ":"; ended.ExitCode != 127 || digest == "" || !strings.Contains(ended.Message, want) {
 			t.Errorf("exit code %d, message %q; want 127, and %q in it", ended.ExitCode, ended.Message, want)
 		}

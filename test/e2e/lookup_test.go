@@ -216,18 +216,13 @@ func imagePod(name, image string, secrets ...string) *corev1.Pod {
 // statusOf is what the pod's status says of its container.
 func statusOf(t *testing.T, pod *corev1.Pod) v1alpha1.ContainerStatus {
 	t.Helper()
-	var status v1alpha1.Status
-	if err := json.Unmarshal([]byte(pod.Annotations[v1alpha1.StatusAnnotation]), &status); err != nil {
-		t.Fatalf("status %q: %v", pod.Annotations[v1alpha1.StatusAnnotation], err)
-	}
-	return status.Containers[pod.Spec.Containers[0].Name]
+	return suite.Status(t, pod).Containers[pod.Spec.Containers[0].Name]
 }
 
 // tried creates the pod without keeping it.
 func tried(t *testing.T, ns string, pod *corev1.Pod) v1alpha1.ContainerStatus {
 	t.Helper()
-	created := admit(t, ns, pod)
-	return statusOf(t, created)
+	return statusOf(t, admit(t, ns, pod))
 }
 
 // TestImageSaysTheSame runs images that say what they run, in words that the kubelet would expand in a pod, without

@@ -121,7 +121,7 @@ func (o *operator) leftAlone(t *testing.T) {
 	if n := o.made.Load(); n != 1 || !o.asMade(pod) {
 		t.Errorf("the pod was made %d times, and is %+v", n, pod.Spec)
 	}
-	if got := status(t, pod).Reason; got != v1alpha1.ReasonOwnerComparesPods {
+	if got := suite.Status(t, pod).Reason; got != v1alpha1.ReasonOwnerComparesPods {
 		t.Errorf("the status gives reason %q", got)
 	}
 	out, errOut, code := podinit(t, "", "explain", "pod/"+pod.Name, "-n", o.namespace)

@@ -91,15 +91,6 @@ func admitted(t *testing.T, ns string, pod *corev1.Pod, what string, done func(*
 	return last
 }
 
-func status(t *testing.T, pod *corev1.Pod) v1alpha1.Status {
-	t.Helper()
-	var s v1alpha1.Status
-	if err := json.Unmarshal([]byte(pod.Annotations[v1alpha1.StatusAnnotation]), &s); err != nil {
-		t.Fatalf("status annotation: %v", err)
-	}
-	return s
-}
-
 func isWrapped(pod *corev1.Pod) bool {
 	command := pod.Spec.Containers[0].Command
 	return len(command) > 0 && command[0] == "/podinit/init"
@@ -191,7 +182,7 @@ func TestAuto(t *testing.T) {
 		return len(p.Spec.InitContainers) == 1 && strings.Contains(p.Annotations[v1alpha1.StatusAnnotation], `"deliveryReason"`)
 	})
 	running := started(t, create(t, ns, pod))
-	s := status(t, running)
+	s := suite.Status(t, running)
 	if why := s.DeliveryReason; s.Delivery != v1alpha1.DeliveryInitContainer || why != v1alpha1.ReasonAPIServerTooOld && why != v1alpha1.ReasonKubeletTooOld {
 		t.Errorf("status says %+v", s)
 	}
@@ -215,7 +206,7 @@ func byImageVolume(t *testing.T, ns string) {
 	if _, ok := running.Annotations["cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"]; ok {
 		t.Error("an annotation for the cluster-autoscaler names a volume that is not on the node's disk")
 	}
-	if s := status(t, running); s.Delivery != v1alpha1.DeliveryImageVolume {
+	if s := suite.Status(t, running); s.Delivery != v1alpha1.DeliveryImageVolume {
 		t.Errorf("status says %+v", s)
 	}
 	if ps := execute(t, running, "ps", "-o", "args", "-p", "1"); !strings.Contains(ps, "/podinit/init") {

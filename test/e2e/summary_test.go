@@ -154,7 +154,7 @@ func TestSummaryAgrees(t *testing.T) {
 		created := admit(t, ns, again)
 		var s v1alpha1.Status // none for a pod that the apiserver does not send to the webhook
 		if text := created.Annotations[v1alpha1.StatusAnnotation]; text != "" {
-			s = status(t, created)
+			s = suite.Status(t, created)
 		}
 		workload := "pod/" + before.Name
 		for _, made := range before.OwnerReferences {

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/test/suite"
 )
 
 // TestKubectlNoticesNothing reads a wrapped pod's log as its author does. Without the annotation that podinit adds, kubectl
@@ -73,7 +74,7 @@ func TestLargePodIsCreated(t *testing.T) {
 	admitted(t, ns, pod, "a pod with a wrapped container", isWrapped)
 	created := create(t, ns, pod)
 	tooLarge := 0
-	for _, c := range status(t, created).Containers {
+	for _, c := range suite.Status(t, created).Containers {
 		if c.Reason == v1alpha1.ReasonPodTooLarge {
 			tooLarge++
 		}

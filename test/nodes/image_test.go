@@ -2,7 +2,6 @@ package nodes
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -87,7 +86,7 @@ func TestArchitecture(t *testing.T) {
 		if load.Wrapped(pod) != test.wrapped {
 			t.Errorf("pod %s: wrapped %v, want %v: %s", name, !test.wrapped, test.wrapped, pod.Annotations[v1alpha1.StatusAnnotation])
 		}
-		if status := annotation(t, pod); !test.wrapped && status.Reason != v1alpha1.ReasonInitImageUnavailable {
+		if status := suite.Status(t, pod); !test.wrapped && status.Reason != v1alpha1.ReasonInitImageUnavailable {
 			t.Errorf("pod %s: the reason is %q, want %q", name, status.Reason, v1alpha1.ReasonInitImageUnavailable)
 		}
 	}
@@ -144,7 +143,7 @@ func delivered(t *testing.T, want v1alpha1.Delivery, why v1alpha1.Reason) {
 		}
 		if inARow++; !load.Wrapped(pod) {
 			inARow = 0
-		} else if status := annotation(t, pod); status.Delivery != want || status.DeliveryReason != why {
+		} else if status := suite.Status(t, pod); status.Delivery != want || status.DeliveryReason != why {
 			inARow = 0
 		}
 		return inARow == 8, nil
@@ -161,15 +160,6 @@ func admitted(t *testing.T, nodeSelector map[string]string) *corev1.Pod {
 		t.Fatal(err)
 	}
 	return pod
-}
-
-// annotation is what podinit says of a pod in its status annotation.
-func annotation(t *testing.T, pod *corev1.Pod) (status v1alpha1.Status) {
-	t.Helper()
-	if err := json.Unmarshal([]byte(pod.Annotations[v1alpha1.StatusAnnotation]), &status); err != nil {
-		t.Fatalf("the status of pod %s: %v", pod.Name, err)
-	}
-	return status
 }
 
 // policy has the apiserver write something else into a node than its kubelet says.

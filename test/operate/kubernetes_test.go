@@ -2,7 +2,6 @@ package operate
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"os"
 	"path/filepath"
@@ -145,10 +144,7 @@ func awaitDelivery(t *testing.T) v1alpha1.Delivery {
 			inARow = 0
 			continue
 		}
-		var status v1alpha1.Status
-		if err := json.Unmarshal([]byte(pod.Annotations[v1alpha1.StatusAnnotation]), &status); err != nil {
-			t.Fatalf("the status of a pod: %v", err)
-		}
+		status := suite.Status(t, pod)
 		last, want = status.Delivery, wantDelivery(ctx, t)
 		if inARow++; last != want || status.Profile != "default" {
 			inARow = 0

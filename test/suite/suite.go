@@ -3,6 +3,7 @@ package suite
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"log"
@@ -19,6 +20,7 @@ import (
 	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
 	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/cli"
 	"github.com/podinit/podinit/test/cluster"
 )
@@ -96,6 +98,15 @@ func Namespace(t *testing.T, client kubernetes.Interface, object metav1.ObjectMe
 		return err == nil, ctrlclient.IgnoreNotFound(err)
 	})
 	return made.Name
+}
+
+// Status is what podinit says of a pod in its status annotation.
+func Status(t *testing.T, pod *corev1.Pod) (status v1alpha1.Status) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(pod.Annotations[v1alpha1.StatusAnnotation]), &status); err != nil {
+		t.Fatalf("the status of pod %s: %v", pod.Name, err)
+	}
+	return status
 }
 
 // Podinit runs the command line as its main does.
