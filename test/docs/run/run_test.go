@@ -202,8 +202,8 @@ func (w *world) gitOps(t *testing.T, definitions string) {
 	t.Helper()
 	namespaces := []string{"argocd", "flux-system"}
 	kubectl := func(args ...string) {
-		if out, err := w.cluster.Kubectl(context.WithoutCancel(t.Context()), args...).CombinedOutput(); err != nil {
-			t.Fatalf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
+		if _, err := w.cluster.RunKubectl(context.WithoutCancel(t.Context()), "", args...); err != nil {
+			t.Fatal(err)
 		}
 	}
 	t.Cleanup(func() {
@@ -313,14 +313,12 @@ func (w *world) lookups(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	apply := w.cluster.Kubectl(t.Context(), "apply", "--server-side", "--force-conflicts", "-f", "-")
-	apply.Stdin = strings.NewReader(string(object))
-	for _, command := range []*exec.Cmd{apply,
-		w.cluster.Kubectl(t.Context(), "-n", system, "rollout", "restart", "deployment/podinit-webhook"),
-		w.cluster.Kubectl(t.Context(), "-n", system, "rollout", "status", "deployment/podinit-webhook", "--timeout=120s"),
+	for _, args := range [][]string{
+		{"apply", "--server-side", "--force-conflicts", "-f", "-"}, {"rollout", "restart", "deployment/podinit-webhook"},
+		{"rollout", "status", "deployment/podinit-webhook", "--timeout=120s"},
 	} {
-		if out, err := command.CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", command, err, out)
+		if _, err := w.cluster.RunKubectl(t.Context(), string(object), append(args, "-n", system)...); err != nil {
+			t.Fatal(err)
 		}
 	}
 	time.Sleep(6 * time.Second) // an apiserver may keep connections to replicas that are ending for as long
@@ -335,8 +333,8 @@ func (w *world) deployAgain(t *testing.T) {
 		{"apply", "--server-side", "--force-conflicts", "-k", filepath.Join(root, "bin/deploy")},
 		{"-n", "podinit-system", "rollout", "status", "deployment/podinit-webhook", "--timeout=180s"},
 	} {
-		if out, err := w.cluster.Kubectl(context.WithoutCancel(t.Context()), args...).CombinedOutput(); err != nil {
-			t.Errorf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
+		if _, err := w.cluster.RunKubectl(context.WithoutCancel(t.Context()), "", args...); err != nil {
+			t.Error(err)
 		}
 	}
 }
@@ -418,11 +416,11 @@ func (w *world) page(t *testing.T, page docs.Page, onCluster bool) {
 func (w *world) namespace(t *testing.T, page docs.Page, directory string) (kubeconfig string) {
 	t.Helper()
 	kubectl := func(args ...string) string {
-		out, err := w.cluster.Kubectl(context.WithoutCancel(t.Context()), args...).CombinedOutput()
+		out, err := w.cluster.RunKubectl(context.WithoutCancel(t.Context()), "", args...)
 		if err != nil {
-			t.Errorf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
+			t.Error(err)
 		}
-		return string(out)
+		return out
 	}
 	before := map[string]bool{}
 	names := func() []string {
