@@ -22,7 +22,6 @@ import (
 	"github.com/go-logr/logr/testr"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
-	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -34,6 +33,7 @@ import (
 	"github.com/podinit/podinit/internal/imageconfig"
 	"github.com/podinit/podinit/internal/imageconfig/imageconfigtest"
 	"github.com/podinit/podinit/internal/inject"
+	"github.com/podinit/podinit/internal/jsonpatch"
 	"github.com/podinit/podinit/internal/profile"
 	"github.com/podinit/podinit/webhook"
 )
@@ -122,11 +122,7 @@ func TestPatch(t *testing.T) {
 			if response.PatchType == nil || *response.PatchType != admissionv1.PatchTypeJSONPatch {
 				t.Fatalf("patch type %v, want JSONPatch", response.PatchType)
 			}
-			patch, err := jsonpatch.DecodePatch(response.Patch)
-			if err != nil {
-				t.Fatal(err)
-			}
-			patched, err := patch.Apply([]byte(pod))
+			patched, err := jsonpatch.Apply([]byte(pod), response.Patch)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -711,11 +707,7 @@ func FuzzObject(f *testing.F) {
 			if raw == nil {
 				continue
 			}
-			patch, err := jsonpatch.DecodePatch(raw)
-			if err != nil {
-				t.Fatalf("patch %s: %v", raw, err)
-			}
-			patched, err := patch.Apply(object)
+			patched, err := jsonpatch.Apply(object, raw)
 			if err != nil {
 				t.Fatalf("applying %s to %s: %v", raw, object, err)
 			}

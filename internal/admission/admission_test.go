@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/podinit/podinit/api/v1alpha1"
@@ -24,6 +23,7 @@ import (
 	"github.com/podinit/podinit/internal/imageconfig"
 	"github.com/podinit/podinit/internal/imageconfig/imageconfigtest"
 	"github.com/podinit/podinit/internal/inject"
+	"github.com/podinit/podinit/internal/jsonpatch"
 	"github.com/podinit/podinit/internal/registry"
 	"github.com/podinit/podinit/internal/registry/registrytest"
 )
@@ -59,11 +59,7 @@ func mutated(t *testing.T, planner admission.Planner, object string) (corev1.Pod
 	if err != nil {
 		t.Fatal(err)
 	}
-	patch, err := jsonpatch.DecodePatch(answer.Patch)
-	if err != nil {
-		t.Fatalf("patch %s: %v", answer.Patch, err)
-	}
-	patched, err := patch.Apply([]byte(object))
+	patched, err := jsonpatch.Apply([]byte(object), answer.Patch)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/net"
@@ -27,6 +26,7 @@ import (
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/imageconfig"
 	"github.com/podinit/podinit/internal/inject"
+	"github.com/podinit/podinit/internal/jsonpatch"
 	"github.com/podinit/podinit/internal/profile"
 	"github.com/podinit/podinit/internal/reason"
 )
@@ -70,14 +70,7 @@ func mutateWith(config inject.Config, raw []byte, setting inject.Setting) (resul
 	if refusals := plan.Refusals(); len(refusals) > 0 {
 		return result{pod: raw, warnings: refusals, refused: true}, nil
 	}
-	if patch == nil {
-		return result{pod: raw, warnings: warnings}, nil
-	}
-	decoded, err := jsonpatch.DecodePatch(patch)
-	if err != nil {
-		return result{}, fmt.Errorf("decoding our patch: %w", err)
-	}
-	patched, err := decoded.Apply(raw)
+	patched, err := jsonpatch.Apply(raw, patch)
 	if err != nil {
 		return result{}, fmt.Errorf("applying our patch: %w", err)
 	}

@@ -8,10 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	jsonpatch "gopkg.in/evanphx/json-patch.v4"
-
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/inject"
+	"github.com/podinit/podinit/internal/jsonpatch"
 )
 
 // undo is a Pod without what podinit has put into it, with the library that the apiserver uses.
@@ -26,14 +25,7 @@ func undo(t *testing.T, raw []byte) (*inject.Undo, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if patch == nil {
-		return u, raw
-	}
-	decoded, err := jsonpatch.DecodePatch(patch)
-	if err != nil {
-		t.Fatal(err)
-	}
-	undone, err := decoded.Apply(raw)
+	undone, err := jsonpatch.Apply(raw, patch)
 	if err != nil {
 		t.Fatalf("%v\n%s\n%s", err, raw, patch)
 	}

@@ -14,10 +14,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/podinit/podinit/internal/inject"
+	"github.com/podinit/podinit/internal/jsonpatch"
 	"github.com/podinit/podinit/test/pods"
 )
 
@@ -75,14 +75,10 @@ func wrap(t *testing.T, pod []byte, least map[string]resource.Quantity) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	patch, err := jsonpatch.DecodePatch(raw)
-	if err == nil {
-		raw, err = patch.Apply(pod)
-	}
-	if err != nil {
+	if pod, err = jsonpatch.Apply(pod, raw); err != nil {
 		t.Fatal(err)
 	}
-	return raw
+	return pod
 }
 
 // pod has containers with these resources, as requests and as limits.

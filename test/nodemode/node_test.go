@@ -13,13 +13,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/podinit/podinit/internal/inject"
+	"github.com/podinit/podinit/internal/jsonpatch"
 	"github.com/podinit/podinit/test/observe"
 	"github.com/podinit/podinit/test/suite"
 )
@@ -288,11 +288,7 @@ func TestWebhookToo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	patch, err := jsonpatch.DecodePatch(steps)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if raw, err = patch.Apply(raw); err != nil {
+	if raw, err = jsonpatch.Apply(raw, steps); err != nil {
 		t.Fatal(err)
 	}
 	kubectl(t, string(raw), "-n", ns, "apply", "-f", "-")

@@ -17,7 +17,6 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
-	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
@@ -26,6 +25,7 @@ import (
 	"github.com/podinit/podinit/internal/cli/injectcmd"
 	"github.com/podinit/podinit/internal/cli/manifest"
 	"github.com/podinit/podinit/internal/inject"
+	"github.com/podinit/podinit/internal/jsonpatch"
 	"github.com/podinit/podinit/internal/version"
 	"github.com/podinit/podinit/webhook"
 )
@@ -174,11 +174,7 @@ func admit(t *testing.T, handler http.Handler, pod []byte) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	decoded, err := jsonpatch.DecodePatch(patch)
-	if err != nil {
-		t.Fatal(err)
-	}
-	patched, err := decoded.Apply(pod)
+	patched, err := jsonpatch.Apply(pod, patch)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,13 +10,13 @@ import (
 
 	"github.com/aymanbagabas/go-udiff"
 	"github.com/spf13/cobra"
-	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/podinit/podinit/internal/cli/exit"
 	"github.com/podinit/podinit/internal/cli/files"
 	"github.com/podinit/podinit/internal/cli/manifest"
 	"github.com/podinit/podinit/internal/cli/output"
+	"github.com/podinit/podinit/internal/jsonpatch"
 )
 
 // Rewriter changes manifests.
@@ -200,10 +200,5 @@ func (r *Rewriter) template(ctx context.Context, t manifest.Template) ([]byte, e
 	if patch == nil {
 		return nil, nil
 	}
-	// With the library that the apiserver uses.
-	decoded, err := jsonpatch.DecodePatch(patch)
-	if err != nil {
-		return nil, err
-	}
-	return decoded.Apply(t.Pod)
+	return jsonpatch.Apply(t.Pod, patch)
 }

@@ -8,9 +8,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	admissionv1 "k8s.io/api/admission/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/podinit/podinit/internal/jsonpatch"
 )
 
 // What is compared does the same: podinit and the usual way make the same Pod, in which every container is wrapped, and
@@ -56,15 +57,9 @@ func TestVariantsAgree(t *testing.T) {
 
 func patched(t *testing.T, object runtime.RawExtension, patch []byte) map[string]any {
 	t.Helper()
-	raw := object.Raw
-	if patch != nil {
-		decoded, err := jsonpatch.DecodePatch(patch)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if raw, err = decoded.Apply(raw); err != nil {
-			t.Fatal(err)
-		}
+	raw, err := jsonpatch.Apply(object.Raw, patch)
+	if err != nil {
+		t.Fatal(err)
 	}
 	var pod map[string]any
 	if err := json.Unmarshal(raw, &pod); err != nil {
