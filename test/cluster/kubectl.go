@@ -30,7 +30,7 @@ const InitDirectory = Dir + "/podinit"
 
 // ApplyWebhook applies config/deploy.yaml and config/prepull of the repository with these images and patches.
 func (c *Cluster) ApplyWebhook(ctx context.Context, root, init, webhook, patches string) error {
-	return c.apply(ctx, root, "config/deploy.yaml", fmt.Sprintf(`
+	return c.Apply(ctx, root, "config/deploy.yaml", fmt.Sprintf(`
 - target: {kind: DaemonSet, name: podinit-prepull}
   patch: |-
     - {op: replace, path: /spec/template/spec/containers/0/image, value: %q}
@@ -44,11 +44,11 @@ func (c *Cluster) ApplyNodeMode(ctx context.Context, root, init, node string, pa
 	for _, patch := range patches {
 		end += "    - " + patch + "\n"
 	}
-	return c.apply(ctx, root, "test/cluster/node_mode.yaml", end, "@INIT_IMAGE@", init, "@NODE_IMAGE@", node, "@DIRECTORY@", InitDirectory)
+	return c.Apply(ctx, root, "test/cluster/node_mode.yaml", end, "@INIT_IMAGE@", init, "@NODE_IMAGE@", node, "@DIRECTORY@", InitDirectory)
 }
 
-// apply applies a kustomization of the repository with values in the places of names, in pairs, and with more at its end.
-func (c *Cluster) apply(ctx context.Context, root, kustomization, more string, values ...string) error {
+// Apply applies a kustomization of the repository with values in the places of names, in pairs, and with more at its end.
+func (c *Cluster) Apply(ctx context.Context, root, kustomization, more string, values ...string) error {
 	text, err := os.ReadFile(filepath.Join(root, kustomization))
 	if err != nil {
 		return err

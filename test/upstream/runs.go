@@ -1,19 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -158,11 +154,7 @@ func (i installer) install(ctx context.Context, r Run) error {
 	if how == nil {
 		return nil
 	}
-	text, err := os.ReadFile(how.kustomization)
-	if err != nil {
-		return err
-	}
-	replace := []string{"@DIRECTORY@", filepath.Join(cluster.Dir, "podinit")}
+	replace := []string{"@DIRECTORY@", cluster.InitDirectory}
 	for placeholder, image := range how.images {
 		reference, err := cluster.PushBuilt(ctx, i.images, image)
 		if err != nil {
@@ -170,17 +162,7 @@ func (i installer) install(ctx context.Context, r Run) error {
 		}
 		replace = append(replace, placeholder, reference)
 	}
-	// The kustomization names its resources from a directory of bin.
-	directory, err := os.MkdirTemp("bin", "upstream-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(directory)
-	made := strings.NewReplacer(replace...).Replace(string(text)) + how.extra
-	if err := os.WriteFile(filepath.Join(directory, "kustomization.yaml"), []byte(made), 0o644); err != nil {
-		return err
-	}
-	if err := i.kubectl(ctx, "", "apply", "--server-side", "--force-conflicts", "-k", directory); err != nil {
+	if err := i.Apply(ctx, ".", how.kustomization, how.extra, replace...); err != nil {
 		return err
 	}
 	for _, workload := range how.workloads {
@@ -220,12 +202,8 @@ func (i installer) remove(ctx context.Context) error {
 }
 
 func (i installer) kubectl(ctx context.Context, input string, args ...string) error {
-	command := i.Kubectl(ctx, args...)
-	command.Stdin = strings.NewReader(input)
-	if out, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, out)
-	}
-	return nil
+	_, err := i.RunKubectl(ctx, input, args...)
+	return err
 }
 
 func (i installer) await(ctx context.Context, what string, done func(context.Context) (bool, error)) error {
@@ -252,12 +230,7 @@ func (i installer) counts(ctx context.Context, r Run) (counts, error) {
 		return nil, err
 	}
 	for _, pod := range pods.Items {
-		text, err := i.client.CoreV1().Pods(r.Install.namespace).ProxyGet("http", pod.Name, "8080", "metrics", nil).DoRaw(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("the metrics of %s: %w", pod.Name, err)
-		}
-		parser := expfmt.NewTextParser(model.UTF8Validation)
-		families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
+		families, err := cluster.Metrics(ctx, i.client, r.Install.namespace, pod.Name)
 		if err != nil {
 			return nil, fmt.Errorf("the metrics of %s: %w", pod.Name, err)
 		}
