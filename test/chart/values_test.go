@@ -143,7 +143,10 @@ criticalPodsQuota: {enabled: true, pods: 7}
 topologySpreadConstraints: [{topologyKey: t, maxSkew: 2, whenUnsatisfiable: DoNotSchedule}]
 resources: {limits: {memory: 1Gi}}
 nodeSelector: {role: system}
-tolerations: [{key: CriticalAddonsOnly, operator: Exists}]
+tolerations:
+- {key: CriticalAddonsOnly, operator: Exists}
+- {key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 60}
+- {key: node.kubernetes.io/unreachable, operator: Exists, effect: NoSchedule}
 affinity: {podAntiAffinity: {}}
 podLabels: {azure.workload.identity/use: "true"}
 podAnnotations: {a: "1"}
@@ -154,7 +157,9 @@ verbosity: 1
 metrics: {enabled: true, port: 9080}
 `, look: func(t *testing.T, made map[string]map[string]any) {
 			expect(t, made, "Deployment podinit-webhook", `"replicas":5`, `"topologyKey":"t"`, `"topologySpreadConstraints":[{"labelSelector":{"matchLabels":{"app.kubernetes.io/component":"webhook","app.kubernetes.io/name":"podinit"}},"maxSkew":2,`,
-				`"limits":{"memory":"1Gi"}`, `"nodeSelector":{"kubernetes.io/os":"linux","role":"system"}`, `"key":"CriticalAddonsOnly"`, `"affinity":{"podAntiAffinity":{}}`,
+				`"limits":{"memory":"1Gi"}`, `"nodeSelector":{"kubernetes.io/os":"linux","role":"system"}`, `"affinity":{"podAntiAffinity":{}}`,
+				`"tolerations":[{"effect":"NoExecute","key":"node.kubernetes.io/unreachable","operator":"Exists","tolerationSeconds":30},{"key":"CriticalAddonsOnly",`,
+				`{"effect":"NoExecute","key":"node.kubernetes.io/not-ready","operator":"Exists","tolerationSeconds":60},`,
 				`"azure.workload.identity/use":"true"`, `"a":"1"`, "HTTPS_PROXY", "-health-probe-bind-address=:9081", `"containerPort":9081`,
 				"-metrics-bind-address=:9080", `"containerPort":9080`, `"-v=1"`, `"priorityClassName":"system-node-critical"`)
 			expect(t, made, "Deployment podinit-certificates", `"replicas":1`, `"nodeSelector":{"kubernetes.io/os":"linux","role":"system"}`, `"key":"CriticalAddonsOnly"`,

@@ -125,6 +125,7 @@ func TestLoss(t *testing.T) {
 		victim = pods[1]
 	}
 	node := victim.Spec.NodeName
+	crashed := time.Now()
 	if err := running.Crash(node); err != nil {
 		t.Fatal(err)
 	}
@@ -181,6 +182,11 @@ func TestLoss(t *testing.T) {
 	if c := creating.Stop(); c.Failed > 0 || c.Unwrapped > 0 || c.Slow > 0 {
 		t.Errorf("with one replica left, of %d pods %d failed, %d are unwrapped and %d were slow: %q", c.Created, c.Failed, c.Unwrapped, c.Slow, c.Problems)
 	}
+	suite.Retry(t, "another replica", func(ctx context.Context) (bool, error) {
+		ready, err := suite.Endpoints(ctx, client)
+		return err == nil && len(ready) == 2, err
+	})
+	t.Logf("another replica was ready %.0f s after the loss", time.Since(crashed).Seconds())
 }
 
 // reviews are how many reviews each replica has answered.
