@@ -217,9 +217,8 @@ func (l *live) serves(t *testing.T, end time.Time) {
 				return false, err
 			}
 			families, err := cluster.Metrics(ctx, l.client, system, pod.Name)
-			// It may be ending.
 			if err != nil || int64(cluster.Sum(families["podinit_certificate_expiry_seconds"])) != end.Unix() {
-				return false, nil
+				return false, nil //nolint:nilerr // it may be ending
 			}
 		}
 		return len(pods.Items) > 0, nil
