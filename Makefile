@@ -493,7 +493,7 @@ $(UPSTREAM_BIN)/nonewprivs: usual/nonewprivs := seconds
 # Without vet, which would take as long again.
 $(UPSTREAM_BIN)/e2e.test: GO_BUILD := go test -c -vet=off -trimpath
 $(UPSTREAM_BIN)/e2e.test: test/upstream/build/go.mod
-	$(call build-pinned,upstream/build,k8s.io/kubernetes/test/e2e,-ldflags "-s -w $(KUBERNETES_LDFLAGS)")
+	$(call build-pinned,upstream/build,k8s.io/kubernetes/test/e2e,$(call kubernetes-ldflags,$(KUBERNETES_VERSION)))
 $(UPSTREAM_BIN)/ginkgo: test/upstream/build/go.mod
 	$(call build-pinned,upstream/build,github.com/onsi/ginkgo/v2/ginkgo,-ldflags "-s -w")
 $(UPSTREAM_BIN)/agnhost $(UPSTREAM_BIN)/nonewprivs: test/upstream/build/go.mod
