@@ -499,13 +499,21 @@ $(UPSTREAM_BIN)/ginkgo: test/upstream/build/go.mod
 $(UPSTREAM_BIN)/agnhost $(UPSTREAM_BIN)/nonewprivs: test/upstream/build/go.mod
 	$(call build-pinned,upstream/build,k8s.io/kubernetes/test/images/$(@F),-ldflags "-s -w")
 
-$(UPSTREAM_BIN)/localhost.crt $(UPSTREAM_BIN)/localhost.key: test/upstream/build/go.mod
-	@mkdir -p $(@D); cd test/upstream/build; go mod download k8s.io/kubernetes; cp --no-preserve=mode $$(go list -m -f '{{.Dir}}' k8s.io/kubernetes)/test/images/agnhost/porter/$(@F) $(abspath $@)
+# CoreDNS, the cluster's nameserver while they run, of the version that Kubernetes' manifest names.
+$(UPSTREAM_BIN)/coredns: usual/coredns := 1 to 2 minutes
+$(UPSTREAM_BIN)/coredns: $(wildcard test/upstream/build/coredns/*)
+	$(call build-pinned,upstream/build/coredns,.,-ldflags "-s -w")
+
+UPSTREAM_FILES := $(addprefix $(UPSTREAM_BIN)/,localhost.crt localhost.key coredns.yaml.base)
+$(UPSTREAM_BIN)/localhost.%: from := test/images/agnhost/porter
+$(UPSTREAM_BIN)/coredns.yaml.base: from := cluster/addons/dns/coredns
+$(UPSTREAM_FILES): test/upstream/build/go.mod
+	@mkdir -p $(@D); cd test/upstream/build; go mod download k8s.io/kubernetes; cp --no-preserve=mode $$(go list -m -f '{{.Dir}}' k8s.io/kubernetes)/$(from)/$(@F) $(abspath $@)
 
 # Not among those of "make test": it takes 45 minutes. The cluster is a new one, since a node keeps the images that it has.
 UPSTREAM ?=
 .PHONY: test-upstream
-test-upstream: $(addprefix $(UPSTREAM_BIN)/,e2e.test ginkgo agnhost nonewprivs localhost.crt localhost.key) images ## Kubernetes' own NodeConformance without podinit and with every pod wrapped, results in docs/compatibility.md (root; UPSTREAM="-runs 'without|node'")
+test-upstream: $(addprefix $(UPSTREAM_BIN)/,e2e.test ginkgo agnhost nonewprivs coredns) $(UPSTREAM_FILES) images ## Kubernetes' own NodeConformance without podinit and with every pod wrapped, results in docs/compatibility.md (root; UPSTREAM="-runs 'without|node'")
 	@$(MAKE) cluster-down cluster-up
 	go run ./test/upstream -programs $(abspath $(UPSTREAM_BIN)) -images $(BIN)/images/$(ARCH) -results $(abspath $(UPSTREAM_BIN))/results \
 		-version $(KUBERNETES_VERSION) -write docs/compatibility.md $(UPSTREAM)

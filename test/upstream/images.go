@@ -46,8 +46,8 @@ events {} http { access_log off; client_body_temp_path /tmp/b; proxy_temp_path /
 scgi_temp_path /tmp/s; server { listen 80; root /usr/share/nginx/html; } }
 `
 
-// pushImages makes the images that specs name and pushes them to the cluster's registry.
-func pushImages(ctx context.Context, w io.Writer, programs, clusterPrograms string) error {
+// pushImages makes the images that specs name, and that of CoreDNS, and pushes them to the cluster's registry.
+func pushImages(ctx context.Context, w io.Writer, programs, clusterPrograms, dnsImage string) error {
 	cache, err := debianimage.UserCache(w)
 	if err != nil {
 		return err
@@ -60,7 +60,7 @@ func pushImages(ctx context.Context, w io.Writer, programs, clusterPrograms stri
 	}
 	images := []image{{
 		names:    []string{agnhost, "e2e-test-images/agnhost:2.55"},
-		packages: []string{"bind9-dnsutils", "curl", "iproute2", "netcat-openbsd", "util-linux"},
+		packages: []string{"bind9-dnsutils", "curl", "iproute2", "libc-bin", "netcat-openbsd", "util-linux"},
 		files: []debianimage.File{
 			program(programs, "agnhost", "/agnhost", 0o755),
 			{Path: "/agnhost-2", Mode: os.ModeSymlink | 0o777, Content: "agnhost"},
@@ -72,7 +72,12 @@ func pushImages(ctx context.Context, w io.Writer, programs, clusterPrograms stri
 		},
 		config: v1.Config{Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"}},
 	}, {
-		names:  []string{"e2e-test-images/busybox:1.37.0-1"},
+		names: []string{"e2e-test-images/busybox:1.37.0-1"},
+		// The specs want messages of /bin/sh to be worded as busybox words them.
+		files: []debianimage.File{
+			{Path: "/bin/sh", Mode: os.ModeSymlink | 0o777, Content: "busybox"},
+			{Path: "/usr/local/bin/sh", Mode: os.ModeSymlink | 0o777, Content: "/bin/bash"},
+		},
 		config: v1.Config{Cmd: []string{"sh"}},
 	}, {
 		names:  []string{"e2e-test-images/nonroot:1.5"},
@@ -94,6 +99,14 @@ func pushImages(ctx context.Context, w io.Writer, programs, clusterPrograms stri
 			{Path: "/var/lib/nginx", Mode: os.ModeDir | 0o755},
 		},
 		config: v1.Config{Cmd: []string{"nginx", "-g", "daemon off;"}, StopSignal: "SIGQUIT"},
+	}, {
+		names:    []string{"e2e-test-images/glibc-dns-testing:2.0.0"},
+		packages: []string{"bind9-dnsutils", "libc-bin"},
+		config:   v1.Config{Cmd: []string{"bash"}},
+	}, {
+		names:  []string{dnsImage},
+		files:  []debianimage.File{program(programs, "coredns", "/coredns", 0o755)},
+		config: v1.Config{Entrypoint: []string{"/coredns"}},
 	}}
 	if err != nil {
 		return err
@@ -106,12 +119,11 @@ func pushImages(ctx context.Context, w io.Writer, programs, clusterPrograms stri
 	return nil
 }
 
-// always are files of every image. The specs want two things of their shell: that messages of /bin/sh are worded as busybox words
-// them, and that sh passes variables on whose names have a dash, which Debian's busybox does not.
+// always are files of every image. Its shell is bash, since what has a dash in its name is no variable for that of busybox, which also
+// prefers its own applets to programs of other packages.
 var always = []debianimage.File{
 	{Path: "/tmp", Mode: os.ModeDir | os.ModeSticky | 0o777},
-	{Path: "/bin/sh", Mode: os.ModeSymlink | 0o777, Content: "busybox"},
-	{Path: "/usr/local/bin/sh", Mode: os.ModeSymlink | 0o777, Content: "/bin/bash"},
+	{Path: "/bin/sh", Mode: os.ModeSymlink | 0o777, Content: "bash"},
 }
 
 // push makes the image and pushes it.

@@ -33,7 +33,7 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.programs, "programs", "", "the `directory` with e2e.test, ginkgo, agnhost and nonewprivs")
+	flag.StringVar(&o.programs, "programs", "", "the `directory` with what make test-upstream builds: e2e.test, ginkgo, and what images are made of")
 	flag.StringVar(&o.images, "images", "", "the `directory` of the archives that make images writes")
 	flag.StringVar(&o.results, "results", "", "the `directory` for ginkgo's reports; a run is compared with the results without podinit there")
 	flag.StringVar(&o.runs, "runs", ".", "only runs whose name matches this `expression`")
@@ -95,10 +95,17 @@ func (o options) run(ctx context.Context, w io.Writer) error {
 	if err := os.MkdirAll(o.results, 0o755); err != nil {
 		return err
 	}
-	if err := pushImages(ctx, w, o.programs, running.Bin); err != nil {
+	manifest, dnsImage, err := readCoreDNS(o.programs)
+	if err != nil {
+		return err
+	}
+	if err := pushImages(ctx, w, o.programs, running.Bin, dnsImage); err != nil {
 		return err
 	}
 	if err := i.prepare(ctx); err != nil {
+		return err
+	}
+	if err := i.startDNS(ctx, manifest); err != nil {
 		return err
 	}
 	err = compatibility.TryEach(ctx, w, "runs", selected, func(r Run) error { return o.try(ctx, w, i, r, parts) })
