@@ -328,7 +328,7 @@ OPERATE_SIZE ?=
 NODE_SIZE ?=
 
 .PHONY: test-long
-test-long: deps build helm-programs ## all tests, with storms of full size, 300,000 generated pods, the peers, and Kubernetes' own (three hours)
+test-long: deps build helm-programs ## all tests, with storms of full size, 300,000 generated pods, the peers, and Kubernetes' own (four hours)
 	go test -count=1 -timeout 120m ./internal/inject -run Properties -pods=300000
 	go test -count=1 -timeout 60m -tags peers -run TestPeers ./test/conformance
 	@$(MAKE) test-node cluster-down NODE_SIZE='-storm 1000 -restarts 10'
@@ -510,10 +510,10 @@ $(UPSTREAM_BIN)/coredns.yaml.base: from := cluster/addons/dns/coredns
 $(UPSTREAM_FILES): test/upstream/build/go.mod
 	@mkdir -p $(@D); cd test/upstream/build; go mod download k8s.io/kubernetes; cp --no-preserve=mode $$(go list -m -f '{{.Dir}}' k8s.io/kubernetes)/$(from)/$(@F) $(abspath $@)
 
-# Not among those of "make test": it takes 45 minutes. The cluster is a new one, since a node keeps the images that it has.
+# Not among those of "make test": it takes an hour and a half. The cluster is a new one, since a node keeps the images that it has.
 UPSTREAM ?=
 .PHONY: test-upstream
-test-upstream: $(addprefix $(UPSTREAM_BIN)/,e2e.test ginkgo agnhost nonewprivs coredns) $(UPSTREAM_FILES) images ## Kubernetes' own NodeConformance without podinit and with every pod wrapped, results in docs/compatibility.md (root; UPSTREAM="-runs 'without|node'")
+test-upstream: $(addprefix $(UPSTREAM_BIN)/,e2e.test ginkgo agnhost nonewprivs coredns) $(UPSTREAM_FILES) images ## Kubernetes' own conformance tests without podinit and with every pod wrapped, results in docs/compatibility.md (root; UPSTREAM="-suites network -runs 'without|node'")
 	@$(MAKE) cluster-down cluster-up
 	go run ./test/upstream -programs $(abspath $(UPSTREAM_BIN)) -images $(BIN)/images/$(ARCH) -results $(abspath $(UPSTREAM_BIN))/results \
 		-version $(KUBERNETES_VERSION) -write docs/compatibility.md $(UPSTREAM)

@@ -21,6 +21,11 @@ var copied = map[string]string{
 	"Security Context When creating a container with runAsNonRoot should not run without a specified user ID":      started,
 }
 
+// pairs are specs that need two nodes.
+var pairs = map[string]string{
+	"Daemon set should rollback without unnecessary restarts": "the test needs two nodes",
+}
+
 // dummies are specs that need dummy network devices, which are a module of the kernel.
 var dummies = map[string]string{
 	"PrivilegedPod should enable privileged commands": "the machine's kernel has no dummy network devices",

@@ -37,7 +37,7 @@ func main() {
 	flag.StringVar(&o.images, "images", "", "the `directory` of the archives that make images writes")
 	flag.StringVar(&o.results, "results", "", "the `directory` for ginkgo's reports; a run is compared with the results without podinit there")
 	flag.StringVar(&o.runs, "runs", ".", "only runs whose name matches this `expression`")
-	flag.StringVar(&o.suites, "suites", "^NodeConformance$", "suites whose name matches this `expression`")
+	flag.StringVar(&o.suites, "suites", ".", "only suites whose name matches this `expression`")
 	flag.StringVar(&o.focus, "focus", "", "only specs that match this `expression`; nothing is written to the page then")
 	flag.IntVar(&o.procs, "procs", 8, "how many specs run at a `time`")
 	flag.DurationVar(&o.time, "time", time.Hour, "`time` that a suite may take in one run, and again in a second try")
@@ -52,6 +52,8 @@ type Suite struct {
 	Name string
 	// Owner and Label are in the names of its specs, in this order.
 	Owner, Label string
+	// Skip is an expression for specs that are left out, if any.
+	Skip string
 }
 
 func (s Suite) String() string { return s.Name }
@@ -62,16 +64,18 @@ func (s Suite) specs(focus string) string {
 	return fmt.Sprintf("%s.*((%s).*%s|%s.*(%s))", owner, focus, label, label, focus)
 }
 
-// suites are those that a cluster of one node can run, several specs at a time.
-var suites = []Suite{
-	{"NodeConformance", "[sig-node]", "[NodeConformance]"},
-	{"Conformance of sig-apps", "[sig-apps]", "[Conformance]"},
-	{"Conformance of sig-network", "[sig-network]", "[Conformance]"},
-	{"Conformance of sig-storage", "[sig-storage]", "[Conformance]"},
-}
+// nodeConformance and appsConformance are the suites of which differs.go has specs.
+const nodeConformance, appsConformance = "NodeConformance", "Conformance of sig-apps"
 
-// skipped are specs that take long, need the cluster for themselves, or need what is not on by default.
-const skipped = `\[(Slow|Serial|Disruptive|Flaky|Feature)`
+// suites are those that a cluster of one node can run. Of NodeConformance, specs are left out that take half an hour, need images from the
+// internet, or need what is not on by default. Conformance has none of them but slow ones. ginkgo runs specs that need the cluster for
+// themselves last, one at a time.
+var suites = []Suite{
+	{nodeConformance, "[sig-node]", "[NodeConformance]", `\[(Slow|Serial|Disruptive|Flaky|Feature)`},
+	{appsConformance, "[sig-apps]", "[Conformance]", ""},
+	{"Conformance of sig-network", "[sig-network]", "[Conformance]", ""},
+	{"Conformance of sig-storage", "[sig-storage]", "[Conformance]", ""},
+}
 
 // run does every run that matches, and returns what went wrong in any.
 func (o options) run(ctx context.Context, w io.Writer) error {
@@ -163,7 +167,7 @@ func (o options) suite(ctx context.Context, w io.Writer, r Run, s Suite) (*outco
 			return nil, fmt.Errorf("%w; -runs '%s' writes the results to compare with", err, withoutPodinit)
 		}
 	}
-	g := ginkgo{options: o, name: name, focus: []string{s.specs(o.focus)}, skip: skipped, procs: o.procs}
+	g := ginkgo{options: o, name: name, focus: []string{s.specs(o.focus)}, skip: s.Skip, procs: o.procs}
 	results, err := g.run(ctx)
 	if err != nil {
 		return nil, err

@@ -83,12 +83,9 @@ func runs(ctx context.Context) []Run {
 	if !hasDummies(ctx) {
 		lacks = dummies
 	}
-	differs := func(node map[string]string) map[string]map[string]string {
-		return map[string]map[string]string{suites[0].Name: node}
-	}
 	return []Run{
-		{Name: withoutPodinit, Differs: differs(lacks)},
-		{Name: "init container", Install: webhook(v1alpha1.DeliverByInitContainer), Differs: differs(copied)},
+		{Name: withoutPodinit, Differs: map[string]map[string]string{nodeConformance: lacks, appsConformance: pairs}},
+		{Name: "init container", Install: webhook(v1alpha1.DeliverByInitContainer), Differs: map[string]map[string]string{nodeConformance: copied}},
 		{Name: "image volume", Install: webhook(v1alpha1.DeliverByImageVolume)},
 		{Name: "node mode", Install: node},
 	}
