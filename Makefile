@@ -478,10 +478,11 @@ test-chart: chart-programs cluster-up images ## the Helm chart, with Helm 3 and 
 test-node: cluster-up images ## node mode, with no webhook, on the real cluster (root)
 	go test -count=1 -timeout 40m -v ./test/nodemode -args -images $(abspath $(BIN)/images/$(ARCH)) $(NODE_SIZE)
 
-# Not among those of "make test": it takes three nodes, and ten minutes, since Kubernetes takes its time to notice that a node is lost.
+# Not among those of "make test": it takes three nodes, and ten minutes, since Kubernetes takes its time to notice that a node is lost. The
+# cluster is a new one, since other suites leave pods that a drain would not delete.
 .PHONY: test-nodes
 test-nodes: images ## podinit on three nodes: spread, drained, one of them lost, new, or unlike the others (root)
-	@$(MAKE) cluster-up NODES=3
+	@$(MAKE) cluster-down cluster-up NODES=3
 	go test -count=1 -timeout 40m -v ./test/nodes -args -images $(abspath $(BIN)/images/$(ARCH))
 
 # Kubernetes' own tests and what runs them, of the same version as the test cluster's programs.
