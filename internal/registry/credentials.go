@@ -31,8 +31,8 @@ func (c *Credentials) files() []*string {
 	return []*string{&c.DockerConfigFile, &c.ProviderConfigFile, &c.ProgramDirectory}
 }
 
-// source has logins, by the place they are for. What is not for the repository does not count, and whoever has enough does not
-// have the rest looked for.
+// source has logins, by the place they are for. Those for other repositories do not count. The caller stops when it has enough, and no
+// more are looked for then.
 type source func(ctx context.Context, namespace string, named name.Repository) iter.Seq2[map[string]login, error]
 
 // sources are where the credentials come from, in the order in which they are asked. Another one takes an option above and its

@@ -119,8 +119,8 @@ func pushImages(ctx context.Context, w io.Writer, programs, clusterPrograms, dns
 	return nil
 }
 
-// always are files of every image. Its shell is bash, since what has a dash in its name is no variable for that of busybox, which also
-// prefers its own applets to programs of other packages.
+// always are files of every image. The shell is bash: that of busybox passes no variables on that have a dash in their name, and prefers
+// its own applets to programs of other packages.
 var always = []debianimage.File{
 	{Path: "/tmp", Mode: os.ModeDir | os.ModeSticky | 0o777},
 	{Path: "/bin/sh", Mode: os.ModeSymlink | 0o777, Content: "bash"},
