@@ -68,6 +68,9 @@ func (e *editor) result() (string, error) {
 		at = c.to
 	}
 	b.WriteString(e.text[at:])
+	if !strings.HasSuffix(e.text, "\n") { // removing the last lines adds no line break at the end
+		return strings.TrimSuffix(b.String(), e.newline), nil
+	}
 	return b.String(), nil
 }
 
@@ -164,13 +167,8 @@ func (e *editor) mapping(n *yaml.Node, at place, have, want value) error {
 		had, ok := have.get(key.Value)
 		wanted, keep := want.get(key.Value)
 		switch {
-		case ok && !keep && at.flow:
-			removed = append(removed, i)
-			continue
 		case ok && !keep:
-			if err := e.removeLines(e.start(key), v, inner); err != nil {
-				return err
-			}
+			removed = append(removed, i)
 			continue
 		case ok:
 			if err := e.node(v, inner, had, wanted); err != nil {
@@ -182,7 +180,11 @@ func (e *editor) mapping(n *yaml.Node, at place, have, want value) error {
 	if left == 0 {
 		return errUnclear
 	}
-	if err := e.removeFlow(n, 2, removed, inner); err != nil {
+	remove := e.removeMembers
+	if at.flow {
+		remove = func(n *yaml.Node, removed []int, at place) error { return e.removeFlow(n, 2, removed, at) }
+	}
+	if err := remove(n, removed, inner); err != nil {
 		return err
 	}
 	for i, key := range want.keys {
@@ -273,14 +275,40 @@ func (e *editor) removeFlow(n *yaml.Node, size int, removed []int, at place) err
 	return nil
 }
 
+// removeMembers removes members of a block mapping; removed are the indexes of their keys, in order. One member must stay.
+func (e *editor) removeMembers(n *yaml.Node, removed []int, at place) error {
+	first := 0 // how many are removed from the front
+	for first < len(removed) && removed[first] == 2*first {
+		first++
+	}
+	if start := e.start(n.Content[0]); first > 0 && !e.beginsLine(start) {
+		// Behind a dash: the comment or member that comes next moves up to the dash.
+		at.key = n.Content[2*first-2]
+		end, err := e.end(n.Content[2*first-1], at)
+		if err != nil {
+			return err
+		}
+		next := e.nextLine(end)
+		next += len(e.text[next:]) - len(strings.TrimLeft(e.text[next:], " \r\n"))
+		e.changes = append(e.changes, change{from: start, to: next})
+		removed = removed[first:]
+	}
+	for _, i := range removed {
+		at.key = n.Content[i]
+		if err := e.removeLines(e.start(at.key), n.Content[i+1], at); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // removeLines removes from the line at which an entry begins, to the one at which its node ends.
 func (e *editor) removeLines(start int, n *yaml.Node, at place) error {
 	end, err := e.end(n, at)
-	line := e.lineOf(start)
-	if err != nil || strings.TrimLeft(e.text[line:start], " ") != "" {
+	if err != nil || !e.beginsLine(start) {
 		return errUnclear
 	}
-	e.changes = append(e.changes, change{from: line, to: e.nextLine(end)})
+	e.changes = append(e.changes, change{from: e.lineOf(start), to: e.nextLine(end)})
 	return nil
 }
 
@@ -456,7 +484,7 @@ func (e *editor) join(lines []string, column int) string {
 // node before, if there is one.
 func (e *editor) insertBefore(start int, before *yaml.Node, at place, lines []string) error {
 	line := e.lineOf(start)
-	if strings.TrimLeft(e.text[line:start], " ") != "" {
+	if !e.beginsLine(start) {
 		pad := strings.Repeat(" ", at.column)
 		e.changes = append(e.changes, change{from: start, to: start, text: e.join(lines, at.column) + e.newline + pad})
 		return nil
@@ -579,6 +607,9 @@ func (e *editor) lineOf(at int) int {
 	}
 	return e.lines[i]
 }
+
+// beginsLine says whether only spaces are before an offset on its line.
+func (e *editor) beginsLine(at int) bool { return strings.TrimLeft(e.text[e.lineOf(at):at], " ") == "" }
 
 // nextLine is where the line begins that follows the one that an offset is on.
 func (e *editor) nextLine(at int) int {

@@ -58,11 +58,40 @@ func FuzzWith(f *testing.F) {
 			if got, err := meaning(out); err != nil || !got.equal(want) {
 				t.Errorf("%q\nbecame\n%q\n%v", d.Text, out, err)
 			}
+			back(t, d, out)
 		}
 		if all.String() != text {
 			t.Errorf("the documents together are %q", all.String())
 		}
 	})
+}
+
+// back takes out of a changed document what changed has added.
+func back(t *testing.T, d *Document, text string) {
+	changed, err := Read(text)
+	if err != nil || len(changed) != 1 || len(changed[0].Templates) != len(d.Templates) {
+		t.Errorf("%q\nbecame\n%q, %d documents, %v", d.Text, text, len(changed), err)
+		return
+	}
+	pods := map[int][]byte{}
+	want := changed[0].root
+	for i, template := range changed[0].Templates {
+		pods[i] = d.Templates[i].Pod
+		pod, err := parse(pods[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want, err = template.put(want, pod); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, _, err := changed[0].With(pods)
+	if err != nil {
+		t.Fatalf("%q: %v", text, err)
+	}
+	if got, err := meaning(out); err != nil || !got.equal(want) {
+		t.Errorf("%q\nbecame\n%q\n%v", text, out, err)
+	}
 }
 
 // changed is a Pod with something added wherever admission adds something, whatever is there.
