@@ -1,15 +1,14 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/podinit/podinit/test/compatibility"
 )
 
 // cgroupParent is above the containers' cgroups.
@@ -35,45 +34,19 @@ func ownCapabilities() (own []string) {
 	return own
 }
 
-// writeBundle writes the runtime's config.json (https://github.com/opencontainers/runtime-spec).
+// writeBundle makes the directory that the container is started from.
 func (c *container) writeBundle(bundle, name string, argv []string) error {
 	programs, err := filepath.Abs(c.programs)
 	if err != nil {
 		return err
 	}
-	// A pod's volumes: files in memory that can be run.
-	memory := func(where, mode string) specs.Mount {
-		return specs.Mount{Destination: where, Type: "tmpfs", Source: "tmpfs", Options: []string{"nodev", "mode=" + mode}}
-	}
-	capabilities := ownCapabilities()
-	spec := specs.Spec{
-		Version: "1.0.2",
-		Root:    &specs.Root{Path: c.root, Readonly: true},
-		Process: &specs.Process{
-			Args: argv, Cwd: "/",
-			Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "LANG=C.UTF-8"},
-			Capabilities: &specs.LinuxCapabilities{
-				Bounding: capabilities, Effective: capabilities, Permitted: capabilities,
-			},
-			Rlimits: []specs.POSIXRlimit{{Type: "RLIMIT_NOFILE", Soft: 1024, Hard: 4096}},
-		},
-		Mounts: []specs.Mount{
-			{Destination: "/proc", Type: "proc", Source: "proc"},
-			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "mode=755"}},
-			{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}},
-			memory("/dev/shm", "1777"), memory("/tmp", "1777"), memory("/run", "755"),
-			{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: []string{"nosuid", "noexec", "nodev", "ro"}},
-			{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime", "rw"}},
-			{Destination: "/programs", Type: "bind", Source: programs, Options: []string{"bind", "ro"}},
-		},
-		Linux: &specs.Linux{
-			Namespaces: []specs.LinuxNamespace{
-				{Type: specs.PIDNamespace}, {Type: specs.MountNamespace}, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace},
-				{Type: specs.NetworkNamespace}, {Type: specs.CgroupNamespace},
-			},
-			CgroupsPath: "/" + cgroupParent + "/" + name,
-		},
-	}
+	spec := compatibility.Spec(c.root, argv, ownCapabilities())
+	spec.Root.Readonly = true
+	spec.Mounts = append(spec.Mounts, compatibility.Memory("/run", "755"),
+		specs.Mount{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: []string{"nosuid", "noexec", "nodev", "relatime", "rw"}},
+		specs.Mount{Destination: "/programs", Type: "bind", Source: programs, Options: []string{"bind", "ro"}},
+	)
+	spec.Linux.CgroupsPath = "/" + cgroupParent + "/" + name
 	if c.UserNamespace {
 		mapping := []specs.LinuxIDMapping{{ContainerID: 0, HostID: firstUser, Size: 1 << 16}}
 		spec.Linux.UIDMappings, spec.Linux.GIDMappings = mapping, mapping
@@ -82,11 +55,7 @@ func (c *container) writeBundle(bundle, name string, argv []string) error {
 		spec.Hooks = &specs.Hooks{CreateRuntime: []specs.Hook{{Path: "/bin/sh", Args: []string{"sh", "-c", fmt.Sprintf(
 			"chown -R %d:%d $(find /sys/fs/cgroup -type d -path '*/%s/%s')", firstUser, firstUser, cgroupParent, name)}}}}
 	}
-	text, err := json.Marshal(spec)
-	if err != nil {
-		return err
-	}
-	return errors.Join(os.Mkdir(bundle, 0o755), os.WriteFile(filepath.Join(bundle, "config.json"), text, 0o644))
+	return compatibility.WriteBundle(bundle, spec)
 }
 
 // removeCgroups removes the parents that runtimes have made for their containers' cgroups.
