@@ -206,7 +206,7 @@ chart-programs: helm-programs $(BIN)/chart/certmanager $(BIN)/chart/crds
 # Each folder that needs programs of the distribution lists Debian's packages; gcc is for the race detector.
 CLUSTER_PACKAGES = $(shell sed 's/\#.*//' test/cluster/packages.txt)
 # Those of suites that CI does not run are installed by their targets.
-LONG_PACKAGES = test/kernels/packages.txt test/runtimes/packages.txt
+LONG_PACKAGES = test/kernels/packages.txt test/runtimes/packages.txt test/services/packages.txt
 TEST_PACKAGES = gcc libc6-dev $(shell sed 's/\#.*//' initbin/packages.txt $(filter-out $(LONG_PACKAGES),$(wildcard test/*/packages.txt)))
 
 # $(call install,packages) installs what is missing, without starting the services among them (policy-rc.d(8)).
@@ -334,6 +334,7 @@ test-long: deps build helm-programs ## all tests, with storms of full size, 300,
 	@$(MAKE) test-node cluster-down NODE_SIZE='-storm 1000 -restarts 10'
 	@$(MAKE) test-nodes cluster-down
 	@$(MAKE) test-upstream cluster-down
+	@$(MAKE) test-services
 	@$(MAKE) test-never-worse-gvisor NEVER_WORSE_SIZE='-trees 1000 -seed $(shell date +%Y%m%d)'
 	@$(MAKE) test CONFORMANCE_SIZE=-long NEVER_WORSE_SIZE='-trees 3000 -seed $(shell date +%Y%m%d)' GENERATED_PODS=3000 RELEASE_SIZE='-cold -architectures "$(ARCHITECTURES)" -platforms "$(PLATFORMS)"' \
 		HOSTILE_SIZE='-scale 1 -time 20s' OPERATE_SIZE="-rounds 10 -helm $(abspath $(BIN))/helm/helm4"
@@ -367,6 +368,7 @@ compatibility-programs: build-init
 # These are not among those of "make test": what they find changes with kernels, runtimes and versions of Kubernetes, not with podinit.
 KERNELS ?=
 RUNTIMES ?=
+SERVICES ?=
 .PHONY: test-kernels
 test-kernels: ## the init on Debian's kernels in virtual machines, results in docs/compatibility.md (root; KERNELS='-kernels arm64')
 	$(call install,$(shell sed 's/\#.*//' test/kernels/packages.txt))
@@ -378,6 +380,11 @@ test-runtimes: $(BIN)/runsc ## the init's suite in containers of runc, crun and 
 	$(call install,$(shell sed 's/\#.*//' test/runtimes/packages.txt))
 	@$(MAKE) --silent compatibility-programs
 	go run ./test/runtimes -programs $(BIN)/compatibility/$(ARCH) -runsc $(abspath $(BIN)/runsc) -packages "$(CONFORMANCE_PACKAGES)" -write docs/compatibility.md $(RUNTIMES)
+
+.PHONY: test-services
+test-services: build-init ## services of Debian's stopped without an init, under tini and podinit, results in docs/comparison.md (root; SERVICES='-services MariaDB')
+	$(call install,$(shell sed 's/\#.*//' test/services/packages.txt))
+	go run ./test/services -init $(BIN)/linux/$(ARCH)/init -write docs/comparison.md $(SERVICES)
 
 # Another version of Kubernetes, as its own go.mod and go.sum have it, with those of its parts that are modules: kubectl stands for
 # all programs of $(BIN)/versions/v1.30.14. Up to 1.30 they have code for clouds, unless they are built without. The test cluster's
