@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/inject"
 	"github.com/podinit/podinit/internal/node"
 	"github.com/podinit/podinit/internal/node/report"
 	"github.com/podinit/podinit/internal/node/versions"
@@ -79,6 +81,8 @@ type Plugin struct {
 	session *session
 	// connectError is why.
 	connectError error
+	// runtime is the name and version of the one that has configured the plugin, ignores one that has not done as it was asked.
+	runtime, ignores string
 	// abandoned counts registrations that have never ended.
 	abandoned int
 	// containers are those of the node that have not ended, by ID.
@@ -95,8 +99,8 @@ type Plugin struct {
 type state struct {
 	// version that it has the init from; "" if it has none of ours.
 	version string
-	// unwrapped is set where it should be wrapped and is not.
-	unwrapped bool
+	// unwrapped is set where it should be wrapped and is not, adjusted where the runtime was asked to wrap it.
+	unwrapped, adjusted bool
 	// started is set where it has started. A runtime that crashes may leave containers that never do.
 	started bool
 	// seen is what is reported of it; zero if its Pod has not opted in.
@@ -289,7 +293,7 @@ func (p *Plugin) create(ctx context.Context, s *session, pod *api.PodSandbox, co
 			verdict.Skip, verdict.Args = reason.NewSkip(v1alpha1.ReasonInitNotInstalled, err.Error()), nil
 			found.unwrapped = true
 		} else {
-			found.version = installed.Name()
+			found.version, found.adjusted = installed.Name(), true
 		}
 	}
 	found.seen = see(pod, container, verdict.Reason, found.version, found.unwrapped)
@@ -360,6 +364,14 @@ func (p *Plugin) startedOne(pod *api.PodSandbox, container *api.Container) {
 		return
 	}
 	s.started = true
+	if args := container.GetArgs(); s.adjusted && len(args) > 0 && !slices.Contains(args, inject.InitPath) {
+		// The version that the runtime says it has reads an argv, and the runtime has not.
+		s.unwrapped, s.seen.State = true, report.Missed
+		p.ignores = p.runtime
+		if p.session != nil {
+			p.session.end()
+		}
+	}
 	p.containers[container.GetId()] = s
 	if s.unwrapped {
 		p.miss(pod, container)

@@ -822,6 +822,29 @@ func TestTooOldRuntime(t *testing.T) {
 	unready(t, p, "too old for node mode: it requires containerd 2.2 or CRI-O 1.34; this is containerd v2.1.0")
 }
 
+// A runtime that says it reads an argv, and mounts the init without starting it, is found out at the first container.
+func TestIgnored(t *testing.T) {
+	p, log, _ := run(t, nil)
+	r := listen(t, p.Socket, nil)
+	ready(t, p)
+	c := r.createOnly("1", "/bin/app")
+	if !wrapped(c) {
+		t.Fatalf("the container gets %+v", c)
+	}
+	c.Args = []string{"/bin/app"}
+	r.start(c)
+	unready(t, p, "too old for node mode: it requires containerd 2.2 or CRI-O 1.34; this is test 2.4.2, which has started a container without the init")
+	if value(p.Metrics.missed) != 1 || value(p.Metrics.unwrapped) != 1 || !log.has("container runs without the init", `"container"="app"`) {
+		t.Errorf("the container is not counted as missed, or not named: %q", log.all)
+	}
+	if got := p.Report("").Containers; len(got) != 1 || got[0].State != report.Missed {
+		t.Errorf("the report says %+v", got)
+	}
+	if c := r.create("2", "/bin/app"); wrapped(c) {
+		t.Error("the next container is changed")
+	}
+}
+
 // A stub that hangs is left behind, but not for ever.
 func TestAbandoned(t *testing.T) {
 	t.Parallel()

@@ -61,10 +61,10 @@ func see(pod *api.PodSandbox, container *api.Container, reason v1alpha1.Reason, 
 		State: report.LeftAlone, Reason: reason, Init: init,
 	}
 	switch {
-	case init != "":
-		c.State, c.Reason = report.Wrapped, ""
 	case missed:
 		c.State = report.Missed
+	case init != "":
+		c.State, c.Reason = report.Wrapped, ""
 	}
 	return c
 }

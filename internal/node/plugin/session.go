@@ -43,6 +43,7 @@ var errAbandoned = errors.New("too many registrations with the container runtime
 type session struct {
 	plugin *Plugin
 	stub   stub.Stub
+	conn   *connection
 	// listed is closed when the runtime has listed its containers: from then on it asks about new ones.
 	listed chan struct{}
 	once   sync.Once
@@ -62,6 +63,7 @@ func (p *Plugin) connect(ctx context.Context) (registered bool, err error) {
 		return false, err
 	}
 	conn := &connection{Conn: dialed, closed: make(chan struct{})}
+	s.conn = conn
 	defer conn.Close()
 	s.stub, err = stub.New(s, stub.WithPluginName(Name), stub.WithPluginIdx(p.Index), stub.WithConnection(conn), stub.WithLogger(logger{p.Log.WithName("nri")}))
 	if err != nil {
@@ -140,9 +142,15 @@ func (s *session) Configure(_ context.Context, _, runtime, version string) (api.
 	if semver.IsValid(nri) && semver.Compare(nri, minNRI) < 0 { // else it is not known
 		return 0, fmt.Errorf("%w; this is %s %s, with NRI %s", errTooOld, runtime, version, nri)
 	}
+	if p.runtime = runtime + " " + version; p.runtime == p.ignores {
+		return 0, fmt.Errorf("%w; this is %s, which has started a container without the init that it was given", errTooOld, p.runtime)
+	}
 	p.Log.Info("the container runtime knows this plugin", "runtime", runtime, "version", version, "nri", nri, "requestTimeout", p.requestTimeout.String())
 	return 0, nil // all that there is a method for
 }
+
+// end closes the connection once the request under way is answered.
+func (s *session) end() { time.AfterFunc(closeTimeout, func() { _ = s.conn.Close() }) }
 
 // Synchronize is called once, with all that there is; what the runtime creates after that, it asks about.
 func (s *session) Synchronize(_ context.Context, pods []*api.PodSandbox, containers []*api.Container) ([]*api.ContainerUpdate, error) {
