@@ -163,6 +163,16 @@ $(CLUSTER_BIN)/registry: test/cluster/build/registry/go.mod
 	$(call build-pinned,cluster/build/registry,github.com/distribution/distribution/v3/cmd/registry,-ldflags "-s -w")
 comma := ,
 
+# CRI-O, which a cluster takes in place of containerd where it is among its programs, and its helper in C.
+$(BIN)/crio/crio: usual/crio := 2 minutes
+$(BIN)/crio/crio: CGO_ENABLED := 1
+$(BIN)/crio/crio: test/cluster/build/crio/go.mod
+	$(call install,gcc libc6-dev libseccomp-dev pkg-config conmon)
+	$(call build-pinned,cluster/build/crio,github.com/cri-o/cri-o/cmd/crio,-tags seccomp$(comma)exclude_graphdriver_btrfs$(comma)containers_image_openpgp$(comma)containers_image_ostree_stub -ldflags "-s -w")
+$(BIN)/crio/pinns: test/cluster/build/crio/go.mod
+	$(call install,gcc libc6-dev)
+	@mkdir -p $(@D); cd $(<D); go mod download github.com/cri-o/cri-o; gcc -O2 -static -o $(abspath $@) $$(go list -m -f '{{.Dir}}' github.com/cri-o/cri-o)/pinns/src/*.c
+
 .PHONY: cluster-programs
 cluster-programs: $(CLUSTER_PROGRAMS) ## build what the test cluster runs (5 to 15 minutes the first time)
 	@$(GO_BUILD) -ldflags "-s -w" -o $(CLUSTER_BIN)/pause ./test/cluster/pause

@@ -1,5 +1,5 @@
 // Package cluster runs a real Kubernetes of one or a few nodes for tests: etcd, kube-apiserver,
-// kube-controller-manager, kube-scheduler, kube-proxy, kubelet, containerd with runc, and an image
+// kube-controller-manager, kube-scheduler, kube-proxy, kubelet, containerd or CRI-O with runc, and an image
 // registry, each the real program, built from pinned Go modules (the directory build) and executed as
 // a child of one supervisor, the node. A further node runs kube-proxy, kubelet and containerd alone.
 //

@@ -2,14 +2,14 @@ package cluster
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // etc returns the path of a program's configuration.
 func etc(name string) string { return filepath.Join(Dir, "etc", name) }
-
-const containerdSocket = "/run/containerd/containerd.sock"
 
 const sandboxRepository = "podinit-cluster/pause"
 
@@ -62,9 +62,9 @@ func controllerManagerArgs() []string {
 }
 
 // writeConfigs writes the configuration of a node's programs that take a file.
-func writeConfigs(i index) error {
-	kubelet := filepath.Join(Dir, "kubelet")
-	for name, text := range map[string]string{
+func writeConfigs(i index, bin string) error {
+	kubelet, runtime := filepath.Join(Dir, "kubelet"), runtimeOf(bin)
+	files := map[string]string{
 		"registry.yaml": fmt.Sprintf(`version: 0.1
 log: {level: warn, accesslog: {disabled: true}}
 storage:
@@ -105,7 +105,7 @@ state = "/run/containerd"
     runtime_type = 'io.containerd.runc.v2'
     [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
       SystemdCgroup = false
-`, filepath.Join(Dir, "containerd"), containerdSocket, filepath.Join(Dir, "containerd-opt"), PauseImage,
+`, filepath.Join(Dir, "containerd"), runtime.socket, filepath.Join(Dir, "containerd-opt"), PauseImage,
 			etc("certs.d"), cniDir(), etc("cni"), filepath.Join(Dir, "nri", "plugins"), etc("nri"), etc("containerd.d/*.toml")),
 
 		filepath.Join("certs.d", Registry, "hosts.toml"): fmt.Sprintf("server = \"http://%s\"\n", Registry),
@@ -160,14 +160,22 @@ registerWithTaints: []
 # The machine's disk is shared with other work; eviction on its account would only disturb tests.
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%%, imagefs.available: 1%%, nodefs.inodesFree: 1%%}
 imageGCHighThresholdPercent: 100
-`, pkiFile("ca.crt"), i.address(), pkiFile("kubelet.crt"), pkiFile("kubelet.key"), containerdSocket, i.cgroup(),
+`, pkiFile("ca.crt"), i.address(), pkiFile("kubelet.crt"), pkiFile("kubelet.key"), runtime.socket, i.cgroup(),
 			filepath.Join(Dir, "logs", "pods"), filepath.Join(kubelet, "volumeplugins")),
-	} {
+	}
+	if runtime.name == crio {
+		maps.Copy(files, crioFiles(bin))
+	}
+	for name, text := range files {
 		path := etc(name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		mode := os.FileMode(0o600)
+		if strings.HasPrefix(text, "#!") {
+			mode = 0o700
+		}
+		if err := os.WriteFile(path, []byte(text), mode); err != nil {
 			return err
 		}
 	}

@@ -56,10 +56,15 @@ func Supervise(bin string, number int) error {
 	if err := makeCgroups(i); err != nil {
 		return err
 	}
-	if err := writeConfigs(i); err != nil {
+	if err := writeConfigs(i, bin); err != nil {
 		return fmt.Errorf("write the configuration of the node's programs: %w", err)
 	}
-	s := &supervisor{bin: bin, components: components(i), children: map[int]string{}, ended: make(chan string, 1)}
+	if runtimeOf(bin).name == crio {
+		if err := hideUnmounted(); err != nil {
+			return fmt.Errorf("hide cgroup controllers: %w", err)
+		}
+	}
+	s := &supervisor{bin: bin, components: components(i, bin), children: map[int]string{}, ended: make(chan string, 1)}
 	go s.reap()
 	if err := s.startAll(); err != nil {
 		return err
@@ -202,7 +207,7 @@ func (s *supervisor) end(name string) error {
 }
 
 // components are those of a node, in the order in which they are started.
-func components(i index) []component {
+func components(i index, bin string) []component {
 	client := &http.Client{Timeout: 2 * time.Second}
 	answers := func(url string) func() error {
 		return func() error {
@@ -224,8 +229,9 @@ func components(i index) []component {
 		{"kube-controller-manager", controllerManagerArgs(), nil},
 		{"kube-scheduler", []string{"--kubeconfig", kubeconfig("kube-scheduler"), "--leader-elect=false"}, nil},
 	}
+	runtime := runtimeOf(bin)
 	node := []component{
-		{"containerd", []string{"--config", etc("containerd.toml")}, accepts("unix", containerdSocket)},
+		{runtime.name, runtime.args, accepts("unix", runtime.socket)},
 		{"kube-proxy", []string{"--config", etc("kube-proxy.yaml")}, nil},
 		{"kubelet", []string{"--config", etc("kubelet.yaml"), "--kubeconfig", kubeconfig("kubelet"),
 			"--root-dir", filepath.Join(Dir, "kubelet"), "--hostname-override", i.name(), "--node-ip", i.address()}, nil},

@@ -30,8 +30,8 @@ var (
 	stormRestarts = flag.Int("restarts", 4, "how often it restarts the plugin")
 )
 
-// containerdRestarts is how often the storm restarts containerd.
-const containerdRestarts = 2
+// runtimeRestarts is how often the storm restarts the runtime.
+const runtimeRestarts = 2
 
 // stormPods are the pods of the storm, with as many containers each as keep their number below the node's limit.
 func stormPods(image string) (pods []*corev1.Pod) {
@@ -50,13 +50,13 @@ func stormPods(image string) (pods []*corev1.Pod) {
 	return pods
 }
 
-// The plugin and containerd are restarted while containers are created: none fails, and each that has been created without the
+// The plugin and the runtime are restarted while containers are created: none fails, and each that has been created without the
 // init is counted and named, by the metrics, the log and the report.
 func TestRestarts(t *testing.T) {
 	installed(t)
 	image := push(t, "node/storm", "storm")
 	ns := namespace(t, optedIn())
-	pods, rounds := stormPods(image), *stormRestarts+containerdRestarts
+	pods, rounds := stormPods(image), *stormRestarts+runtimeRestarts
 	for round := range rounds {
 		// Every other round begins with a plugin that is there, or only the first would have containers with the init.
 		if round%2 == 0 {
@@ -72,7 +72,7 @@ func TestRestarts(t *testing.T) {
 			awaitRunning(t, ns, some[0].Name)
 		}
 		if round == rounds/2 || round == rounds-1 {
-			if err := running.Restart(t.Context(), "containerd"); err != nil {
+			if err := running.Restart(t.Context(), running.Runtime()); err != nil {
 				t.Fatal(err)
 			}
 			continue
@@ -88,7 +88,7 @@ func TestRestarts(t *testing.T) {
 	for _, p := range pods {
 		pod := awaitRunning(t, ns, p.Name)
 		for _, status := range pod.Status.ContainerStatuses {
-			// A container that containerd was about to create when it was killed is created again, and nothing of it had begun.
+			// A container that the runtime was about to create when it was killed is created again, and nothing of it had begun.
 			if ended := status.LastTerminationState.Terminated; ended != nil && ended.Reason != "ContainerStatusUnknown" {
 				t.Errorf("%s, container %s has failed: %s", pod.Name, status.Name, toJSON(t, ended))
 			}
@@ -97,7 +97,7 @@ func TestRestarts(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d of %d containers have no init, after %d restarts of the plugin and %d of containerd", len(bare), *stormSize, *stormRestarts, containerdRestarts)
+	t.Logf("%d of %d containers have no init, after %d restarts of the plugin and %d of the runtime", len(bare), *stormSize, *stormRestarts, runtimeRestarts)
 	events, err := client.CoreV1().Events(ns).List(t.Context(), metav1.ListOptions{FieldSelector: "type=Warning"})
 	if err != nil {
 		t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -12,7 +11,7 @@ import (
 	"time"
 )
 
-// removeFromNode has the node's containerd forget an image: RemoveImage of its ImageService
+// removeFromNode has the node's runtime forget an image: RemoveImage of its ImageService
 // (k8s.io/cri-api, pkg/apis/runtime/v1/api.proto), without crictl, which nothing else here needs.
 func removeFromNode(t *testing.T, image string) {
 	t.Helper()
@@ -25,8 +24,7 @@ func removeFromNode(t *testing.T, image string) {
 
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
-	// The socket is in the node's own /run.
-	socket := fmt.Sprintf("/proc/%d/root/run/containerd/containerd.sock", running.PID)
+	socket := running.RuntimeSocket()
 	transport := &http.Transport{Protocols: protocols, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", socket)
 	}}
