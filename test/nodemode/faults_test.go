@@ -88,8 +88,8 @@ func TestRestarts(t *testing.T) {
 	for _, p := range pods {
 		pod := awaitRunning(t, ns, p.Name)
 		for _, status := range pod.Status.ContainerStatuses {
-			// A container that the runtime was about to create when it was killed is created again, and nothing of it had begun.
-			if ended := status.LastTerminationState.Terminated; ended != nil && ended.Reason != "ContainerStatusUnknown" {
+			// A container that the runtime was about to create or start when it was killed is created again, and nothing of it had begun.
+			if ended := status.LastTerminationState.Terminated; ended != nil && ended.StartedAt.Unix() > 0 {
 				t.Errorf("%s, container %s has failed: %s", pod.Name, status.Name, toJSON(t, ended))
 			}
 			if pid(t, awaitLog(t, ns, pod.Name, status.Name)) == 1 {
