@@ -21,9 +21,10 @@ import (
 const (
 	// readyTimeout bounds how long a service may take until it is ready.
 	readyTimeout = 2 * time.Minute
-	// settleTime is how long a service without a port is given to start.
-	settleTime = 3 * time.Second
-	interval   = 50 * time.Millisecond
+	// settleTime is how long a service without a port is given to start. One with a port gets a moment more when that is open: MariaDB
+	// loses a SIGTERM that comes with it, as PID 1 and under tini, too.
+	settleTime, momentAfterPort = 3 * time.Second, time.Second
+	interval                    = 50 * time.Millisecond
 )
 
 // capabilities are those that containerd gives to containers
@@ -129,6 +130,7 @@ func ready(ctx context.Context, events *events, pid, port int) error {
 		case port == 0 && since > settleTime:
 			return nil
 		case port != 0 && listens(pid, port):
+			time.Sleep(momentAfterPort)
 			return nil
 		case since > readyTimeout:
 			return fmt.Errorf("nothing listens on port %d after %s", port, since)
