@@ -31,6 +31,9 @@ import (
 // proxy lacks some modules.
 var releases = []string{"v1.30.14", "v1.31.4", "v1.32.9", "v1.33.13", "v1.34.4", "v1.35.4", "v1.36.3", "v1.37.2"}
 
+// crio is the version of CRI-O, of the module in test/cluster/build/crio. It goes with the same minor version of Kubernetes.
+const crio = "v1.34.0"
+
 var (
 	// apiserver, controllers, with kubectl, and node are the programs that a version has.
 	apiserver   = []string{"kube-apiserver"}
@@ -44,12 +47,12 @@ var (
 type options struct {
 	programs, images, helm, versions, clusters, suites, page string
 	time                                                     time.Duration
-	// built is the directory below which make builds versions of Kubernetes.
-	built string
+	// built is the directory below which make builds versions of Kubernetes, crio that of CRI-O.
+	built, crio string
 }
 
 func main() {
-	o := options{built: "bin/versions"}
+	o := options{built: "bin/versions", crio: "bin/crio"}
 	flag.StringVar(&o.programs, "programs", "bin/cluster", "the `directory` with the test cluster's programs")
 	flag.StringVar(&o.images, "images", "", "the `directory` of the archives that make images writes")
 	flag.StringVar(&o.helm, "helm", "", "the `directory` with helm3 and helm4")
@@ -65,7 +68,7 @@ func main() {
 // run tries every cluster that is selected, and returns what went wrong on any.
 func (o options) run(ctx context.Context, w io.Writer) error {
 	var err error
-	for _, directory := range []*string{&o.programs, &o.images, &o.helm, &o.built} {
+	for _, directory := range []*string{&o.programs, &o.images, &o.helm, &o.built, &o.crio} {
 		if *directory, err = filepath.Abs(*directory); err != nil {
 			return err
 		}
@@ -89,6 +92,8 @@ type Kubernetes struct {
 	APIServer, Controllers, Node string
 	// Next is what all of them are upgraded to; "" for nothing.
 	Next string
+	// CRIO is the version of CRI-O in place of containerd; "" for containerd.
+	CRIO string
 }
 
 // String is the row on the page.
@@ -97,6 +102,8 @@ func (k Kubernetes) String() string {
 	switch {
 	case k.Next != "":
 		return number(k.APIServer) + ", upgraded to " + number(k.Next)
+	case k.CRIO != "":
+		return number(k.APIServer) + ", CRI-O " + number(k.CRIO)
 	case k.Controllers != k.APIServer:
 		return number(k.APIServer) + ", all but the apiserver " + number(k.Node)
 	case k.Node != k.APIServer:
@@ -132,6 +139,9 @@ func selectKubernetes(versions string) (selected []Kubernetes, err error) {
 	}
 	for i, release := range releases {
 		add(Kubernetes{APIServer: release, Controllers: release, Node: release})
+		if minor(release) == minor(crio) {
+			add(Kubernetes{APIServer: release, Controllers: release, Node: release, CRIO: crio})
+		}
 		if i >= 1 {
 			add(Kubernetes{APIServer: release, Controllers: releases[i-1], Node: releases[i-1]})
 			add(Kubernetes{APIServer: releases[i-1], Controllers: releases[i-1], Node: releases[i-1], Next: release})
@@ -154,10 +164,16 @@ func (o options) suitesOf(k Kubernetes, programs string) []suite {
 	if k.Node != k.APIServer {
 		return []suite{endToEnd}
 	}
+	check := suite{name: "check", path: "./test/brokeninstalls"}
+	if k.CRIO != "" {
+		// A directory of containerd's.
+		endToEnd.skip = "^TestHostsDirectory$"
+		return []suite{endToEnd, check}
+	}
 	helm := append(images, "-cluster", "-helm", o.helm, "-kubectl", filepath.Join(programs, "kubectl"))
 	return []suite{
 		endToEnd,
-		{name: "check", path: "./test/brokeninstalls"},
+		check,
 		{name: "chart", path: "./test/chart", run: "^TestLifecycle$", args: helm},
 		{name: "node mode", path: "./test/nodemode", args: images},
 	}
@@ -181,6 +197,11 @@ func (o options) try(ctx context.Context, w io.Writer, k Kubernetes) error {
 			continue
 		}
 		if err := run(ctx, w, "make", "--silent", filepath.Join("bin", "versions", release, "kubectl")); err != nil {
+			return err
+		}
+	}
+	if k.CRIO != "" {
+		if err := run(ctx, w, "make", "--silent", filepath.Join(o.crio, "crio"), filepath.Join(o.crio, "pinns")); err != nil {
 			return err
 		}
 	}
@@ -222,13 +243,18 @@ func (o options) try(ctx context.Context, w io.Writer, k Kubernetes) error {
 
 // link puts links to the programs that a cluster is of into a directory.
 func (o options) link(k Kubernetes, directory string) error {
-	for _, part := range []struct {
+	type part struct {
 		from  string
 		names []string
-	}{
+	}
+	parts := []part{
 		{o.programs, others}, {filepath.Join(o.built, k.APIServer), apiserver},
 		{filepath.Join(o.built, k.Controllers), controllers}, {filepath.Join(o.built, k.Node), node},
-	} {
+	}
+	if k.CRIO != "" { // the cluster takes it where it is
+		parts = append(parts, part{o.crio, []string{"crio", "pinns"}})
+	}
+	for _, part := range parts {
 		for _, name := range part.names {
 			if err := os.Symlink(filepath.Join(part.from, name), filepath.Join(directory, name)); err != nil {
 				return err

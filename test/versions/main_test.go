@@ -26,8 +26,11 @@ func TestSelect(t *testing.T) {
 	}, names("1.30,1.31,1.33")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if all := names(""); len(all) != 8+7+5+7 || !slices.Contains(all, "1.36.3, upgraded to 1.37.2") {
+	if all := names(""); len(all) != 8+7+5+7+1 || !slices.Contains(all, "1.36.3, upgraded to 1.37.2") {
 		t.Errorf("all are %q", all)
+	}
+	if got := names("1.34"); !slices.Equal(got, []string{"1.34.4", "1.34.4, CRI-O 1.34.0"}) {
+		t.Errorf("of 1.34: %q", got)
 	}
 	if _, err := selectKubernetes("1.30,1.3"); err == nil || !strings.Contains(err.Error(), `-versions: "1.3" is not among`) {
 		t.Errorf("1.3: %v", err)

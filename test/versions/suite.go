@@ -16,9 +16,9 @@ import (
 type suite struct {
 	// name is what the page calls it.
 	name, path string
-	// run selects tests; all if it is empty.
-	run  string
-	args []string
+	// run selects tests; all if it is empty. Those that skip matches are left out, if it is not empty.
+	run, skip string
+	args      []string
 }
 
 func (s suite) String() string { return s.name }
@@ -39,7 +39,7 @@ func (s suite) test(ctx context.Context, w io.Writer) (passed int, failed []stri
 }
 
 func (s suite) once(ctx context.Context, w io.Writer) (passed int, failed []string, err error) {
-	args := []string{"test", "-json", "-count=1", "-timeout=1h", "-run", s.run, s.path, "-args"}
+	args := []string{"test", "-json", "-count=1", "-timeout=1h", "-run", s.run, "-skip", s.skip, s.path, "-args"}
 	command := exec.CommandContext(ctx, "go", append(args, s.args...)...)
 	out, err := command.StdoutPipe()
 	if err != nil {
