@@ -50,6 +50,12 @@ func stormPods(image string) (pods []*corev1.Pod) {
 	return pods
 }
 
+// neverBegan says whether a container was killed with its runtime before it had started. One that the runtime could not start has another
+// reason, StartError.
+func neverBegan(ended *corev1.ContainerStateTerminated) bool {
+	return ended.Reason == "ContainerStatusUnknown" || ended.Reason == "Unknown" && ended.StartedAt.Unix() <= 0
+}
+
 // The plugin and the runtime are restarted while containers are created: none fails, and each that has been created without the
 // init is counted and named, by the metrics, the log and the report.
 func TestRestarts(t *testing.T) {
@@ -89,7 +95,7 @@ func TestRestarts(t *testing.T) {
 		pod := awaitRunning(t, ns, p.Name)
 		for _, status := range pod.Status.ContainerStatuses {
 			// A container that the runtime was about to create or start when it was killed is created again, and nothing of it had begun.
-			if ended := status.LastTerminationState.Terminated; ended != nil && ended.StartedAt.Unix() > 0 {
+			if ended := status.LastTerminationState.Terminated; ended != nil && !neverBegan(ended) {
 				t.Errorf("%s, container %s has failed: %s", pod.Name, status.Name, toJSON(t, ended))
 			}
 			if pid(t, awaitLog(t, ns, pod.Name, status.Name)) == 1 {
