@@ -38,12 +38,12 @@ func stop(ctx context.Context, s Service, init initProgram, root, directory stri
 	if err != nil {
 		return result, err
 	}
-	lower, err := overlay(root, bundle)
+	merged, err := overlay(root, bundle)
 	if err != nil {
 		return result, err
 	}
-	defer func() { err = errors.Join(err, unix.Unmount(lower, unix.MNT_DETACH)) }()
-	spec := compatibility.Spec(lower, append(init.argv, "sh", "-c", s.Command), capabilities)
+	defer func() { err = errors.Join(err, unix.Unmount(merged, unix.MNT_DETACH)) }()
+	spec := compatibility.Spec(merged, append(init.argv, "sh", "-c", s.Command), capabilities)
 	spec.Hostname = "localhost"
 	if init.mount != "" {
 		spec.Mounts = append(spec.Mounts, specs.Mount{Destination: "/podinit", Type: "bind", Source: init.mount, Options: []string{"bind", "ro"}})

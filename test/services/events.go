@@ -23,7 +23,7 @@ type events struct {
 	// parents are processes' parents when they were started.
 	parents  map[uint32]uint32
 	statuses map[uint32]unix.WaitStatus
-	// err is why there are no more.
+	// err is why watching has ended.
 	err error
 }
 
@@ -38,9 +38,10 @@ func watch() (*events, error) {
 		for event := range all {
 			e.add(event)
 		}
+		err := <-failed
 		e.mu.Lock()
 		defer e.mu.Unlock()
-		e.err = <-failed
+		e.err = err
 	}()
 	return e, nil
 }
