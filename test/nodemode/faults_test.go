@@ -119,6 +119,13 @@ func TestRestarts(t *testing.T) {
 	if err := rolledOut(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	counted := func(which string) {
+		t.Helper()
+		if got := metric(t, "podinit_node_unwrapped_containers"); got != float64(len(bare)) {
+			t.Errorf("the metric of %s counts %v containers without the init, and there are %d", which, got, len(bare))
+		}
+	}
+	counted("the plugin that registered while pods were created")
 	// A new plugin finds them all.
 	for _, pod := range plugins(t.Context(), t) {
 		if err := client.CoreV1().Pods(system).Delete(t.Context(), pod.Name, metav1.DeleteOptions{}); err != nil {
@@ -126,11 +133,9 @@ func TestRestarts(t *testing.T) {
 		}
 	}
 	registered(t)
-	if got := metric(t, "podinit_node_unwrapped_containers"); got != float64(len(bare)) {
-		t.Errorf("the metric counts %v containers without the init, and there are %d", got, len(bare))
-	}
+	counted("a new plugin")
 	t.Logf("the plugin has %.0f MiB", metric(t, "process_resident_memory_bytes")/(1<<20))
-	text := kubectl(t, "", "-n", system, "logs", "daemonset/podinit-node", "-c", "node")
+	text := kubectl(t, "", "-n", system, "logs", plugins(t.Context(), t)[0].Name, "-c", "node") // not that of the one that is ending
 	for name := range bare {
 		pod, container, _ := strings.Cut(name, " ")
 		if !strings.Contains(text, fmt.Sprintf(`"namespace":%q,"pod":%q,"container":%q`, ns, pod, container)) {

@@ -103,7 +103,7 @@ type state struct {
 	unwrapped, adjusted bool
 	// started is set where it has started. A runtime that crashes may leave containers that never do.
 	started bool
-	// seen is what is reported of it; zero if its Pod has not opted in.
+	// seen is what is reported of it; the zero Container if its Pod has not opted in.
 	seen report.Container
 }
 
@@ -345,22 +345,22 @@ func (p *Plugin) remember(ctx context.Context, asked *session, id string, s stat
 	if ctx.Err() != nil || p.session != asked {
 		return false
 	}
-	if s == (state{}) {
-		delete(p.containers, id)
-	} else {
-		p.containers[id] = s
-	}
+	p.containers[id] = s
 	p.decided(s.seen)
 	p.countUnwrapped()
 	return true
 }
 
-// startedOne is for a container that has started.
+// startedOne is for a container that has started. One that the runtime was creating while the plugin registered may be neither on its list
+// nor asked about: CRI-O has nothing like containerd's BlockPluginSync (server/nri-api.go).
 func (p *Plugin) startedOne(pod *api.PodSandbox, container *api.Container) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s, known := p.containers[container.GetId()]
-	if !known || s.started {
+	if !known {
+		s = p.find(pod, container)
+	}
+	if s.started {
 		return
 	}
 	s.started = true
@@ -414,15 +414,7 @@ func (p *Plugin) synchronize(s *session, pods []*api.PodSandbox, containers []*a
 	all := make(map[string]state, len(containers))
 	missed := 0
 	for _, c := range containers {
-		found := state{version: node.Uses(c, p.Directory)}
-		if pod := podOf[c.GetPodSandboxId()]; pod != nil {
-			verdict := p.Decider.Decide(pod, c)
-			found.unwrapped = verdict.Reason == ""
-			found.seen = see(pod, c, verdict.Reason, found.version, found.unwrapped)
-		}
-		if found == (state{}) {
-			continue
-		}
+		found := p.find(podOf[c.GetPodSandboxId()], c)
 		found.started = c.GetState() != api.ContainerState_CONTAINER_CREATED
 		if found.unwrapped && found.started {
 			missed++
@@ -437,6 +429,17 @@ func (p *Plugin) synchronize(s *session, pods []*api.PodSandbox, containers []*a
 	p.Metrics.registrations.Inc()
 	p.Metrics.registered.Set(1)
 	p.Log.Info("registered with the container runtime", "containers", len(containers), "without the init", missed)
+}
+
+// find is the state of a container that was created without an answer from this session. pod is nil where it is not known.
+func (p *Plugin) find(pod *api.PodSandbox, c *api.Container) state {
+	found := state{version: node.Uses(c, p.Directory)}
+	if pod != nil {
+		verdict := p.Decider.Decide(pod, c)
+		found.unwrapped = verdict.Reason == ""
+		found.seen = see(pod, c, verdict.Reason, found.version, found.unwrapped)
+	}
+	return found
 }
 
 // ended is for a session that is over.

@@ -514,8 +514,8 @@ func TestPanic(t *testing.T) {
 	if c := r.create("1", "app"); wrapped(c) {
 		t.Error("wrapped")
 	}
-	if value(p.Metrics.panics) != 1 || !log.has("a mistake", "plugin_test.go") {
-		t.Error("the panic is not counted and told with its place")
+	if value(p.Metrics.panics) != 2 || !log.has("a mistake", "plugin_test.go") { // asked about it, and told that it has started
+		t.Error("the panics are not counted and told with their place")
 	}
 	ready(t, p)
 }
@@ -842,6 +842,31 @@ func TestIgnored(t *testing.T) {
 	}
 	if c := r.create("2", "/bin/app"); wrapped(c) {
 		t.Error("the next container is changed")
+	}
+}
+
+// Containers that the runtime was creating while the plugin registered are neither listed nor asked about: what opts in among them is found when
+// it starts.
+func TestNotListed(t *testing.T) {
+	p, log, _ := run(t, nil)
+	r := listen(t, p.Socket, nil)
+	ready(t, p)
+	c := &api.Container{Id: "1", PodSandboxId: pod.Id, Name: "app", Args: []string{"/bin/app"}}
+	r.containers["1"] = c
+	r.start(c)
+	if value(p.Metrics.missed) != 1 || value(p.Metrics.unwrapped) != 1 || !log.has("container runs without the init", `"container"="app"`) {
+		t.Errorf("the container is not counted as missed, or not named: %q", log.all)
+	}
+	if got := p.Report("").Containers; len(got) != 1 || got[0].State != report.Missed {
+		t.Errorf("the report says %+v", got)
+	}
+	r.start(&api.Container{Id: "2", PodSandboxId: pod.Id, Name: "init-already", Args: []string{inject.InitPath, "--", "app"}})
+	if value(p.Metrics.missed) != 1 || p.Ready(nil) != nil {
+		t.Error("a container that has an init is counted as missed")
+	}
+	r.remove("1")
+	if value(p.Metrics.unwrapped) != 0 {
+		t.Error("it is counted after its end")
 	}
 }
 

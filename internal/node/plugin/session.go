@@ -181,6 +181,7 @@ func (s *session) CreateContainer(ctx context.Context, pod *api.PodSandbox, cont
 
 // PostStartContainer is called when a container has started.
 func (s *session) PostStartContainer(_ context.Context, pod *api.PodSandbox, container *api.Container) error {
+	defer s.recover()
 	s.plugin.startedOne(pod, container)
 	return nil
 }
