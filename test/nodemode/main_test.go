@@ -231,7 +231,7 @@ func awaitRunning(t *testing.T, namespace, name string) *corev1.Pod {
 	return pod
 }
 
-// awaitLog waits until a container has written a line, and returns it.
+// awaitLog waits until a container has written a whole line, and returns it.
 func awaitLog(t *testing.T, namespace, name, container string) string {
 	t.Helper()
 	var line string
@@ -239,7 +239,7 @@ func awaitLog(t *testing.T, namespace, name, container string) string {
 		text, err := client.CoreV1().Pods(namespace).GetLogs(name, &corev1.PodLogOptions{Container: container}).DoRaw(ctx)
 		line = strings.TrimSpace(string(text))
 		// The kubelet answers with a sentence of its own about a container that the runtime no longer has.
-		return err == nil && line != "" && !strings.HasPrefix(line, "unable to retrieve container logs"), nil
+		return err == nil && line != "" && strings.HasSuffix(string(text), "\n") && !strings.HasPrefix(line, "unable to retrieve container logs"), nil
 	})
 	return line
 }

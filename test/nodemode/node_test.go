@@ -247,7 +247,7 @@ spec:
   - {name: init-already, image: %[1]s, command: [%[2]s, --, sh, -c, "echo x is PID $$; sleep 1000"], volumeMounts: [{name: own, mountPath: /podinit}]}
   - {name: conflict, image: %[1]s, volumeMounts: [{name: own, mountPath: /podinit}]}
   initContainers:
-  - {name: before, image: %[1]s, args: ['tr "\0" " " </proc/1/cmdline']}
+  - {name: before, image: %[1]s, args: ['tr "\0" " " </proc/1/cmdline; echo']}
   - {name: copy, image: %[3]s, command: [/init, copy, %[2]s], volumeMounts: [{name: own, mountPath: /podinit}]}
   volumes: [{name: own, emptyDir: {}}]
 `, image, initPath, initImage)
