@@ -72,6 +72,8 @@ enable_nri = true
 nri_listen = "/run/nri/nri.sock"
 nri_plugin_dir = %[8]q
 nri_plugin_config_dir = %[9]q
+[crio.nri.default_validator]
+nri_enable_default_validator = true
 `, filepath.Join(Dir, crio), runtimeOf(bin).socket, filepath.Join(bin, "pinns"), PauseImage, etc("policy.json"), etc("cni"), cniDir(),
 			filepath.Join(Dir, "nri", "plugins"), etc("nri"), etc("runc")),
 		// Lowering a score takes CAP_SYS_RESOURCE, which a root of a container or a CI machine may lack. containerd has a setting for that.

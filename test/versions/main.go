@@ -3,6 +3,7 @@
 //
 //	make test-versions
 //	make test-versions VERSIONS='-versions 1.30,1.37'
+//	make test-versions VERSIONS='-clusters CRI-O -crio /path/to/bin'
 //
 // Each cluster is the one of test/cluster, with its programs of Kubernetes built from the modules of that version. It needs root, as
 // that cluster does, and 1 GiB of disk for a version.
@@ -31,8 +32,9 @@ import (
 // proxy lacks some modules.
 var releases = []string{"v1.30.14", "v1.31.4", "v1.32.9", "v1.33.13", "v1.34.4", "v1.35.4", "v1.36.3", "v1.37.2"}
 
-// crio is the version of CRI-O, of the module in test/cluster/build/crio. It goes with the same minor version of Kubernetes.
-const crio = "v1.34.0"
+// crioModule is the version of CRI-O that make builds, of the module in test/cluster/build/crio: the newest on the module proxy, and from before
+// the release of that name, so that its NRI ignores a command line.
+const crioModule = "v1.34.0"
 
 var (
 	// apiserver, controllers, with kubectl, and node are the programs that a version has.
@@ -47,15 +49,20 @@ var (
 type options struct {
 	programs, images, helm, versions, clusters, suites, page string
 	time                                                     time.Duration
-	// built is the directory below which make builds versions of Kubernetes, crio that of CRI-O.
-	built, crio string
+	// built is the directory below which make builds versions of Kubernetes.
+	built string
+	// crio is the directory with CRI-O, by default that of make.
+	crio string
 }
 
+const builtCRIO = "bin/crio"
+
 func main() {
-	o := options{built: "bin/versions", crio: "bin/crio"}
+	o := options{built: "bin/versions"}
 	flag.StringVar(&o.programs, "programs", "bin/cluster", "the `directory` with the test cluster's programs")
 	flag.StringVar(&o.images, "images", "", "the `directory` of the archives that make images writes")
 	flag.StringVar(&o.helm, "helm", "", "the `directory` with helm3 and helm4")
+	flag.StringVar(&o.crio, "crio", builtCRIO, "the `directory` with crio and pinns; any but the default has them already")
 	flag.StringVar(&o.versions, "versions", "", "only clusters whose parts have one of these minor `versions`, such as 1.30,1.31")
 	flag.StringVar(&o.clusters, "clusters", ".", "only clusters whose name, the first cell of their row, matches this `expression`")
 	flag.StringVar(&o.suites, "suites", ".", "only suites whose name matches this `expression`")
@@ -67,7 +74,10 @@ func main() {
 
 // run tries every cluster that is selected, and returns what went wrong on any.
 func (o options) run(ctx context.Context, w io.Writer) error {
-	var err error
+	crio, err := o.versionOfCRIO(ctx)
+	if err != nil {
+		return err
+	}
 	for _, directory := range []*string{&o.programs, &o.images, &o.helm, &o.built, &o.crio} {
 		if *directory, err = filepath.Abs(*directory); err != nil {
 			return err
@@ -76,7 +86,7 @@ func (o options) run(ctx context.Context, w io.Writer) error {
 	if os.Geteuid() != 0 {
 		return errors.New("a kubelet needs root: run this as root")
 	}
-	selected, err := selectKubernetes(o.versions)
+	selected, err := selectKubernetes(o.versions, crio)
 	if err != nil {
 		return err
 	}
@@ -121,8 +131,27 @@ func minor(release string) string {
 // https://kubernetes.io/releases/version-skew-policy/.
 const kubeletSkew = 3
 
-// selectKubernetes lists the clusters whose parts all have one of the versions, "" for any.
-func selectKubernetes(versions string) (selected []Kubernetes, err error) {
+// versionOfCRIO is what CRI-O says that it is, or that of the module for the one that make builds.
+func (o options) versionOfCRIO(ctx context.Context) (string, error) {
+	if o.crio == builtCRIO {
+		return crioModule, nil
+	}
+	program := filepath.Join(o.crio, "crio")
+	out, err := exec.CommandContext(ctx, program, "--version").Output()
+	if err != nil {
+		return "", fmt.Errorf("-crio: %s --version: %w", program, err)
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	version, ok := strings.CutPrefix(line, "crio version ")
+	if !ok || !slices.ContainsFunc(releases, func(r string) bool { return strings.HasPrefix(version, minor(r)+".") }) {
+		return "", fmt.Errorf("-crio: %s --version says %q, and no Kubernetes of %v has that minor version", program, line, releases)
+	}
+	return "v" + version, nil
+}
+
+// selectKubernetes lists the clusters whose parts all have one of the versions, "" for any, and one with that version of CRI-O, which
+// goes with the same minor version of Kubernetes.
+func selectKubernetes(versions, crio string) (selected []Kubernetes, err error) {
 	wanted := strings.Split(versions, ",")
 	for _, version := range wanted {
 		if versions != "" && !slices.ContainsFunc(releases, func(r string) bool { return minor(r) == version }) {
@@ -156,6 +185,7 @@ func selectKubernetes(versions string) (selected []Kubernetes, err error) {
 // suitesOf are what runs on a cluster whose programs are in a directory, in this order: from the chart on, each installs podinit itself.
 func (o options) suitesOf(k Kubernetes, programs string) []suite {
 	images := []string{"-images", o.images}
+	nodeMode := suite{name: "node mode", path: "./test/nodemode", args: images}
 	if k.Next != "" {
 		next := append(images, "-next", filepath.Join(o.built, k.Next))
 		return []suite{{name: "upgrade", path: "./test/operate", run: "^TestKubernetesUpgrade$", args: next}}
@@ -168,14 +198,17 @@ func (o options) suitesOf(k Kubernetes, programs string) []suite {
 	if k.CRIO != "" {
 		// A directory of containerd's.
 		endToEnd.skip = "^TestHostsDirectory$"
-		return []suite{endToEnd, check}
+		if k.CRIO == crioModule {
+			return []suite{endToEnd, check}
+		}
+		return []suite{endToEnd, check, nodeMode}
 	}
 	helm := append(images, "-cluster", "-helm", o.helm, "-kubectl", filepath.Join(programs, "kubectl"))
 	return []suite{
 		endToEnd,
 		check,
 		{name: "chart", path: "./test/chart", run: "^TestLifecycle$", args: helm},
-		{name: "node mode", path: "./test/nodemode", args: images},
+		nodeMode,
 	}
 }
 
@@ -200,8 +233,8 @@ func (o options) try(ctx context.Context, w io.Writer, k Kubernetes) error {
 			return err
 		}
 	}
-	if k.CRIO != "" {
-		if err := run(ctx, w, "make", "--silent", filepath.Join(o.crio, "crio"), filepath.Join(o.crio, "pinns")); err != nil {
+	if k.CRIO == crioModule {
+		if err := run(ctx, w, "make", "--silent", filepath.Join(builtCRIO, "crio"), filepath.Join(builtCRIO, "pinns")); err != nil {
 			return err
 		}
 	}

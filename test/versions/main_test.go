@@ -12,7 +12,7 @@ import (
 func TestSelect(t *testing.T) {
 	names := func(versions string) (names []string) {
 		t.Helper()
-		selected, err := selectKubernetes(versions)
+		selected, err := selectKubernetes(versions, crioModule)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -32,7 +32,7 @@ func TestSelect(t *testing.T) {
 	if got := names("1.34"); !slices.Equal(got, []string{"1.34.4", "1.34.4, CRI-O 1.34.0"}) {
 		t.Errorf("of 1.34: %q", got)
 	}
-	if _, err := selectKubernetes("1.30,1.3"); err == nil || !strings.Contains(err.Error(), `-versions: "1.3" is not among`) {
+	if _, err := selectKubernetes("1.30,1.3", crioModule); err == nil || !strings.Contains(err.Error(), `-versions: "1.3" is not among`) {
 		t.Errorf("1.3: %v", err)
 	}
 }
