@@ -178,11 +178,12 @@ const (
 
 // Reasons for a delivery, where the profile says Auto. All but the first are for InitContainer.
 const (
-	ReasonEveryNodeCan        Reason = "every-node-can"
-	ReasonAPIServerTooOld     Reason = "apiserver-too-old"
-	ReasonKubeletTooOld       Reason = "kubelet-too-old"
-	ReasonRuntimeTooOld       Reason = "runtime-too-old"
-	ReasonRuntimeUnknown      Reason = "runtime-unknown"
-	ReasonUserNamespaceTooOld Reason = "user-namespace-too-old"
-	ReasonClusterUnknown      Reason = "cluster-unknown"
+	ReasonEveryNodeCan             Reason = "every-node-can"
+	ReasonAPIServerTooOld          Reason = "apiserver-too-old"
+	ReasonKubeletTooOld            Reason = "kubelet-too-old"
+	ReasonRuntimeTooOld            Reason = "runtime-too-old"
+	ReasonRuntimeUnknown           Reason = "runtime-unknown"
+	ReasonUserNamespaceTooOld      Reason = "user-namespace-too-old"
+	ReasonUserNamespaceUnsupported Reason = "user-namespace-unsupported"
+	ReasonClusterUnknown           Reason = "cluster-unknown"
 )

@@ -17,7 +17,8 @@ import (
 )
 
 // What it takes. From Kubernetes 1.36 on image volumes cannot be switched off; containerd maps the users of an image
-// for hostUsers: false since 2.3.
+// for hostUsers: false since 2.3. CRI-O, up to 1.37 at least, asks the OCI runtime for an overlay whose users are mapped, which runc and
+// crun refuse (https://github.com/cri-o/cri-o/issues/9409), and such Pods never start.
 var (
 	minKubernetes               = version.MustParseGeneric("1.36")
 	minContainerd               = version.MustParseGeneric("2.1")
@@ -34,11 +35,15 @@ func Node(info *corev1.NodeSystemInfo) (verdict, inUserNamespaces v1alpha1.Reaso
 		return v1alpha1.ReasonKubeletTooOld, v1alpha1.ReasonKubeletTooOld
 	}
 	runtime, number, _ := strings.Cut(info.ContainerRuntimeVersion, "://")
-	want, wantUserNamespaces := minCRIO, minCRIO
+	var want *version.Version
 	switch runtime {
 	case "containerd":
-		want, wantUserNamespaces = minContainerd, minContainerdUserNamespaces
+		want = minContainerd
+		if can, _ := atLeast(number, minContainerdUserNamespaces); !can {
+			inUserNamespaces = v1alpha1.ReasonUserNamespaceTooOld
+		}
 	case "cri-o":
+		want, inUserNamespaces = minCRIO, v1alpha1.ReasonUserNamespaceUnsupported
 	default:
 		return v1alpha1.ReasonRuntimeUnknown, v1alpha1.ReasonRuntimeUnknown
 	}
@@ -48,10 +53,7 @@ func Node(info *corev1.NodeSystemInfo) (verdict, inUserNamespaces v1alpha1.Reaso
 	case !can:
 		return v1alpha1.ReasonRuntimeTooOld, v1alpha1.ReasonRuntimeTooOld
 	}
-	if can, _ := atLeast(number, wantUserNamespaces); !can {
-		return "", v1alpha1.ReasonUserNamespaceTooOld
-	}
-	return "", ""
+	return "", inUserNamespaces
 }
 
 // atLeast compares what a program says of itself, such as v1.36.3+k3s1, with a version; not known if it says none.
@@ -72,6 +74,7 @@ func (v verdicts) worse(other verdicts) verdicts {
 var order = [...]v1alpha1.Reason{
 	v1alpha1.ReasonClusterUnknown, v1alpha1.ReasonAPIServerTooOld, v1alpha1.ReasonKubeletTooOld,
 	v1alpha1.ReasonRuntimeUnknown, v1alpha1.ReasonRuntimeTooOld, v1alpha1.ReasonUserNamespaceTooOld,
+	v1alpha1.ReasonUserNamespaceUnsupported,
 }
 
 func worse(a, b v1alpha1.Reason) v1alpha1.Reason {

@@ -475,6 +475,11 @@ var explanations = [...]struct {
 		Remedy:  "Upgrade that node.",
 		Routine: true,
 	}},
+	{v1alpha1.ReasonUserNamespaceUnsupported, Explanation{
+		Kind:    Delivery,
+		Because: "hostUsers is false, and a Linux node has CRI-O, which cannot mount images in user namespaces",
+		Routine: true,
+	}},
 	{v1alpha1.ReasonClusterUnknown, Explanation{
 		Kind:    Delivery,
 		Because: "the nodes or the apiserver's version cannot be read, or are not read yet",
