@@ -59,11 +59,6 @@ func Supervise(bin string, number int) error {
 	if err := writeConfigs(i, bin); err != nil {
 		return fmt.Errorf("write the configuration of the node's programs: %w", err)
 	}
-	if runtimeOf(bin).name == crio {
-		if err := hideUnmounted(); err != nil {
-			return fmt.Errorf("hide cgroup controllers: %w", err)
-		}
-	}
 	s := &supervisor{bin: bin, components: components(i, bin), children: map[int]string{}, ended: make(chan string, 1)}
 	go s.reap()
 	if err := s.startAll(); err != nil {
@@ -269,6 +264,13 @@ func (s *supervisor) start(c component) error {
 		return err
 	}
 	defer null.Close()
+	if c.name == crio {
+		show, err := hideUnmounted()
+		if err != nil {
+			return fmt.Errorf("hide cgroup controllers: %w", err)
+		}
+		defer show()
+	}
 	// The reaper must know the child before it can end.
 	s.mu.Lock()
 	process, err := os.StartProcess(path, append([]string{c.name}, c.args...), &os.ProcAttr{

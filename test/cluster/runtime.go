@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"log"
 	"os"
 	"path/filepath"
 	"strings"
@@ -92,12 +93,13 @@ exec runc "$@"
 	}
 }
 
-// hideUnmounted has /proc/cgroups say of controllers of cgroup v1 that are not mounted that they are off (cgroups(7)): CRI-O limits what
-// a kernel has, and runc cannot.
-func hideUnmounted() error {
+// hideUnmounted has /proc/cgroups say of controllers of cgroup v1 that are not mounted that they are off (cgroups(7)), until show is called:
+// CRI-O limits what a kernel has, which it reads before it listens, and runc cannot. While anything is mounted in /proc, the kernel lets no user
+// namespace mount another.
+func hideUnmounted() (show func(), err error) {
 	text, err := os.ReadFile("/proc/cgroups")
 	if err != nil || unified() {
-		return err
+		return func() {}, err
 	}
 	var hidden strings.Builder
 	for line := range strings.Lines(string(text)) {
@@ -107,7 +109,12 @@ func hideUnmounted() error {
 		hidden.WriteString(line)
 	}
 	if err := os.WriteFile(etc("cgroups"), []byte(hidden.String()), 0o644); err != nil {
-		return err
+		return nil, err
 	}
-	return unix.Mount(etc("cgroups"), "/proc/cgroups", "", unix.MS_BIND, "")
+	show = func() {
+		if err := unix.Unmount("/proc/cgroups", 0); err != nil {
+			log.Printf("show cgroup controllers: %v", err)
+		}
+	}
+	return show, unix.Mount(etc("cgroups"), "/proc/cgroups", "", unix.MS_BIND, "")
 }

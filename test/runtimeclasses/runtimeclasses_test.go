@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,7 +48,7 @@ var (
 	image string
 )
 
-// class is a container runtime, as containerd has it.
+// class is a container runtime, as containerd has it. CRI-O needs no more than its program.
 type class struct {
 	// row is what the page calls it, name what the RuntimeClass is called, and the handler.
 	row, name string
@@ -92,6 +93,23 @@ func containerd(all []class) string {
 	return b.String()
 }
 
+// crio is the part of its configuration that has the classes. Each is started as the cluster's own runc is there.
+func crio(all []class) (files map[string]string, err error) {
+	wrapper, err := os.ReadFile(filepath.Join(etc, "runc"))
+	if err != nil {
+		return nil, err
+	}
+	files = map[string]string{}
+	var b strings.Builder
+	for _, c := range all {
+		name := "runtimeclass-" + c.name
+		files[name] = strings.Replace(string(wrapper), "exec runc ", "exec "+c.program+" ", 1)
+		fmt.Fprintf(&b, "[crio.runtime.runtimes.%s]\nruntime_path = %q\nmonitor_cgroup = \"pod\"\n", c.name, filepath.Join(etc, name))
+	}
+	files[filepath.Join("crio.conf.d", "runtimeclasses.conf")] = b.String()
+	return files, nil
+}
+
 func TestMain(m *testing.M) { suite.Main(m, "test-runtimeclasses", run) }
 
 func run(m *testing.M) (_ int, err error) {
@@ -123,11 +141,13 @@ func run(m *testing.M) (_ int, err error) {
 	return m.Run(), nil
 }
 
-// deliveries are the ways in which the init reaches a container, as the page names them.
-var deliveries = []struct {
+type delivery struct {
 	policy v1alpha1.DeliveryPolicy
 	name   string
-}{
+}
+
+// deliveries are the ways in which the init reaches a container, as the page names them.
+var deliveries = []delivery{
 	{v1alpha1.DeliverByInitContainer, "init container"}, {v1alpha1.DeliverByImageVolume, "image volume"}, {v1alpha1.DeliverByNode, "node mode"},
 }
 
@@ -139,7 +159,16 @@ func TestClasses(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := classes(directory, installCrun(t))
+	if running.Runtime() == "crio" { // for which gVisor has no shim
+		all = slices.DeleteFunc(all, func(c class) bool { return c.name == "gvisor" })
+	}
 	configure(t, directory, all)
+	under := "" // what the page calls the runtime of the cluster, unless it is the usual one
+	if node, err := client.CoreV1().Nodes().Get(t.Context(), cluster.NodeName, metav1.GetOptions{}); err != nil {
+		t.Fatal(err)
+	} else if version, ok := strings.CutPrefix(node.Status.NodeInfo.ContainerRuntimeVersion, "cri-o://"); ok {
+		under = ", CRI-O " + version
+	}
 	for _, c := range all {
 		t.Run(c.name, func(t *testing.T) {
 			class := nodev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: c.name}, Handler: c.name}
@@ -153,7 +182,12 @@ func TestClasses(t *testing.T) {
 				}
 			})
 			var wrapped []string
-			for _, d := range deliveries {
+			tried := deliveries
+			if under != "" && c.userNamespace { // in which CRI-O cannot mount images
+				tried = slices.DeleteFunc(slices.Clone(tried), func(d delivery) bool { return d.policy == v1alpha1.DeliverByImageVolume })
+				tried = append(tried, delivery{v1alpha1.DeliverAuto, "`Auto`"})
+			}
+			for _, d := range tried {
 				if t.Run(string(d.policy), func(t *testing.T) { c.wraps(t, d.policy) }) {
 					wrapped = append(wrapped, d.name)
 				}
@@ -165,7 +199,7 @@ func TestClasses(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			row := compatibility.Row{c.row, compatibility.VersionOf(string(version)), strings.Join(wrapped, ", "), time.Now().UTC().Format(time.DateOnly)}
+			row := compatibility.Row{c.row + under, compatibility.VersionOf(string(version)), strings.Join(wrapped, ", "), time.Now().UTC().Format(time.DateOnly)}
 			if err := compatibility.Update(*page, "runtimeclasses", []compatibility.Row{row}); err != nil {
 				t.Fatal(err)
 			}
@@ -213,7 +247,7 @@ func installCrun(t *testing.T) string {
 	return program
 }
 
-// configure has containerd know the runtimes while the test lasts.
+// configure has the cluster's runtime know the others while the test lasts.
 func configure(t *testing.T, directory string, all []class) {
 	t.Helper()
 	files := map[string]string{
@@ -221,16 +255,22 @@ func configure(t *testing.T, directory string, all []class) {
 		// The machine may have cgroup v1, some of whose hierarchies gVisor does not find where it looks.
 		runscConfig: fmt.Sprintf("binary_name = '%s'\n[runsc_config]\nignore-cgroups = 'true'\n", filepath.Join(directory, "runsc")),
 	}
+	if running.Runtime() == "crio" {
+		var err error
+		if files, err = crio(all); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for name, text := range files {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(etc, name)), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(etc, name), []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(etc, name), []byte(text), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	restart := func(ctx context.Context) {
-		if err := running.Restart(ctx, "containerd"); err != nil {
+		if err := running.Restart(ctx, running.Runtime()); err != nil {
 			t.Fatal(err)
 		}
 	}
