@@ -91,9 +91,9 @@ type InitProfileSpec struct {
 
 	// Delivery is how the init reaches the containers. InitContainer copies it into an emptyDir volume. ImageVolume
 	// mounts its image, which takes Kubernetes 1.36 and containerd 2.1 or CRI-O 1.31 on every node, and for Pods with
-	// hostUsers false containerd 2.3: where that is missing, Pods are refused or do not start. Auto takes ImageVolume once every node can, and InitContainer until
-	// then. Node leaves Pods as they are: the container runtime of each node puts the init in, which takes podinit-node
-	// on every node; without it, containers start without the init.
+	// hostUsers false containerd 2.3: where that is missing, Pods are refused or do not start. Auto takes ImageVolume
+	// once every node can, and InitContainer until then. Node leaves Pods as they are: the container runtime of each node
+	// puts the init in, which takes podinit-node on every node; without it, containers start without the init.
 	//
 	// +optional
 	// +kubebuilder:default=InitContainer
