@@ -180,13 +180,13 @@ func (in *input) leaveOut(c *container) v1alpha1.Reason {
 		return v1alpha1.ReasonNotChosen
 	case in.setting.Profile.Excludes(c.Name):
 		return v1alpha1.ReasonExcludedByProfile
-	case in.setting.Profile.ByNode():
-		return "" // a runtime knows neither the lists of a Pod nor that it shares its processes
-	case c.kind == regular && in.pod.tektonSidecar(c):
-		return v1alpha1.ReasonTektonSidecar
 	case in.pod.Spec.ShareProcessNamespace && !in.setting.Profile.Spec.SharedProcessNamespaces && !wrapped(c):
 		// A container that comes wrapped stays so: kubectl debug --copy-to shares the processes of what it copies.
 		return v1alpha1.ReasonSharedProcesses
+	case in.setting.Profile.ByNode():
+		return "" // a runtime does not know the lists of a Pod
+	case c.kind == regular && in.pod.tektonSidecar(c):
+		return v1alpha1.ReasonTektonSidecar
 	case c.kind == sidecar && !policy.Sidecars:
 		return v1alpha1.ReasonSidecar
 	case c.kind == initContainer && !policy.InitContainers:

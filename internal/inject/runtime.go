@@ -19,6 +19,8 @@ type RuntimeContainer struct {
 	RuntimeHandler string
 	// HostPID is set where the Pod is in the node's PID namespace.
 	HostPID bool
+	// ShareProcessNamespace is set where the container is in the Pod's own PID namespace, with its other containers.
+	ShareProcessNamespace bool
 	// PodMemoryLimit in bytes; 0 if there is none.
 	PodMemoryLimit int64
 
@@ -58,7 +60,7 @@ func NewRuntimePod(c RuntimeContainer) *Pod {
 	pod := &Pod{
 		Metadata: &metadata{Labels: c.PodLabels, Annotations: c.PodAnnotations},
 		Spec: &spec{
-			RuntimeClassName: c.RuntimeHandler, HostPID: c.HostPID, Resources: limited(c.PodMemoryLimit),
+			RuntimeClassName: c.RuntimeHandler, HostPID: c.HostPID, ShareProcessNamespace: c.ShareProcessNamespace, Resources: limited(c.PodMemoryLimit),
 			TerminationGracePeriodSeconds: c.TerminationGracePeriodSeconds,
 		},
 	}
@@ -140,10 +142,6 @@ func (in *input) leftByList(name string) v1alpha1.Reason {
 		}
 	case v1alpha1.ReasonInitContainer:
 		if !policy.InitContainers {
-			return reason
-		}
-	case v1alpha1.ReasonSharedProcesses:
-		if !in.setting.Profile.Spec.SharedProcessNamespaces {
 			return reason
 		}
 	case v1alpha1.ReasonTektonSidecar:

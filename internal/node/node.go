@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -55,7 +56,7 @@ func (d Decider) Decide(pod *api.PodSandbox, container *api.Container) Verdict {
 	p := inject.NewRuntimePod(described)
 	setting := d.Setting(pod.GetNamespace(), p)
 	decision, ignored := inject.DecideRuntime(d.Config, setting, p)
-	if decision.Reason == "" && foreignPIDs(pod, container) {
+	if _, foreign := pidNamespace(pod, container); decision.Reason == "" && foreign {
 		return Verdict{Skip: reason.NewSkip(v1alpha1.ReasonPIDNamespace, ""), Ignored: ignored}
 	}
 	return Verdict{Skip: decision.Skip, Args: decision.Command, Ignored: ignored, Required: setting.Profile.RequiresNode()}
@@ -64,9 +65,10 @@ func (d Decider) Decide(pod *api.PodSandbox, container *api.Container) Verdict {
 // describe is a container in the terms of package inject.
 func describe(pod *api.PodSandbox, container *api.Container) inject.RuntimeContainer {
 	annotations := container.GetAnnotations()
+	shared, _ := pidNamespace(pod, container)
 	c := inject.RuntimeContainer{
 		PodLabels: pod.GetLabels(), PodAnnotations: pod.GetAnnotations(),
-		RuntimeHandler: pod.GetRuntimeHandler(), HostPID: hostPIDs(pod),
+		RuntimeHandler: pod.GetRuntimeHandler(), HostPID: hostPIDs(pod), ShareProcessNamespace: shared,
 		PodMemoryLimit: pod.GetLinux().GetPodResources().GetMemory().GetLimit().GetValue(),
 		Name:           container.GetName(), Args: container.GetArgs(),
 		MemoryLimit:              container.GetLinux().GetResources().GetMemory().GetLimit().GetValue(),
@@ -84,29 +86,25 @@ func describe(pod *api.PodSandbox, container *api.Container) inject.RuntimeConta
 	return c
 }
 
-const pidNamespace = "pid"
+const typePID = "pid"
 
 // hostPIDs says whether a Pod is in the node's PID namespace: its sandbox then has namespaces, and none of that type.
 func hostPIDs(pod *api.PodSandbox) bool {
 	namespaces := pod.GetLinux().GetNamespaces()
-	for _, n := range namespaces {
-		if n.GetType() == pidNamespace {
-			return false
-		}
-	}
-	return len(namespaces) > 0
+	return len(namespaces) > 0 && !slices.ContainsFunc(namespaces, func(n *api.LinuxNamespace) bool { return n.GetType() == typePID })
 }
 
-// foreignPIDs says whether a container joins the PID namespace of another container, as an ephemeral container with a
-// target does: its own PID 1 is then the child of another process. Where a Pod shares its PID namespace, containers join that of
-// the sandbox, which is not another container.
-func foreignPIDs(pod *api.PodSandbox, container *api.Container) bool {
+// pidNamespace says whether a container is in the PID namespace of its Pod's sandbox, as all are with shareProcessNamespace, or in
+// that of another container, as an ephemeral container with a target is: its own PID 1 is then the child of another process. One that
+// has a namespace of its own names no path.
+func pidNamespace(pod *api.PodSandbox, container *api.Container) (shared, foreign bool) {
 	for _, n := range container.GetLinux().GetNamespaces() {
-		if n.GetType() == pidNamespace {
-			return n.GetPath() != "" && n.GetPath() != fmt.Sprintf("/proc/%d/ns/pid", pod.GetPid())
+		if n.GetType() == typePID && n.GetPath() != "" {
+			shared = n.GetPath() == fmt.Sprintf("/proc/%d/ns/pid", pod.GetPid())
+			return shared, !shared
 		}
 	}
-	return false
+	return false, false
 }
 
 // Adjustment is what the runtime is to change for a Verdict: nil for a container that is left alone. directory holds the

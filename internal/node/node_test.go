@@ -124,6 +124,11 @@ func TestDecide(t *testing.T) {
 		},
 		"a PID namespace that the pod shares": {
 			container: func(c *api.Container) { c.Linux.Namespaces[0].Path = "/proc/41/ns/pid" },
+			reason:    v1alpha1.ReasonSharedProcesses,
+		},
+		"a PID namespace that the pod shares, and the container is chosen": {
+			pod:       func(p *api.PodSandbox) { p.Annotations = map[string]string{v1alpha1.ContainersAnnotation: "app"} },
+			container: func(c *api.Container) { c.Linux.Namespaces[0].Path = "/proc/41/ns/pid" },
 			want:      usual,
 		},
 		"another container's PID namespace": {

@@ -305,18 +305,22 @@ func TestWebhookToo(t *testing.T) {
 	}
 }
 
-// Pods that share a PID namespace have the sandbox's pause as PID 1; the init reaps all the same. An ephemeral container
-// in another's PID namespace is left alone.
+// Pods that share a PID namespace have the sandbox's pause as PID 1: they are left alone unless they ask for the init, which then
+// reaps all the same. So are pods in the node's PID namespace, and an ephemeral container in another's.
 func TestPIDNamespaces(t *testing.T) {
 	image := push(t, "node/pids", "pids")
 	ns := namespace(t, optedIn())
 	kubectl(t, manifest("shared", image, "  shareProcessNamespace: true\n"), "-n", ns, "apply", "-f", "-")
+	asks := strings.Replace(manifest("asks", image, "  shareProcessNamespace: true\n"), "annotations: {", "annotations: {podinit.dev/containers: app, ", 1)
+	kubectl(t, asks, "-n", ns, "apply", "-f", "-")
 	kubectl(t, manifest("hosts", image, "  hostPID: true\n"), "-n", ns, "apply", "-f", "-")
-	awaitLog(t, ns, "shared", "app")
 	awaitLog(t, ns, "hosts", "app")
-	all := kubectl(t, "", "-n", ns, "exec", "shared", "--", "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
-	if strings.Count(all, initPath) != 1 {
-		t.Errorf("processes of a shared namespace: %q, want one init", all)
+	for name, want := range map[string]int{"shared": 0, "asks": 1} {
+		awaitLog(t, ns, name, "app")
+		all := kubectl(t, "", "-n", ns, "exec", name, "--", "sh", "-c", "cat /proc/[0-9]*/cmdline | tr '\\0' ' '")
+		if got := strings.Count(all, initPath); got != want {
+			t.Errorf("%s has %d inits in a shared namespace, want %d: %q", name, got, want, all)
+		}
 	}
 	parent := kubectl(t, "", "-n", ns, "exec", "hosts", "--", "sh", "-c", "cat /says; ls /podinit 2>&1; true")
 	if !strings.Contains(parent, "No such file") {
