@@ -69,6 +69,13 @@ prepull: {resources: {requests: {cpu: 2m}}, nodeSelector: {a: b}, tolerations: [
 			expect(t, made, "DaemonSet podinit-prepull", `"mirror.example:5000/a/b/i:v3"`, `"imagePullSecrets":[{"name":"one"},{"name":"two"}]`,
 				`"nodeSelector":{"a":"b","kubernetes.io/os":"linux"}`, `"tolerations":[{"key":"k","operator":"Exists"}]`, `"cpu":"2m"`, `"affinity":{"podAffinity":{}}`)
 		}},
+		"one tag": {values: `
+images: {tag: mine, node: {tag: other}, webhook: {digest: "` + webhookDigest + `"}}
+mode: both
+`, look: func(t *testing.T, made map[string]map[string]any) {
+			expect(t, made, "Deployment podinit-webhook", `"ghcr.io/podinit/init:mine"`, `"ghcr.io/podinit/webhook:mine@`+webhookDigest+`"`)
+			expect(t, made, "DaemonSet podinit-node", `"ghcr.io/podinit/node:other"`, `"ghcr.io/podinit/init:mine"`)
+		}},
 		"node": {values: `
 mode: node
 suspend: true

@@ -29,10 +29,10 @@ app.kubernetes.io/name: podinit
 annotation, which counts where the values name neither tag nor digest. */}}
 {{- define "podinit.image" -}}
 {{- $root := index . 0 }}{{ $image := index . 1 }}
-{{- $digest := $image.digest }}
+{{- $digest := $image.digest }}{{ $tag := $image.tag | default $root.Values.images.tag }}
 {{- printf "%s/%s" $root.Values.images.registry $image.repository }}
-{{- if or $image.tag (not $image.digest) }}:{{ $image.tag | default $root.Chart.AppVersion }}{{ end }}
-{{- if not (or $image.tag $image.digest) }}
+{{- if or $tag (not $digest) }}:{{ $tag | default $root.Chart.AppVersion }}{{ end }}
+{{- if not (or $tag $digest) }}
 {{- with $root.Chart.Annotations }}{{ $digest = index . (printf "podinit.dev/digest.%s" $image.repository) }}{{ end }}
 {{- end }}
 {{- if $digest }}@{{ $digest }}{{ end }}

@@ -269,27 +269,19 @@ func (w *world) archive(directory string) error {
 	})
 }
 
-// cloneOwn changes in a clone what readers would whose images are elsewhere: the chart's images, and how lookups are done.
+// cloneOwn changes in a clone what readers would whose registry speaks no TLS: how lookups are done.
 func (w *world) cloneOwn(directory string) error {
-	for _, change := range []struct{ file, from, to string }{
-		{"charts/podinit/values.yaml", "registry: ghcr.io/podinit\n", "registry: " + w.repository + "\n"},
-		{"charts/podinit/Chart.yaml", "appVersion: v0.1.0\n", "appVersion: " + w.version + "\n"}, // as in a release
-		{"config/manager/registries.yaml", "\n    {}\n", "\n    " + registries},
-	} {
-		name := filepath.Join(directory, change.file)
-		text, err := os.ReadFile(name)
-		if err != nil {
-			return err
-		}
-		changed := strings.Replace(string(text), change.from, change.to, 1)
-		if changed == string(text) {
-			return fmt.Errorf("%s does not say %q", change.file, change.from)
-		}
-		if err := os.WriteFile(name, []byte(changed), 0o644); err != nil {
-			return err
-		}
+	const from, to = "\n    {}\n", "\n    " + registries
+	name := filepath.Join(directory, "config/manager/registries.yaml")
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return err
 	}
-	return nil
+	changed := strings.Replace(string(text), from, to, 1)
+	if changed == string(text) {
+		return fmt.Errorf("%s does not say %q", name, from)
+	}
+	return os.WriteFile(name, []byte(changed), 0o644)
 }
 
 // registries is the registry configuration for the cluster's registry.
