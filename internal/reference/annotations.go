@@ -60,7 +60,8 @@ Podinit does not refuse a pod for a mistake in one of them: it ignores the label
 The annotation ` + "`backup.velero.io/backup-volumes-excludes`" + ` gets the volume ` + "`podinit`" + ` added to its list, so that Velero does not
 back it up. With an init container, so does ` + "`cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes`" + `, so that the cluster
 autoscaler may still remove the pod's node; and a pod with one container gets ` + "`kubectl.kubernetes.io/default-container`" + ` unless it
-has one, so that ` + "`kubectl logs`" + ` and ` + "`exec`" + ` do not ask which.
+has one, so that ` + "`kubectl logs`" + ` and ` + "`exec`" + ` do not ask which. With ` + "`requireNode`" + ` in the profile, ` + "`" + v1alpha1.RequiredPluginsAnnotation + "`" + ` names
+podinit among the plugins without which the node's runtime refuses the pod.
 `, nil
 }
 

@@ -113,7 +113,7 @@ func reinstall(f *Facts) string {
 		}
 		return "Install it again: helm -n " + f.Namespace + " upgrade " + release + ", with the same values as before."
 	}
-	return "Install it again: make deploy, or kubectl apply --server-side --force-conflicts -k config/default with your images."
+	return "Install it again, with your images: make deploy, or kubectl apply --server-side --force-conflicts -k config/default."
 }
 
 // kubectl is a command in podinit's namespace.

@@ -59,9 +59,8 @@ func NewCommand(flags *genericclioptions.ConfigFlags, streams genericiooptions.I
 		Long: `Check that the cluster is ready for podinit, and that the installation works.
 
 Each check has a name, and reports what it found and what to do. It changes nothing: whether a new pod is wrapped is found
-out by a dry run. The dry run creates a pod in the namespace that -n names, else in a namespace with the label
-podinit.dev/inject=enabled, else, with --create-namespace, in a temporary namespace. A check whose objects you may not read is
-not made.
+out by a dry run. The dry run creates a pod in the namespace that -n names, with --create-namespace in a temporary one, else in a namespace
+with the label podinit.dev/inject=enabled. A check whose objects you may not read is not made.
 
 The exit code is 1 if a check fails, and with --strict also if a check is not made; else 0. Warnings do not count.`,
 		Example: `  # Before podinit is installed:
