@@ -38,6 +38,9 @@ const (
 // maxDepth bounds how many wrappers and scripts are looked through.
 const maxDepth = 32
 
+// maxWords bounds how much of an argv counts behind what "env -S" has split.
+const maxWords = 1024
+
 // KindOf is the kind of the program that these words start, by its name.
 func KindOf(words []string) Kind { return knownBy(words).kind }
 
@@ -162,7 +165,8 @@ func (k known) program(words []string) []string {
 		if splits++; !ok || splits > maxDepth {
 			return nil
 		}
-		words = slices.Concat(parts, words) // which may begin with flags
+		// They may begin with flags. Of a long argv the first words decide: copying all of it each time would take seconds.
+		words = slices.Concat(parts[:min(len(parts), maxWords)], words[:min(len(words), maxWords)])
 	}
 	if k.env {
 		if len(words) > 0 && words[0] == "-" {

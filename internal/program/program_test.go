@@ -1,6 +1,7 @@
 package program
 
 import (
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -268,5 +269,21 @@ func BenchmarkBecomes(b *testing.B) {
 				Becomes(words)
 			}
 		})
+	}
+}
+
+// Every tenant chooses an argv, and the whole node's containers wait for a decision about it.
+func TestBoundedWork(t *testing.T) {
+	var words []string
+	for range maxDepth {
+		words = append(append(words, "env"), slices.Repeat([]string{"-S", "-i"}, maxDepth-1)...)
+	}
+	words = append(words, slices.Repeat([]string{"x"}, 100_000)...)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	Becomes(words)
+	runtime.ReadMemStats(&after)
+	if copied := (after.TotalAlloc - before.TotalAlloc) >> 20; copied > 64 {
+		t.Errorf("%d MiB are copied for an argv of %d words", copied, len(words))
 	}
 }
