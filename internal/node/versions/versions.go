@@ -1,8 +1,8 @@
 // Package versions keeps the init on a node's disk, for containers to mount.
 //
 // Each version has a directory of its own that never changes, since containers of any age may have it mounted. It comes
-// by one rename, so it is there whole or not at all. A process that gives a version to containers holds a lock on it;
-// what no plugin holds and no container uses may go.
+// by one rename, so it is there whole or not at all. A process that gives a version to containers holds a lock on a file beside
+// it, which no container sees; what no plugin holds and no container uses may go.
 package versions
 
 import (
@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -26,8 +27,13 @@ import (
 const (
 	// program is the init's name in the directory of a version.
 	program = "init"
-	// unfinished begins the names of directories that are on their way in or out.
-	unfinished = "."
+	// incoming and outgoing begin the names of directories that are on their way.
+	incoming, outgoing = ".install-", ".remove-"
+	// held ends the name of the file that is locked for a version. The directory itself is mounted into containers, and flock(2) asks
+	// for no right to write: a container could keep its lock for ever.
+	held = ".lock"
+	// hashLength is how much of a file's hash is in a version's name, in hexadecimal digits.
+	hashLength = 12
 	// leftover is the age from which an unfinished directory belongs to a process that is gone.
 	leftover = time.Hour
 	// maxProgram bounds what is read of an init, in bytes.
@@ -38,7 +44,7 @@ const (
 type Version struct {
 	// Directory of it, whose one file is the init.
 	Directory string
-	// lock is the open directory, with a shared flock(2): the kernel drops that with the process, whatever way that ends.
+	// lock is an open file, with a shared flock(2): the kernel drops that with the process, whatever way that ends.
 	lock *os.File
 	// file is what is installed; another or changed file is not.
 	file fs.FileInfo
@@ -134,7 +140,7 @@ func hashOf(file string) (hash string, err error) {
 	return hex.EncodeToString(h.Sum(nil)), err
 }
 
-// name of a version's directory: one word of a path, never one that is unfinished.
+// name of a version's directory: one word of a path, never a hidden one.
 func name(version, hash string) string {
 	version = strings.Map(func(r rune) rune {
 		switch {
@@ -143,10 +149,10 @@ func name(version, hash string) string {
 		}
 		return '_'
 	}, version)
-	if version == "" || strings.HasPrefix(version, unfinished) {
+	if version == "" || version[0] == '.' {
 		version = "_" + version
 	}
-	return version[:min(len(version), 100)] + "-" + hash[:12]
+	return version[:min(len(version), 100)] + "-" + hash[:hashLength]
 }
 
 // put has the directory hold the init, if it does not yet.
@@ -157,7 +163,7 @@ func put(root, directory, source, hash string) (err error) {
 	if err := retire(directory); err != nil {
 		return err
 	}
-	temporary, err := os.MkdirTemp(root, unfinished+"install-")
+	temporary, err := os.MkdirTemp(root, incoming)
 	if err != nil {
 		return err
 	}
@@ -226,15 +232,15 @@ func syncNames(directory string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// hold locks a directory against Collect.
+// hold locks a version against Collect, which locks its root as the caller does: there is nothing to wait for.
 func hold(directory string) (*Version, error) {
-	lock, err := os.Open(directory)
+	lock, err := os.OpenFile(directory+held, os.O_RDONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	v := &Version{Directory: directory, lock: lock}
 	fail := func(err error) (*Version, error) { return nil, errors.Join(err, lock.Close()) }
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_SH); err != nil {
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_SH|unix.LOCK_NB); err != nil {
 		return fail(err)
 	}
 	if v.file, err = os.Stat(v.program()); err != nil {
@@ -273,7 +279,7 @@ func Collect(root string, used func(name string) bool) (removed []string, err er
 	var failed []error
 	for _, entry := range entries {
 		directory := filepath.Join(root, entry.Name())
-		if strings.HasPrefix(entry.Name(), unfinished) {
+		if strings.HasPrefix(entry.Name(), incoming) || strings.HasPrefix(entry.Name(), outgoing) {
 			if info, err := entry.Info(); err == nil && time.Since(info.ModTime()) > leftover {
 				failed = append(failed, os.RemoveAll(directory))
 			}
@@ -292,12 +298,18 @@ func Collect(root string, used func(name string) bool) (removed []string, err er
 	return removed, errors.Join(failed...)
 }
 
-// isVersion says whether a directory is one of ours: it has the init and nothing else. Others are left alone, should root
-// be a directory that is not podinit's.
+// isVersion says whether a directory is one of ours: it has such a name, and the init and nothing else. Others are left alone, should
+// root be a directory that is not podinit's.
 func isVersion(directory string) bool {
+	if !versionName.MatchString(filepath.Base(directory)) {
+		return false
+	}
 	entries, err := os.ReadDir(directory)
 	return err == nil && len(entries) == 1 && entries[0].Name() == program && entries[0].Type().IsRegular()
 }
+
+// versionName is what name makes.
+var versionName = regexp.MustCompile(fmt.Sprintf(`^[^.].*-[0-9a-f]{%d}$`, hashLength))
 
 // collect removes a version, unless a process holds it.
 func collect(root, directory string) (gone bool, err error) {
@@ -306,10 +318,10 @@ func collect(root, directory string) (gone bool, err error) {
 		return false, err
 	}
 	defer unlock()
-	lock, err := os.Open(directory)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+	if _, err := os.Lstat(directory); errors.Is(err, fs.ErrNotExist) {
+		return false, nil // another plugin was quicker
 	}
+	lock, err := os.OpenFile(directory+held, os.O_RDONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return false, err
 	}
@@ -320,12 +332,12 @@ func collect(root, directory string) (gone bool, err error) {
 		}
 		return false, err
 	}
-	return true, retire(directory)
+	return true, errors.Join(retire(directory), os.Remove(directory+held))
 }
 
 // retire removes a directory, if there is one, so that no process sees a part of it.
 func retire(directory string) error {
-	aside, err := os.MkdirTemp(filepath.Dir(directory), unfinished+"remove-")
+	aside, err := os.MkdirTemp(filepath.Dir(directory), outgoing)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -34,6 +35,7 @@ func install(t *testing.T, root, file, version string) *Version {
 }
 
 // below are the names of all that is in a directory.
+// below is what is in root, without the locks of versions there.
 func below(t *testing.T, root string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(root)
@@ -42,7 +44,9 @@ func below(t *testing.T, root string) []string {
 	}
 	names := []string{}
 	for _, e := range entries {
-		names = append(names, e.Name())
+		if version, ok := strings.CutSuffix(e.Name(), held); !ok || !slices.Contains(names, version) {
+			names = append(names, e.Name())
+		}
 	}
 	return names
 }
@@ -286,6 +290,68 @@ func TestRace(t *testing.T) {
 			if _, err := Collect(root, unused); err != nil && !os.IsNotExist(err) {
 				t.Error(err)
 			}
+		}
+	}
+}
+
+// A container has the directory of its version mounted and may lock it, as anybody may who can open it: flock(2) asks for no right
+// to write. That keeps no plugin from giving the version to containers.
+func TestLockedByContainer(t *testing.T) {
+	root, file := t.TempDir(), source(t, "v1")
+	one := install(t, root, file, "v1")
+	container, err := os.Open(one.Directory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer container.Close()
+	if err := one.Release(); err != nil { // the plugin has ended
+		t.Fatal(err)
+	}
+	if err := unix.Flock(int(container.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	installed := make(chan error, 1)
+	go func() {
+		v, err := Install(t.Context(), root, file, "v1")
+		if err == nil {
+			err = v.Release()
+		}
+		installed <- err
+	}()
+	select {
+	case err := <-installed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(3 * time.Second):
+		t.Error("a container keeps the next plugin from installing the init")
+		_ = unix.Flock(int(container.Fd()), unix.LOCK_UN)
+		<-installed
+	}
+}
+
+// What is not ours stays, whatever its name begins with and however old it is.
+func TestCollectForeign(t *testing.T) {
+	root := t.TempDir()
+	old := time.Now().Add(-2 * leftover)
+	for _, name := range []string{".ssh/authorized_keys", ".cache/index", "tini/init"} {
+		file := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(filepath.Dir(file), old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Collect(root, unused); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{".ssh/authorized_keys", ".cache/index", "tini/init"} {
+		if _, err := os.Stat(filepath.Join(root, name)); err != nil {
+			t.Errorf("what is not podinit's is removed: %v", err)
 		}
 	}
 }
