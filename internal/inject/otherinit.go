@@ -1,6 +1,9 @@
 package inject
 
 import (
+	"path"
+	"strings"
+
 	"github.com/podinit/podinit/api/v1alpha1"
 	programs "github.com/podinit/podinit/internal/program"
 )
@@ -14,6 +17,9 @@ func leaveProgramAlone(words []string) v1alpha1.Reason {
 	becomes, sure := programs.Becomes(words)
 	if sure && programs.KindOf(becomes) == programs.System || programs.NamesSystem(becomes) {
 		return v1alpha1.ReasonRequiresPID1
+	}
+	if len(words) > 0 && strings.HasPrefix(path.Clean(words[0]), MountPath+"/") {
+		return v1alpha1.ReasonMountConflict // the init's mount would hide it
 	}
 	return ""
 }

@@ -1,7 +1,9 @@
 package node
 
 import (
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/containerd/nri/pkg/api"
 	"github.com/google/go-cmp/cmp"
@@ -203,5 +205,25 @@ func BenchmarkDecide(b *testing.B) {
 	d, p, c := decider(), pod(nil), container(nil)
 	for b.Loop() {
 		d.Decide(p, c).Adjustment("/var/lib/podinit/v1")
+	}
+}
+
+// What the init's mount would hide cannot be started behind it.
+func TestDecideBelowMount(t *testing.T) {
+	for _, program := range []string{"/podinit/app", "/podinit/../podinit/app", "//podinit//app"} {
+		v := decider().Decide(pod(nil), container(func(c *api.Container) { c.Args = []string{program} }))
+		if v.Reason != v1alpha1.ReasonMountConflict {
+			t.Errorf("%s: reason %q, argv %q", program, v.Reason, v.Args)
+		}
+	}
+}
+
+// A reason that is logged with every container is no longer than a few lines.
+func TestDetailIsBounded(t *testing.T) {
+	v := decider().Decide(pod(func(p *api.PodSandbox) {
+		p.Annotations = map[string]string{v1alpha1.FlagsAnnotation + "app": "--" + strings.Repeat("ä", 100_000)}
+	}), container(nil))
+	if v.Reason != v1alpha1.ReasonInvalidFlags || len(v.Detail) > 1000 || !utf8.ValidString(v.Detail) {
+		t.Errorf("%s with %d bytes", v.Reason, len(v.Detail))
 	}
 }

@@ -331,8 +331,8 @@ var explanations = [...]struct {
 	}},
 	{v1alpha1.ReasonMountConflict, Explanation{
 		Kind:    Container,
-		Because: "it mounts a volume of its own at, above or below /podinit",
-		Remedy:  "Mount that elsewhere.",
+		Because: "it mounts a volume of its own at, above or below /podinit, or starts a program of its image there",
+		Remedy:  "Put that elsewhere.",
 	}},
 	{v1alpha1.ReasonLocalhostProfile, Explanation{
 		Kind:    Container,

@@ -24,7 +24,17 @@ func NewSkip(r v1alpha1.Reason, detail string) Skip {
 	if r == "" {
 		return Skip{}
 	}
-	return Skip{Reason: r, Detail: detail, Correctable: !Of(r).Transient}
+	return Skip{Reason: r, Detail: short(detail), Correctable: !Of(r).Transient}
+}
+
+// maxDetail bounds a detail, in bytes: it is logged with every container, and may name what a Pod's author has written.
+const maxDetail = 500
+
+func short(detail string) string {
+	if len(detail) <= maxDetail {
+		return detail
+	}
+	return strings.ToValidUTF8(detail[:maxDetail], "") + "…"
 }
 
 // Action is what is done to a container.
