@@ -62,6 +62,11 @@ func (d Decider) Decide(pod *api.PodSandbox, container *api.Container) Verdict {
 	return Verdict{Skip: decision.Skip, Args: decision.Command, Ignored: ignored, Required: setting.Profile.RequiresNode()}
 }
 
+// Required says whether the profile demands the init for a container of a Pod.
+func (d Decider) Required(pod *api.PodSandbox, container *api.Container) bool {
+	return d.Setting(pod.GetNamespace(), inject.NewRuntimePod(describe(pod, container))).Profile.RequiresNode()
+}
+
 // describe is a container in the terms of package inject.
 func describe(pod *api.PodSandbox, container *api.Container) inject.RuntimeContainer {
 	annotations := container.GetAnnotations()

@@ -11,8 +11,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io/fs"
+	"maps"
 	"net/http"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -44,6 +47,9 @@ const (
 	upgradeInterval = time.Minute
 	// installInterval is how often it is looked whether the init is still there, and whether versions may go.
 	installInterval = 10 * time.Second
+	// unusedLooks is how often in a row a version must be found unused before it goes: on CRI-O, a container that is being created while the
+	// plugin registers is on no list yet.
+	unusedLooks = 3
 	// maxLost is how long the directory for the init may be lost. A mount whose directory was removed on the
 	// node never comes back; only a new container gets a new one.
 	maxLost = time.Minute
@@ -85,8 +91,12 @@ type Plugin struct {
 	runtime, ignores string
 	// abandoned counts registrations that have never ended.
 	abandoned int
-	// containers are those of the node that have not ended, by ID.
+	// containers are those of the node that have not ended, by ID. gone are the latest that have, a ring of which nextGone is the oldest.
 	containers map[string]state
+	gone       [64]string
+	nextGone   int
+	// unused counts how often in a row a version was found unused, by its name.
+	unused map[string]int
 	// recent are the latest decisions, a ring of which next is the oldest.
 	recent []report.Container
 	next   int
@@ -97,10 +107,13 @@ type Plugin struct {
 
 // state is what is remembered of a container.
 type state struct {
+	// of is the container's Pod and its name there: the runtime creates one at a time of each.
+	of string
 	// version that it has the init from; "" if it has none of ours.
 	version string
-	// unwrapped is set where it should be wrapped and is not, adjusted where the runtime was asked to wrap it.
+	// unwrapped is set where it should be wrapped and is not, adjusted where the runtime was asked to wrap it, whose argv was asked.
 	unwrapped, adjusted bool
+	asked               uint64
 	// started is set where it has started. A runtime that crashes may leave containers that never do.
 	started bool
 	// seen is what is reported of it; the zero Container if its Pod has not opted in.
@@ -258,21 +271,12 @@ func (p *Plugin) install(ctx context.Context) {
 	p.installError = err
 }
 
-// collect removes versions that nothing uses. Only while the plugin is registered does it know all containers.
+// collect removes versions that nothing uses.
 func (p *Plugin) collect() {
-	removed, err := versions.Collect(p.Directory, func(name string) bool {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		if p.session == nil {
-			return true
-		}
-		for _, c := range p.containers {
-			if c.version == name {
-				return true
-			}
-		}
-		return false
-	})
+	removed, err := versions.Collect(p.Directory, p.uses)
+	p.mu.Lock()
+	maps.DeleteFunc(p.unused, func(name string, _ int) bool { return slices.Contains(removed, name) })
+	p.mu.Unlock()
 	if len(removed) > 0 {
 		p.Log.Info("removed versions of the init that no container uses", "versions", removed)
 	}
@@ -281,19 +285,38 @@ func (p *Plugin) collect() {
 	}
 }
 
+// uses says whether a container may use a version. Only while the plugin is registered does it know all containers.
+func (p *Plugin) uses(version string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	used := p.session == nil
+	for _, c := range p.containers {
+		used = used || c.version == version
+	}
+	if used {
+		delete(p.unused, version)
+		return true
+	}
+	if p.unused == nil {
+		p.unused = map[string]int{}
+	}
+	p.unused[version]++
+	return p.unused[version] < unusedLooks
+}
+
 // create decides about a container that the runtime is about to create. An answer after ctx is done is not heard. An error
 // has the runtime fail the container, and the kubelet try again: only where the InitProfile demands the init, and it is not there.
 func (p *Plugin) create(ctx context.Context, s *session, pod *api.PodSandbox, container *api.Container) (*api.ContainerAdjustment, error) {
 	began := time.Now()
 	verdict := p.Decider.Decide(pod, container)
-	found := state{version: node.Uses(container, p.Directory)}
+	found := state{of: key(pod, container), version: node.Uses(container, p.Directory)}
 	installed := p.installed.Load()
 	if verdict.Reason == "" {
 		if err := checkInstalled(installed); err != nil {
 			verdict.Skip, verdict.Args = reason.NewSkip(v1alpha1.ReasonInitNotInstalled, err.Error()), nil
 			found.unwrapped = true
 		} else {
-			found.version, found.adjusted = installed.Name(), true
+			found.version, found.adjusted, found.asked = installed.Name(), true, hash(container.GetArgs())
 		}
 	}
 	found.seen = see(pod, container, verdict.Reason, found.version, found.unwrapped)
@@ -311,6 +334,30 @@ func (p *Plugin) create(ctx context.Context, s *session, pod *api.PodSandbox, co
 		return nil, nil
 	}
 	return verdict.Adjustment(installed.Directory), nil
+}
+
+// key is a container's Pod and its name there.
+func key(pod *api.PodSandbox, container *api.Container) string {
+	return pod.GetUid() + "/" + container.GetName()
+}
+
+var seed = maphash.MakeSeed()
+
+// hash of an argv.
+func hash(args []string) uint64 {
+	var h maphash.Hash
+	h.SetSeed(seed)
+	for _, arg := range args {
+		_, _ = h.WriteString(arg)
+		_ = h.WriteByte(0)
+	}
+	return h.Sum64()
+}
+
+// required says whether the InitProfile demands the init for a container. No mistake that has kept it from being decided about leaves this.
+func (p *Plugin) required(pod *api.PodSandbox, container *api.Container) (required bool) {
+	defer func() { p.mistake(recover()) }()
+	return p.Decider.Required(pod, container)
 }
 
 func checkInstalled(v *versions.Version) error {
@@ -345,6 +392,8 @@ func (p *Plugin) remember(ctx context.Context, asked *session, id string, s stat
 	if ctx.Err() != nil || p.session != asked {
 		return false
 	}
+	// One that the runtime has failed after it had asked never starts, and CRI-O does not say so: another has taken its place.
+	maps.DeleteFunc(p.containers, func(_ string, other state) bool { return other.of == s.of && !other.started })
 	p.containers[id] = s
 	p.decided(s.seen)
 	p.countUnwrapped()
@@ -356,7 +405,11 @@ func (p *Plugin) remember(ctx context.Context, asked *session, id string, s stat
 func (p *Plugin) startedOne(pod *api.PodSandbox, container *api.Container) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s, known := p.containers[container.GetId()]
+	id := container.GetId()
+	if slices.Contains(p.gone[:], id) {
+		return // containerd tells of an end and of a start in any order
+	}
+	s, known := p.containers[id]
 	if !known {
 		s = p.find(pod, container)
 	}
@@ -365,14 +418,17 @@ func (p *Plugin) startedOne(pod *api.PodSandbox, container *api.Container) {
 	}
 	s.started = true
 	if args := container.GetArgs(); s.adjusted && len(args) > 0 && !slices.Contains(args, inject.InitPath) {
-		// The version that the runtime says it has reads an argv, and the runtime has not.
 		s.unwrapped, s.seen.State = true, report.Missed
-		p.ignores = p.runtime
-		if p.session != nil {
-			p.session.end()
+		// With another argv, a plugin that was asked later has taken it over.
+		if hash(args) == s.asked {
+			// The version that the runtime says it has reads an argv, and the runtime has not.
+			p.ignores = p.runtime
+			if p.session != nil {
+				p.session.end()
+			}
 		}
 	}
-	p.containers[container.GetId()] = s
+	p.containers[id] = s
 	if s.unwrapped {
 		p.miss(pod, container)
 		p.countUnwrapped()
@@ -391,6 +447,8 @@ func (p *Plugin) forget(id string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.containers, id)
+	p.gone[p.nextGone] = id
+	p.nextGone = (p.nextGone + 1) % len(p.gone)
 	p.countUnwrapped()
 }
 
@@ -405,35 +463,50 @@ func (p *Plugin) countUnwrapped() {
 }
 
 // synchronize takes note of the containers that the runtime has when the plugin registers. Those that should be wrapped
-// and are not were created while the plugin was away, or before they opted in.
-func (p *Plugin) synchronize(s *session, pods []*api.PodSandbox, containers []*api.Container) {
+// and are not were created while the plugin was away, or before they opted in. It says whether the session is not over.
+func (p *Plugin) synchronize(s *session, pods []*api.PodSandbox, containers []*api.Container) bool {
 	podOf := make(map[string]*api.PodSandbox, len(pods))
 	for _, pod := range pods {
 		podOf[pod.GetId()] = pod
 	}
 	all := make(map[string]state, len(containers))
-	missed := 0
 	for _, c := range containers {
 		found := p.find(podOf[c.GetPodSandboxId()], c)
 		found.started = c.GetState() != api.ContainerState_CONTAINER_CREATED
-		if found.unwrapped && found.started {
-			missed++
-			p.miss(podOf[c.GetPodSandboxId()], c)
-		}
 		all[c.GetId()] = found
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if s.over {
+		return false // the runtime has not waited for this, and may be connected again
+	}
+	missed := 0
+	for _, c := range containers {
+		found, before := all[c.GetId()], p.containers[c.GetId()]
+		if before.seen.Reason == v1alpha1.ReasonSuspended {
+			before.started = found.started
+			found = before // what holds is when it was created
+			all[c.GetId()] = found
+		}
+		if found.unwrapped && found.started {
+			missed++
+			if !before.unwrapped || !before.started {
+				p.miss(podOf[c.GetPodSandboxId()], c)
+			}
+		}
+	}
 	p.containers, p.session, p.connectError = all, s, nil
 	p.countUnwrapped()
 	p.Metrics.registrations.Inc()
 	p.Metrics.registered.Set(1)
 	p.Log.Info("registered with the container runtime", "containers", len(containers), "without the init", missed)
+	return true
 }
 
 // find is the state of a container that was created without an answer from this session. pod is nil where it is not known.
-func (p *Plugin) find(pod *api.PodSandbox, c *api.Container) state {
-	found := state{version: node.Uses(c, p.Directory)}
+func (p *Plugin) find(pod *api.PodSandbox, c *api.Container) (found state) {
+	defer func() { p.mistake(recover()) }()
+	found = state{of: key(pod, c), version: node.Uses(c, p.Directory)}
 	if pod != nil {
 		verdict := p.Decider.Decide(pod, c)
 		found.unwrapped = verdict.Reason == ""
@@ -442,10 +515,21 @@ func (p *Plugin) find(pod *api.PodSandbox, c *api.Container) state {
 	return found
 }
 
+// mistake is given what recover returns wherever something is computed about a container, and says whether that is a panic: it
+// concerns this container alone, and leaves it unchanged.
+func (p *Plugin) mistake(problem any) bool {
+	if problem != nil {
+		p.Metrics.panics.Inc()
+		p.Log.Error(fmt.Errorf("%v", problem), "a bug in podinit, please report it: the container is created unchanged", "stack", string(debug.Stack()))
+	}
+	return problem != nil
+}
+
 // ended is for a session that is over.
 func (p *Plugin) ended(s *session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	s.over = true
 	if p.session == s {
 		p.session = nil
 		p.Metrics.registered.Set(0)

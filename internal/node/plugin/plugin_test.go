@@ -514,7 +514,8 @@ func TestPanic(t *testing.T) {
 	if c := r.create("1", "app"); wrapped(c) {
 		t.Error("wrapped")
 	}
-	if value(p.Metrics.panics) != 2 || !log.has("a mistake", "plugin_test.go") { // asked about it, and told that it has started
+	// Asked about it, then whether the profile demands the init, and told that it has started.
+	if value(p.Metrics.panics) != 3 || !log.has("a mistake", "plugin_test.go") {
 		t.Error("the panics are not counted and told with their place")
 	}
 	ready(t, p)
@@ -569,8 +570,8 @@ func TestTwo(t *testing.T) {
 	}
 	p.collect()
 	second.collect()
-	if entries, _ := os.ReadDir(p.Directory); len(entries) != 2 {
-		t.Errorf("of two versions that are held, there are %v", entries)
+	if inits, _ := filepath.Glob(filepath.Join(p.Directory, "*/init")); len(inits) != 2 {
+		t.Errorf("of two versions that are held, there are %v", inits)
 	}
 }
 
@@ -630,6 +631,30 @@ func TestRequired(t *testing.T) {
 	p.install(t.Context())
 	if c := r.create("3", "app"); !wrapped(c) {
 		t.Error("not wrapped when the init is there again")
+	}
+}
+
+// Nor does a mistake of podinit's own start such a container.
+func TestRequiredPanic(t *testing.T) {
+	chosen, err := profile.New("strict", v1alpha1.InitProfileSpec{Delivery: v1alpha1.DeliverByNode, RequireNode: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	p, _, _ := run(t, func(p *Plugin) {
+		p.Decider.Setting = func(namespace string, _ *inject.Pod) inject.Setting {
+			if asked++; asked == 1 {
+				panic("a mistake")
+			}
+			return inject.Setting{Namespace: namespace, Profile: chosen}
+		}
+	})
+	r := listen(t, p.Socket, nil)
+	ready(t, p)
+	defer r.BlockPluginSync().Unblock()
+	request := &api.CreateContainerRequest{Pod: pod, Container: &api.Container{Id: "1", PodSandboxId: pod.Id, Name: "app", Args: []string{"app"}}}
+	if _, err := r.CreateContainer(t.Context(), request); err == nil || !strings.Contains(err.Error(), "a bug in podinit") {
+		t.Errorf("it is created all the same: %v", err)
 	}
 }
 

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/containerd/nri/pkg/api"
 	"github.com/containerd/nri/pkg/stub"
+	"github.com/containerd/ttrpc"
 	"github.com/go-logr/logr"
 	"golang.org/x/mod/semver"
 )
@@ -47,6 +47,8 @@ type session struct {
 	// listed is closed when the runtime has listed its containers: from then on it asks about new ones.
 	listed chan struct{}
 	once   sync.Once
+	// over is set once the connection has ended. plugin.mu guards it.
+	over bool
 }
 
 // start is the stub's registration, which may never end.
@@ -65,7 +67,8 @@ func (p *Plugin) connect(ctx context.Context) (registered bool, err error) {
 	conn := &connection{Conn: dialed, closed: make(chan struct{})}
 	s.conn = conn
 	defer conn.Close()
-	s.stub, err = stub.New(s, stub.WithPluginName(Name), stub.WithPluginIdx(p.Index), stub.WithConnection(conn), stub.WithLogger(logger{p.Log.WithName("nri")}))
+	s.stub, err = stub.New(s, stub.WithPluginName(Name), stub.WithPluginIdx(p.Index), stub.WithConnection(conn), stub.WithLogger(logger{p.Log.WithName("nri")}),
+		stub.WithTTRPCOptions(nil, []ttrpc.ServerOpt{ttrpc.WithUnaryServerInterceptor(lean)}))
 	if err != nil {
 		return false, fmt.Errorf("setting up the plugin: %w", err)
 	}
@@ -85,6 +88,20 @@ func (p *Plugin) connect(ctx context.Context) (registered bool, err error) {
 		}
 	}
 	return registered, err
+}
+
+// lean drops what no decision needs of the runtime's list. It comes in messages of a few MB, of which the stub keeps all until the last,
+// and environments are most of it.
+func lean(ctx context.Context, unmarshal ttrpc.Unmarshaler, _ *ttrpc.UnaryServerInfo, method ttrpc.Method) (any, error) {
+	return method(ctx, func(request any) error {
+		err := unmarshal(request)
+		if list, ok := request.(*api.SynchronizeRequest); ok {
+			for _, c := range list.GetContainers() {
+				c.Env = nil
+			}
+		}
+		return err
+	})
 }
 
 // wait returns when the connection is over, or the runtime takes too long to register the plugin.
@@ -154,9 +171,16 @@ func (s *session) end() { time.AfterFunc(closeTimeout, func() { _ = s.conn.Close
 
 // Synchronize is called once, with all that there is; what the runtime creates after that, it asks about.
 func (s *session) Synchronize(_ context.Context, pods []*api.PodSandbox, containers []*api.Container) ([]*api.ContainerUpdate, error) {
-	defer s.recover()
-	defer s.once.Do(func() { close(s.listed) })
-	s.plugin.synchronize(s, pods, containers)
+	known := false
+	defer func() {
+		if !known {
+			s.end()
+		}
+	}()
+	defer func() { s.plugin.mistake(recover()) }()
+	if known = s.plugin.synchronize(s, pods, containers); known {
+		s.once.Do(func() { close(s.listed) })
+	}
 	return nil, nil
 }
 
@@ -174,14 +198,18 @@ func (s *session) CreateContainer(ctx context.Context, pod *api.PodSandbox, cont
 		defer p.mu.Unlock()
 		delete(p.requests, container)
 	}()
-	defer s.recover()
+	defer func() {
+		if p.mistake(recover()) && p.required(pod, container) {
+			err = errors.New("podinit: the InitProfile demands the init, and a bug in podinit keeps it out: see the log of podinit-node")
+		}
+	}()
 	adjustment, err = p.create(ctx, s, pod, container)
 	return adjustment, nil, err
 }
 
 // PostStartContainer is called when a container has started.
 func (s *session) PostStartContainer(_ context.Context, pod *api.PodSandbox, container *api.Container) error {
-	defer s.recover()
+	defer func() { s.plugin.mistake(recover()) }()
 	s.plugin.startedOne(pod, container)
 	return nil
 }
@@ -196,14 +224,6 @@ func (s *session) StopContainer(_ context.Context, _ *api.PodSandbox, container 
 func (s *session) RemoveContainer(_ context.Context, _ *api.PodSandbox, container *api.Container) error {
 	s.plugin.forget(container.GetId())
 	return nil
-}
-
-// recover is deferred by what computes on a question: a mistake here leaves the container unchanged.
-func (s *session) recover() {
-	if problem := recover(); problem != nil {
-		s.plugin.Metrics.panics.Inc()
-		s.plugin.Log.Error(fmt.Errorf("%v", problem), "a bug in podinit, please report it: the container is created unchanged", "stack", string(debug.Stack()))
-	}
 }
 
 // connection says when it is over, whichever side ends it.
