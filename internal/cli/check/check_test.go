@@ -369,6 +369,14 @@ func TestInstallation(t *testing.T) {
 		}, map[string]string{
 			"replicas": "failed: replicas run different images, and pods are wrapped by one or the other: r/webhook@sha256:1 by w1; r/webhook@sha256:2 by w2",
 		}},
+		{"the init image is pulled with a Secret", func(_ *testing.T, f *Facts) {
+			f.Kubernetes.Value = "v1.35.0"
+			f.Deployment.Value.Spec.Template.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "own"}}
+		}, map[string]string{"init-image-nodes": "warning: podinit's own pods pull it with a credential (Secrets: own)"}},
+		{"the same where kubelets give it to all", func(_ *testing.T, f *Facts) {
+			f.Kubernetes.Value = "v1.34.4"
+			f.Deployment.Value.Spec.Template.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "own"}}
+		}, nil},
 		{"other images", func(_ *testing.T, f *Facts) { f.Pods.Value[1].Spec.Containers[0].Image = "r/webhook:2" }, map[string]string{
 			"replicas": "failed: replicas run different images, and pods are wrapped by one or the other: r/webhook:1 by w1; r/webhook:2 by w2",
 		}},

@@ -9,6 +9,7 @@ import (
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/version"
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/cli/installation"
@@ -80,6 +81,10 @@ func checkImageNodes(f *Facts, r *Result) {
 		}
 	}
 	r.say("%d of %d nodes have it", len(f.Nodes.Value)-len(cannot)-len(without)-len(unsure), len(f.Nodes.Value))
+	if secrets := pulledWith(f); len(secrets) > 0 {
+		r.warn("See that a pod that opts in starts in a namespace without these Secrets. Give the nodes the registry's credential, or have it serve the image without one (docs/operating.md).",
+			"podinit's own pods pull it with a credential (Secrets: %s), and kubelets keep such an image from pods that do not have the credential", strings.Join(secrets, ", "))
+	}
 	if len(cannot) > 0 {
 		r.fail("See init-image-registry, above.", "these nodes do not have it, and the registry does not have it for them: %s", names(cannot))
 	}
@@ -94,6 +99,20 @@ func checkImageNodes(f *Facts, r *Result) {
 		r.warn(hint, "it is not among the %d images that the node lists, and this machine cannot ask the registry: nodes %s", listedImages,
 			names(unsure))
 	}
+}
+
+// verifiedSince is from where kubelets give an image that was pulled with a Secret to no pod without its credential: KEP-2535, on by default.
+var verifiedSince = version.MustParseGeneric("1.35")
+
+// pulledWith are the Secrets with which podinit's own pods pull the init image, where that keeps it from others.
+func pulledWith(f *Facts) (names []string) {
+	if v, err := version.ParseGeneric(f.Kubernetes.Value); err != nil || v.LessThan(verifiedSince) || f.Deployment.Value == nil {
+		return nil
+	}
+	for _, secret := range f.Deployment.Value.Spec.Template.Spec.ImagePullSecrets {
+		names = append(names, secret.Name)
+	}
+	return names
 }
 
 func checkStuck(f *Facts, r *Result) {
