@@ -281,7 +281,7 @@ func TestSuspendedIsNotMissed(t *testing.T) {
 	suspended.Store(false)
 	r.stop()
 	unready(t, p, "not registered with the container runtime")
-	r = listen(t, p.Socket, r.containers)
+	listen(t, p.Socket, r.containers)
 	ready(t, p)
 	if got := value(p.Metrics.missed); got != 0 {
 		t.Errorf("%v missed", got)
