@@ -401,7 +401,7 @@ test-services: build-init ## services of Debian's stopped without an init, under
 # own version is there already.
 $(BIN)/versions/%/kubectl:
 	@echo "building Kubernetes $* for the tests (10 minutes)"; began=$$SECONDS; mkdir -p $(@D)/build; cd $(@D)/build; echo 'module versions' >go.mod; \
-	source=$$(go mod download -json k8s.io/kubernetes@$* | sed -n 's/.*"Dir": "\(.*\)",/\1/p'); cp --no-preserve=mode $$source/go.sum .; \
+	go mod download k8s.io/kubernetes@$*; source=$$(go mod download -json k8s.io/kubernetes@$* | sed -n 's/.*"Dir": "\(.*\)",/\1/p'); cp --no-preserve=mode $$source/go.sum .; \
 	sed -e 's|^module .*|module versions|' -e 's|=> ./staging/src/\(k8s.io/.*\)|=> \1 v0$(patsubst v1%,%,$*)|' $$source/go.mod >go.mod; \
 	echo 'require k8s.io/kubernetes $*' >>go.mod; \
 	$(GO_BUILD) -mod=mod -tags providerless $(call kubernetes-ldflags,$*) -o .. $(addprefix k8s.io/kubernetes/cmd/,$(KUBERNETES_PROGRAMS)); echo "  built in $$((SECONDS-began)) s"
