@@ -218,7 +218,7 @@ func TestDecideBelowMount(t *testing.T) {
 	}
 }
 
-// A reason that is logged with every container is no longer than a few lines.
+// A reason is logged with every container, in a few lines at most.
 func TestDetailIsBounded(t *testing.T) {
 	v := decider().Decide(pod(func(p *api.PodSandbox) {
 		p.Annotations = map[string]string{v1alpha1.FlagsAnnotation + "app": "--" + strings.Repeat("ä", 100_000)}

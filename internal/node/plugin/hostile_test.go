@@ -39,12 +39,12 @@ func TestSlowArgv(t *testing.T) {
 	}
 }
 
-// A list that is dealt with only when its connection is over is no registration.
-func TestLateSynchronize(t *testing.T) {
-	free := make(chan struct{})
-	var slow atomic.Bool
+// slowList is a plugin that stays with a runtime's list of one container until free is closed, and with whatever it is asked while slow is set.
+func slowList(t *testing.T) (p *Plugin, r *nri, slow *atomic.Bool, free chan struct{}) {
+	t.Helper()
+	slow, free = &atomic.Bool{}, make(chan struct{})
 	slow.Store(true)
-	p, _, _ := run(t, func(p *Plugin) {
+	p, _, _ = run(t, func(p *Plugin) {
 		p.Decider.Setting = func(namespace string, _ *inject.Pod) inject.Setting {
 			if slow.Load() {
 				<-free
@@ -53,7 +53,12 @@ func TestLateSynchronize(t *testing.T) {
 		}
 	})
 	before := &api.Container{Id: "1", PodSandboxId: pod.Id, Name: "app", Args: []string{"app"}, State: api.ContainerState_CONTAINER_RUNNING}
-	r := listen(t, p.Socket, map[string]*api.Container{"1": before})
+	return p, listen(t, p.Socket, map[string]*api.Container{"1": before}), slow, free
+}
+
+// A list that is dealt with after its connection has ended is not a registration.
+func TestLateSynchronize(t *testing.T) {
+	p, r, slow, free := slowList(t)
 	time.Sleep(requestTimeout / 2) // the runtime waits for the answer to its list
 	r.stop()                       // and ends
 	unready(t, p, "no such file or directory")
@@ -67,21 +72,9 @@ func TestLateSynchronize(t *testing.T) {
 
 // The same where the runtime is there again: the old list is not taken for the new one.
 func TestLateSynchronizeOverwrites(t *testing.T) {
-	free := make(chan struct{})
-	var slow atomic.Bool
-	slow.Store(true)
-	p, _, _ := run(t, func(p *Plugin) {
-		p.Decider.Setting = func(namespace string, _ *inject.Pod) inject.Setting {
-			if slow.Load() {
-				<-free
-			}
-			return inject.Setting{Namespace: namespace}
-		}
-	})
-	before := &api.Container{Id: "1", PodSandboxId: pod.Id, Name: "app", Args: []string{"app"}, State: api.ContainerState_CONTAINER_RUNNING}
-	r := listen(t, p.Socket, map[string]*api.Container{"1": before})
+	p, r, slow, free := slowList(t)
 	time.Sleep(requestTimeout / 2)
-	slow.Store(false) // whoever comes later is quick
+	slow.Store(false) // what comes later is quick
 	ready(t, p)       // the runtime has given up the first connection, and the plugin has registered again
 	if c := r.create("2", "app"); !wrapped(c) {
 		t.Error("not wrapped")
@@ -115,7 +108,7 @@ func TestPanicInList(t *testing.T) {
 	}
 }
 
-// laterPlugin takes the argv over from whoever has set it.
+// laterPlugin sets the argv, or with update takes it over from the plugin that has set it.
 type laterPlugin struct{ update bool }
 
 func (l laterPlugin) CreateContainer(context.Context, *api.PodSandbox, *api.Container) (*api.ContainerAdjustment, []*api.ContainerUpdate, error) {
