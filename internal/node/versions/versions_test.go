@@ -34,8 +34,7 @@ func install(t *testing.T, root, file, version string) *Version {
 	return v
 }
 
-// below are the names of all that is in a directory.
-// below is what is in root, without the locks of versions there.
+// below are the names of all that is in a directory, without the locks of versions there.
 func below(t *testing.T, root string) []string {
 	t.Helper()
 	entries, err := os.ReadDir(root)
