@@ -128,7 +128,7 @@ func TestForwardsSignals(t *testing.T) {
 	// Every signal a shell can trap, but KILL, STOP, CHLD and libc's 32 and 33.
 	trap := `for s in 1 2 3 6 10 12 13 14 15 16 18 20 21 22 23 24 25 26 27 28 29 30 31 34 37 63 64 4 5 7 8 11; do
 		trap "echo got $s" $s; done; echo ready; while :; do sleep 0.02; done`
-	c := newContainer(t, "--", "/bin/bash", "-c", trap).start().waitFor("ready\n")
+	c := newContainer(t, "--", "/bin/sh", "-c", trap).start().waitFor("ready\n")
 	for _, s := range []syscall.Signal{1, 2, 3, 6, 10, 12, 13, 14, 15, 16, 18, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 34, 37, 63, 64, 4, 5, 7, 8, 11} {
 		c.signal(s)
 		c.waitFor("got " + strconv.Itoa(int(s)) + "\n")

@@ -85,15 +85,15 @@ const ctrlC, ctrlZ = "\x03", "\x1a"
 func TestTerminal(t *testing.T) {
 	for _, flags := range [][]string{{}, {"--signal-target=group"}} {
 		t.Run("the program reads and is interrupted once "+strconv.Itoa(len(flags)), func(t *testing.T) {
-			c := newContainer(t, append(flags, "--", "bash", "-c", `trap 'echo interrupted $((++n))' INT; echo up; read line; echo "line: $line"; for i in {1..40}; do sleep 0.02; done; exit 4`)...)
+			c := newContainer(t, append(flags, "--", "sh", "-c", `trap 'n=$((n+1)); echo interrupted $n' INT; echo up; read line; echo "line: $line"; for i in $(seq 40); do sleep 0.02; done; exit 4`)...)
 			keyboard := c.onTerminal()
 			c.waitFor("up")
 			c.types(keyboard, "words\n")
 			c.waitFor("line: words")
 			c.types(keyboard, ctrlC)
 			c.waitFor("interrupted 1")
-			if code := c.wait(); code != 4 {
-				t.Errorf("exit code %d, want 4\n%s", code, c.output)
+			if code := c.wait(); code != 4 || strings.Contains(c.output.String(), "interrupted 2") {
+				t.Errorf("exit code %d, want 4 and one interruption\n%s", code, c.output)
 			}
 		})
 	}
