@@ -56,7 +56,7 @@ def storm():
 	for _ in range(%d):
 		os.waitpid(fork(fifty), 0)
 	say("main stormed")
-serve("main", USR1=storm, USR2=(0, 77))`, half/50))})
+serve("main", %d, USR1=storm, USR2=(0, 77))`, half/50, 3*int(t.Size.Patience.Seconds())))}) // two storms, and what is between
 		c.Await("main ready")
 		start := time.Now()
 		c.keepsMemory(func(n int) {
