@@ -241,6 +241,11 @@ func TestTagsAndDigests(t *testing.T) {
 	arm := query("public@sha256:a")
 	arm.Architectures = []string{"arm64"}
 	w.expect(arm, "sha256:a from registry", "GET public sha256:a as anonymous")
+	// One that names two kinds of node at once is none, and its answer is nobody else's.
+	both, neither := arm, arm
+	both.Architectures, neither.Architectures = []string{"amd64", "arm64"}, []string{"amd64,arm64"}
+	w.expect(neither, "sha256:a from registry", "GET public sha256:a as anonymous")
+	w.expect(both, "sha256:a from registry", "GET public sha256:a as anonymous")
 }
 
 // Nobody gets from the cache what the registry would not give him.

@@ -64,4 +64,5 @@ func podsKeyOf(q Query, reference string) (key podsKey, ok bool) {
 	return podsKey{q.Namespace, strings.Join(q.PullSecrets, "\x00"), reference}, true // no name has a NUL in it
 }
 
-func architectures(q Query) string { return strings.Join(q.Architectures, ",") }
+// architectures has a NUL between them: no node's label has one, and two lists do not look like one another.
+func architectures(q Query) string { return strings.Join(q.Architectures, "\x00") }

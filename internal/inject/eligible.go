@@ -6,6 +6,7 @@ import (
 
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/imageconfig"
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // leavePodAlone says why the Pod as a whole is left alone, in the order of precedence, or "".
@@ -101,21 +102,29 @@ func NotOptedIn(r v1alpha1.Reason) bool {
 	return false
 }
 
+// maxArchitectures bounds what a Pod says about the node label for architectures, of which Kubernetes runs on six.
+const maxArchitectures = 64
+
 // architectures are those on which the Pod can run: what it asks for itself, or else all that there are; nil if that is
-// not known.
+// not known. Webhooks see a Pod before it is validated: a value that no label has selects no node, and more than
+// maxArchitectures of them are taken for any.
 func (p *Pod) architectures(all []string) []string {
 	const label = "kubernetes.io/arch"
-	if own := p.Spec.NodeSelector[label]; own != "" {
-		return []string{own}
-	}
 	var own []string
-	for _, term := range p.Spec.Affinity.NodeAffinity.Required.Terms {
-		i := slices.IndexFunc(term.MatchExpressions, func(r nodeSelectorRequirement) bool { return r.Key == label && r.Operator == "In" })
-		if i < 0 {
-			return all // terms are alternatives, and this one leaves it open
+	if selected := p.Spec.NodeSelector[label]; selected != "" {
+		own = []string{selected}
+	} else {
+		for _, term := range p.Spec.Affinity.NodeAffinity.Required.Terms {
+			i := slices.IndexFunc(term.MatchExpressions, func(r nodeSelectorRequirement) bool { return r.Key == label && r.Operator == "In" })
+			if i < 0 {
+				return all // terms are alternatives, and this one leaves it open
+			}
+			if own = append(own, term.MatchExpressions[i].Values...); len(own) > maxArchitectures {
+				return all
+			}
 		}
-		own = append(own, term.MatchExpressions[i].Values...)
 	}
+	own = slices.DeleteFunc(own, func(value string) bool { return value == "" || len(validation.IsValidLabelValue(value)) > 0 })
 	if len(own) == 0 {
 		return all
 	}

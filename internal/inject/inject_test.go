@@ -204,6 +204,46 @@ func TestLookups(t *testing.T) {
 	}
 }
 
+// The architectures of a lookup are part of the name that its answer is kept by, for all namespaces.
+func TestLookupsForArchitectures(t *testing.T) {
+	all := []string{"amd64", "arm64"}
+	terms := func(lists ...string) string {
+		var each []string
+		for _, values := range lists {
+			each = append(each, `{"matchExpressions":[{"key":"kubernetes.io/arch","operator":"In","values":[`+values+`]}]}`)
+		}
+		return `"affinity":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[` + strings.Join(each, ",") + `]}}}`
+	}
+	for name, tt := range map[string]struct {
+		spec string
+		want []string
+	}{
+		"one":                     {`"nodeSelector":{"kubernetes.io/arch":"s390x"}`, []string{"s390x"}},
+		"two in one":              {`"nodeSelector":{"kubernetes.io/arch":"amd64,arm64"}`, all},
+		"none":                    {`"nodeSelector":{"kubernetes.io/arch":""}`, all},
+		"terms":                   {terms(`"s390x","arm64"`, `"arm64"`), []string{"arm64", "s390x"}},
+		"terms with two in one":   {terms(`"amd64,arm64","arm64"`), []string{"arm64"}},
+		"terms with a NUL":        {terms(`"amd64\u0000arm64"`), all},
+		"terms with none":         {terms(`""`), all},
+		"a long term":             {terms(strings.Repeat(`"x",`, 100_000) + `"arm64"`), all},
+		"many terms":              {terms(slices.Repeat([]string{`"x"`}, 1000)...), all},
+		"a long name, none other": {terms(`"` + strings.Repeat("x", 64) + `"`), all},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod, err := inject.Decode([]byte(`{"metadata":{},"spec":{` + tt.spec + `,"containers":[{"name":"app","image":"r.example/app:1"}]}}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			setting := selected
+			setting.Architectures = all
+			lookups := inject.NewPlan(config, setting, pod).Lookups
+			if len(lookups) != 1 || !slices.Equal(lookups[0].Query.Architectures, tt.want) {
+				t.Errorf("lookups %+v, want one for %q", lookups, tt.want)
+			}
+		})
+	}
+}
+
 // What is to run is asked again where the node asks again, and where it is then pinned. A pinned image cannot change.
 func TestFreshLookups(t *testing.T) {
 	pins, err := profile.New("pins", v1alpha1.InitProfileSpec{PinDigest: v1alpha1.PinOnLookup})
