@@ -44,6 +44,10 @@ func unwrap(command []string) (platforms []platform, rest []string, ok bool) {
 	return platforms, command, true
 }
 
+// maxPlatforms bounds the platforms of one command, each of which is a program to decide about: twice as many as a lookup
+// finds.
+const maxPlatforms = 32
+
 // readPlatforms reads the platforms that follow the init's flags, which are the first n words, and the words after them.
 func readPlatforms(words []string, n int) (platforms []platform, rest []string, ok bool) {
 	if !options.HasPlatforms(words, n) {
@@ -56,6 +60,8 @@ func readPlatforms(words []string, n int) (platforms []platform, rest []string, 
 			return nil, nil, false
 		case p.Name == "":
 			return platforms, words[next:], true
+		case len(platforms) == maxPlatforms:
+			return nil, nil, false
 		}
 		platforms = append(platforms, platform{name: p.Name, words: words[n+1 : next], stopSignal: p.StopSignal})
 		n = next

@@ -656,6 +656,9 @@ func TestBounds(t *testing.T) {
 		return strings.Join(list, ",")
 	}
 	numbered := func(i int) string { return fmt.Sprint("app", i) }
+	platforms := func(n int) string {
+		return `{"name":"app","command":["/podinit/init",` + strings.Repeat(`"--platform=a:1","b",`, n) + `"--"]}`
+	}
 	flags := `"podinit.dev/flags.app":"` + strings.Repeat("-g ", 80000) + `"`
 	for name, c := range map[string]struct {
 		annotations, initContainers, containers string
@@ -680,7 +683,9 @@ func TestBounds(t *testing.T) {
 			initContainers: containers(1, numbered), containers: containers(1, numbered),
 			pod: v1alpha1.ReasonDuplicateContainerName, container: v1alpha1.ReasonDuplicateContainerName, patched: true,
 		},
-		"many flags": {annotations: flags, containers: `{"name":"app","command":["app"]}`, container: v1alpha1.ReasonInvalidFlags, patched: true},
+		"32 platforms": {containers: platforms(32), patched: true},
+		"33 platforms": {containers: platforms(33), container: v1alpha1.ReasonBrokenWrap, patched: true},
+		"many flags":   {annotations: flags, containers: `{"name":"app","command":["app"]}`, container: v1alpha1.ReasonInvalidFlags, patched: true},
 		"a long entrypoint": {
 			annotations: `"podinit.dev/entrypoint.app":"[` + strings.Repeat(`\"a\",`, 2000) + `\"a\"]"`, containers: `{"name":"app","image":"r/app:1"}`,
 			container: v1alpha1.ReasonInvalidEntrypoint, patched: true,
