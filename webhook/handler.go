@@ -82,8 +82,8 @@ type Handler struct {
 	// bodies is how many bytes of MaxBodies are taken.
 	bodies atomic.Int64
 	shares shares
-	// processors are for large reviews.
-	processors processors
+	// reading and processors are for large reviews: to decode them, of whatever namespace, and to decide about them.
+	reading, processors processors
 	// bad, wrong, drift, unread and panics are the log lines about requests that were refused, Pods that were admitted as
 	// they came, Pods that may run other images than were looked up, answers that were not taken, and bugs of ours.
 	bad, wrong, drift, unread, panics sparse
@@ -251,7 +251,7 @@ func (h *Handler) read(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	if err != nil {
 		return nil, http.StatusBadRequest, fmt.Errorf("reading the body: %w", err)
 	}
-	t, err := h.processors.take(ctx, "", len(body))
+	t, err := h.reading.take(ctx, "", len(body))
 	if err != nil {
 		return nil, http.StatusServiceUnavailable, errBusy
 	}

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -220,6 +221,43 @@ func TestLargePodsKeepNobody(t *testing.T) {
 	if took > 160<<20 {
 		t.Errorf("they took %d MiB", took>>20)
 	}
+}
+
+// While a large Pod of one namespace is decided about, one of another has a turn, with two processors too. While large Pods
+// have all turns, reviews are still read.
+func TestSlowDecisionsKeepNobody(t *testing.T) { synctest.Test(t, slowDecisionsKeepNobody) }
+
+func slowDecisionsKeepNobody(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
+	handler := loaded(0)
+	inner := handler.Mutator
+	handler.Mutator = mutatorFunc(func(ctx context.Context, r admission.Request) (admission.Answer, error) {
+		if strings.HasPrefix(r.Namespace, "slow") {
+			<-ctx.Done()
+		}
+		return inner.Mutate(ctx, r)
+	})
+	large := manyContainers(1000)
+	in := func(namespace string) func(map[string]any) {
+		return func(r map[string]any) { r["namespace"] = namespace }
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	slow := func(namespace string) {
+		all.Go(func() { admitOne(ctx, t, handler, reviewOf(large, in(namespace))) })
+		synctest.Wait()
+	}
+	slow("slow-a")
+	if outcome := admitOne(t.Context(), t, handler, reviewOf(large, in("good"))); outcome != "patched" {
+		t.Errorf("a large pod of another namespace: %s", outcome)
+	}
+	slow("slow-b")
+	inLargeReview := reviewOf(pod, in("good"), func(r map[string]any) { r["options"] = strings.Repeat("x", 64<<10) })
+	if outcome := admitOne(t.Context(), t, handler, inLargeReview); outcome != "patched" {
+		t.Errorf("a usual pod in a large review: %s", outcome)
+	}
+	cancel()
+	all.Wait()
 }
 
 // Clients that promise large bodies and send nothing of them take no room from others.

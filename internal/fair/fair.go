@@ -3,6 +3,7 @@
 // A key may take as long as it then holds no more than what is still free. Alone it so comes to half of the total; a
 // second one that takes what it can comes to a quarter, and any that comes after them still finds half of what is left
 // (dynamic thresholds: Choudhury and Hahne, "Dynamic queue length thresholds for shared-memory packet switches", 1998).
+// Half of a single slot is none, so the last slot goes to a key that holds nothing.
 package fair
 
 import (
@@ -31,7 +32,7 @@ type account struct {
 	queue []*Ticket
 }
 
-// New makes a Pool of so much.
+// New makes a Pool of so much, two at least.
 func New(total int64) *Pool {
 	return &Pool{total: total, keys: map[string]*account{}}
 }
@@ -199,9 +200,10 @@ func (t *Ticket) ranked() Rank {
 	return t.rank()
 }
 
-// fits says whether an account may take n: not more than is free then.
+// fits says whether an account may take n: it then holds no more than is still free, or n is the last slot, and its first.
 func (p *Pool) fits(a *account, n int64) bool {
-	return a.used+n <= p.total-p.used-n
+	free := p.total - p.used
+	return a.used+n <= free-n || a.used == 0 && n == 1 && free == 1
 }
 
 func (p *Pool) take(a *account, n int64) {

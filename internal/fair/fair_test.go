@@ -13,10 +13,10 @@ import (
 	"github.com/podinit/podinit/internal/fair"
 )
 
-// One key comes to half, and whoever comes then still finds something, however many have come before.
+// One key comes to half, and each later one to half of what is left, up to the last slot.
 func TestNobodyTakesAll(t *testing.T) {
 	p := fair.New(64)
-	for i, want := range []int{32, 16, 8, 4, 2, 1, 0} {
+	for i, want := range []int{32, 16, 8, 4, 2, 1, 1, 0} {
 		got := 0
 		for p.TryAcquire(fmt.Sprint(i), 1) {
 			got++
@@ -48,6 +48,29 @@ func TestWeights(t *testing.T) {
 	}
 }
 
+// In a pool of two slots, one key cannot keep all others waiting.
+func TestTheLastSlot(t *testing.T) {
+	p := fair.New(2)
+	if !p.TryAcquire("a", 1) || p.TryAcquire("a", 1) {
+		t.Error("one key does not come to one of two slots")
+	}
+	if !p.TryAcquire("b", 1) {
+		t.Error("a key that holds nothing does not get the last slot")
+	}
+	waits := p.Wait("c", 1)
+	p.Release("a", 1)
+	select {
+	case <-waits.Ready():
+	default:
+		t.Error("a key that waits does not get the last slot")
+	}
+	// A pool of bytes has no last slot: what is left stays for smaller requests.
+	bytes := fair.New(100)
+	if !bytes.TryAcquire("a", 50) || bytes.TryAcquire("b", 50) || !bytes.TryAcquire("b", 1) {
+		t.Error("a key that holds nothing gets all that is free of a pool of bytes")
+	}
+}
+
 // What becomes free goes to the key that has the least, not to the one that has waited longest.
 func TestTheLeastIsServedFirst(t *testing.T) {
 	p := fair.New(8)
@@ -59,6 +82,7 @@ func TestTheLeastIsServedFirst(t *testing.T) {
 		p.TryAcquire("other", 1)
 	}
 	p.TryAcquire("third", 1)
+	p.TryAcquire("fourth", 1)
 	late := p.Wait("late", 1)
 	select {
 	case <-late.Ready():
@@ -81,6 +105,7 @@ func TestTheLeastIsServedFirst(t *testing.T) {
 		p.Release("other", 1)
 	}
 	p.Release("third", 1)
+	p.Release("fourth", 1)
 	select {
 	case <-hog.Ready():
 	default:
