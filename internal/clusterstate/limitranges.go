@@ -9,6 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/podinit/podinit/internal/quantity"
 )
 
 // limitRanges know what the LimitRanges of a namespace demand of every container at least, so that the copier asks for no more.
@@ -44,6 +46,9 @@ func leastOf(ranges []corev1.LimitRange) map[string]resource.Quantity {
 				continue // a Pod's minimum is of its sum, to which the copier adds nothing
 			}
 			for name, q := range item.Min {
+				if !quantity.Bounded(q.String()) {
+					continue // no container can have so much
+				}
 				if before, ok := demanded[string(name)]; !ok || q.Cmp(before) > 0 {
 					demanded[string(name)] = q
 				}

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/quantity"
 )
 
 // memoryFloor is the smallest memory limit, in bytes, under which a container still has room for the init.
@@ -97,9 +98,9 @@ func (p *Pod) localhostProfile(c *container) bool {
 
 // memoryLimitTooSmall says whether the container's limit, or the Pod's where it has none, is below the floor.
 func (p *Pod) memoryLimitTooSmall(c *container) bool {
-	limit, ok := quantity(c.Resources.Limits["memory"])
+	limit, ok := quantity.Decode(c.Resources.Limits["memory"])
 	if !ok {
-		limit, ok = quantity(p.Spec.Resources.Limits["memory"])
+		limit, ok = quantity.Decode(p.Spec.Resources.Limits["memory"])
 	}
 	return ok && limit.Cmp(memoryFloor) < 0
 }
@@ -111,7 +112,7 @@ func (p *Pod) storageLimitTooSmall(config Config) bool {
 	var together, largest resource.Quantity
 	limited := false
 	for c := range p.containers() {
-		limit, ok := quantity(c.Resources.Limits["ephemeral-storage"])
+		limit, ok := quantity.Decode(c.Resources.Limits["ephemeral-storage"])
 		if !ok || config.isCopier(c) {
 			continue
 		}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/api/resource"
+
 	"github.com/podinit/podinit/api/v1alpha1"
 	"github.com/podinit/podinit/internal/imageconfig"
 	"github.com/podinit/podinit/internal/inject"
@@ -57,6 +59,28 @@ func TestPodTooLarge(t *testing.T) {
 			again, err := mutate(once.pod, setting)
 			if err != nil || again.patch != nil {
 				t.Errorf("asked again: %v, %.300s", err, again.patch)
+			}
+		})
+	}
+}
+
+// A quantity whose digits would fill the memory is taken for none. To compare a single one takes minutes.
+func TestHugeQuantities(t *testing.T) {
+	const huge = `{"cpu":"1e2000000000","memory":"1e2000000000","ephemeral-storage":"1e2000000000"}`
+	const resources = `"resources":{"requests":` + huge + `,"limits":` + huge + `}`
+	const usual = `"resources":{"limits":{"cpu":"1","memory":"1Gi","ephemeral-storage":"1Gi"}}`
+	for name, spec := range map[string]string{
+		"one container":     `"containers":[{"name":"a","image":"x","command":["app"],` + resources + `}]`,
+		"several":           `"containers":[{"name":"a","image":"x","command":["app"],` + resources + `},{"name":"b","image":"x","command":["app"],` + usual + `}]`,
+		"an init container": `"initContainers":[{"name":"i","image":"x",` + resources + `}],"containers":[{"name":"a","image":"x","command":["app"],` + usual + `}]`,
+		"the pod's":         resources + `,"containers":[{"name":"a","image":"x","command":["app"]}]`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			setting := selected
+			setting.LeastResources = map[string]resource.Quantity{"cpu": resource.MustParse("1")}
+			got, err := mutate([]byte(`{"metadata":{"name":"p"},"spec":{`+spec+`}}`), setting)
+			if err != nil || got.patch == nil {
+				t.Errorf("the pod is not wrapped: %v, %q", err, got.warnings)
 			}
 		})
 	}

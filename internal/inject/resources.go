@@ -6,6 +6,8 @@ import (
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/podinit/podinit/internal/quantity"
 )
 
 // copied are the resources that the copier may have. It needs no extended resources and no huge pages, and no device
@@ -83,7 +85,7 @@ func smallest(containers []Decision, name string) (best *resources, limited bool
 		if len(containers) == 1 {
 			return r, limited
 		}
-		q, ok := quantity(raw)
+		q, ok := quantity.Decode(raw)
 		if !ok {
 			return nil, false // no valid Pod
 		}
@@ -103,7 +105,7 @@ func smallest(containers []Decision, name string) (best *resources, limited bool
 func tooSmall(request, limit json.RawMessage, q resource.Quantity) bool {
 	if !bytes.Equal(request, limit) {
 		var ok bool
-		if q, ok = quantity(limit); !ok {
+		if q, ok = quantity.Decode(limit); !ok {
 			return false
 		}
 	}
@@ -115,7 +117,7 @@ func tooSmall(request, limit json.RawMessage, q resource.Quantity) bool {
 func (r *resources) reduce(containers []Decision, demanded map[string]resource.Quantity) {
 	guaranteed := r.equal("cpu") && r.equal("memory")
 	for name, least := range enough {
-		own, ok := quantity(r.Requests[name])
+		own, ok := quantity.Decode(r.Requests[name])
 		if !ok || demanded == nil {
 			continue
 		}
@@ -137,8 +139,8 @@ func (r *resources) reduce(containers []Decision, demanded map[string]resource.Q
 
 // equal says whether a resource is requested and limited to the same.
 func (r *resources) equal(name string) bool {
-	request, isRequest := quantity(r.Requests[name])
-	limit, isLimit := quantity(r.Limits[name])
+	request, isRequest := quantity.Decode(r.Requests[name])
+	limit, isLimit := quantity.Decode(r.Limits[name])
 	return isRequest && isLimit && request.Cmp(limit) == 0
 }
 
@@ -155,7 +157,7 @@ var milli = resource.MustParse("1m")
 // be another than the one with the Pod's devices, and the Pod's containers cannot have others (TopologyAffinityError).
 // So one thousandth is taken off, or added where a LimitRange demands the whole and the Pod has more.
 func (r *resources) shareCPUs(containers []Decision, demanded map[string]resource.Quantity) {
-	cpu, _ := quantity(r.Requests["cpu"])
+	cpu, _ := quantity.Decode(r.Requests["cpu"])
 	if cpu.IsZero() || cpu.MilliValue()%1000 != 0 {
 		return
 	}
@@ -163,7 +165,7 @@ func (r *resources) shareCPUs(containers []Decision, demanded map[string]resourc
 	shared.Sub(milli)
 	if least, ok := demanded["cpu"]; ok && shared.Cmp(least) < 0 {
 		of, _ := smallest(containers, "cpu")
-		if own, ok := quantity(of.request("cpu")); !ok || own.Cmp(cpu) <= 0 {
+		if own, ok := quantity.Decode(of.request("cpu")); !ok || own.Cmp(cpu) <= 0 {
 			return
 		}
 		shared = cpu
@@ -173,11 +175,3 @@ func (r *resources) shareCPUs(containers []Decision, demanded map[string]resourc
 }
 
 func quoted(q resource.Quantity) json.RawMessage { return json.RawMessage(strconv.Quote(q.String())) }
-
-// quantity reads a quantity, not ok if there is none or it is none.
-func quantity(raw json.RawMessage) (q resource.Quantity, ok bool) {
-	if len(raw) == 0 || string(raw) == "null" {
-		return q, false
-	}
-	return q, q.UnmarshalJSON(raw) == nil
-}

@@ -1,0 +1,28 @@
+package quantity_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/podinit/podinit/internal/quantity"
+)
+
+func TestDecode(t *testing.T) {
+	for raw, want := range map[string]string{
+		`"16Mi"`: "16Mi", `"100m"`: "100m", `7`: "7", `1.5`: "1500m", `"2E"`: "2E", `"2Ei"`: "2Ei", `"1e3"`: "1e3", `"1E+09"`: "1E+09", `"1e99"`: "1e99", `"1e-3"`: "1e-3",
+		`"9999999999999999999999"`: "9999999999999999999999",
+	} {
+		if q, ok := quantity.Decode(json.RawMessage(raw)); !ok || q.String() != want {
+			t.Errorf("%s: %s, %v; want %s", raw, q.String(), ok, want)
+		}
+	}
+	for _, raw := range []string{
+		``, `null`, `""`, `"x"`, `{}`, `"1e2000000000"`, `1e2000000000`, `"1E+2000000000"`, `"1e-2000000000"`, `"1e100"`, `"1e0000000001"`, `" 1e2000000000 "`,
+		`"1111111111111111111e2000000000"`, `"` + strings.Repeat("1", 100) + `"`,
+	} {
+		if q, ok := quantity.Decode(json.RawMessage(raw)); ok {
+			t.Errorf("%s: %v, want none", raw, &q)
+		}
+	}
+}
