@@ -172,9 +172,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.record(in, answer)
 }
 
-// record has Events written about a Pod's problems. One without an owner and without a name cannot be named in an Event.
+// record has Events written about a Pod's problems. One without an owner and without a name cannot be named in an Event, and
+// no namespace has a longer name than maxName.
 func (h *Handler) record(in *reviewRequest, answer admission.Answer) {
-	if h.Events == nil || in.DryRun || len(answer.Problems) == 0 || answer.Subject.Name == "" {
+	if h.Events == nil || in.DryRun || len(answer.Problems) == 0 || answer.Subject.Name == "" || len(in.Namespace) > maxName {
 		return
 	}
 	s := answer.Subject

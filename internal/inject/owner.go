@@ -63,12 +63,18 @@ type Subject struct {
 }
 
 // Subject is the controller that owns the Pod, or else the Pod itself, whose Name is empty if the apiserver is still to give
-// it one.
+// it one. The apiserver does not bound what an owner reference says, and checks a Pod's name only after admission: what is
+// longer than the name of any object is not used.
 func (p *Plan) Subject() Subject {
+	const maxName = 253 // of an object, in bytes
 	for _, o := range p.pod.Metadata.OwnerReferences {
-		if o.Controller {
+		if o.Controller && max(len(o.APIVersion), len(o.Kind), len(o.Name), len(o.UID)) <= maxName {
 			return Subject{APIVersion: o.APIVersion, Kind: o.Kind, Name: o.Name, UID: o.UID}
 		}
 	}
-	return Subject{APIVersion: "v1", Kind: "Pod", Name: p.pod.Metadata.Name}
+	s := Subject{APIVersion: "v1", Kind: "Pod"}
+	if len(p.pod.Metadata.Name) <= maxName {
+		s.Name = p.pod.Metadata.Name
+	}
+	return s
 }
