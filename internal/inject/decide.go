@@ -64,7 +64,11 @@ func (in *input) decide(c *container, lookups []Lookup) (Decision, []Lookup) {
 	case unfit != "":
 		d.Skip = reason.NewSkip(unfit, "")
 	default:
-		if d.Skip = reason.NewSkip(program.leaveAlone(c), ""); d.Reason == "" && s.mayNotSignal() {
+		switch d.Skip = reason.NewSkip(program.leaveAlone(c), ""); {
+		case d.Reason != "":
+		case s.hides(program):
+			d.Skip = reason.NewSkip(v1alpha1.ReasonMountConflict, "")
+		case s.mayNotSignal():
 			d.Skip = reason.NewSkip(v1alpha1.ReasonNoKillCapability, "")
 		}
 	}

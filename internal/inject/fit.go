@@ -58,8 +58,12 @@ func (p *Pod) seLinuxLevel(c *container) string {
 }
 
 // mountConflict says whether something of the container's own is mounted in the way of the init; a second mount of our
-// volume too.
+// volume too. The kubelet mounts a file at the path of the termination message, whatever its policy
+// (pkg/kubelet/kuberuntime, makeMounts).
 func mountConflict(c *container) bool {
+	if c.TerminationMessagePath != "" && inTheWay(c.TerminationMessagePath) {
+		return true
+	}
 	ours := ourMount(c)
 	for i := range c.VolumeMounts {
 		if i != ours && inTheWay(c.VolumeMounts[i].MountPath) {
@@ -79,8 +83,13 @@ func ourMount(c *container) int {
 // inTheWay says whether a path is ours, or above or below it. A volume above it might be read-only, and then the
 // runtime cannot make our mount point.
 func inTheWay(at string) bool {
+	return path.Clean("/"+at) == "/" || hidden(at)
+}
+
+// hidden says whether the init's mount hides what the image has at a path.
+func hidden(at string) bool {
 	at = path.Clean("/" + at)
-	return at == "/" || at == MountPath || strings.HasPrefix(at, MountPath+"/")
+	return at == MountPath || strings.HasPrefix(at, MountPath+"/")
 }
 
 // localhostProfile says whether the container runs under a seccomp or AppArmor profile that was recorded for its

@@ -139,10 +139,11 @@ func TestLeftToNode(t *testing.T) {
 	setting := selected
 	setting.Profile, setting.Unavailable = chosen, []string{"amd64"}
 	for text, want := range map[string]map[string]v1alpha1.Reason{
-		`{"metadata":{},"spec":{"containers":[{"name":"app","image":"r/app"},{"name":"init","image":"r/app","command":["tini","--","app"]},{"name":"istio-proxy","image":"r/app"}],` +
+		`{"metadata":{},"spec":{"containers":[{"name":"app","image":"r/app"},{"name":"init","image":"r/app","command":["tini","--","app"]},{"name":"istio-proxy","image":"r/app"},` +
+			`{"name":"directory","image":"r/app","command":["./x"],"workingDir":"/podinit"}],` +
 			`"initContainers":[{"name":"setup","image":"r/app"},{"name":"side","image":"r/app","command":["x"],"restartPolicy":"Always"}]}}`: {
 			"": v1alpha1.ReasonLeftToNode, "app": v1alpha1.ReasonLeftToNode, "init": v1alpha1.ReasonAlreadyInit, "istio-proxy": v1alpha1.ReasonExcludedByProfile,
-			"setup": v1alpha1.ReasonLeftToNode, "side": v1alpha1.ReasonLeftToNode,
+			"directory": v1alpha1.ReasonLeftToNode, "setup": v1alpha1.ReasonLeftToNode, "side": v1alpha1.ReasonLeftToNode,
 		},
 		`{"metadata":{},"spec":{"hostPID":true,"containers":[{"name":"app","image":"r/app"}]}}`: {"": v1alpha1.ReasonHostPID, "app": v1alpha1.ReasonHostPID},
 		`{"metadata":{"labels":{"podinit.dev/inject":"disabled"}},"spec":{"containers":[{"name":"app","image":"r/app"}]}}`: {

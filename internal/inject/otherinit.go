@@ -2,6 +2,7 @@ package inject
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/podinit/podinit/api/v1alpha1"
@@ -22,4 +23,25 @@ func leaveProgramAlone(words []string) v1alpha1.Reason {
 		return v1alpha1.ReasonMountConflict // the init's mount would hide it
 	}
 	return ""
+}
+
+// hides says whether the init's mount would hide the directory that a program starts in, or the program that is found from
+// there. No node knows that directory, so it decides nothing in a Pod that is left to the nodes.
+func (s *subject) hides(pr program) bool {
+	directories := []string{s.WorkingDir}
+	if s.WorkingDir == "" {
+		directories = nil
+		for _, config := range s.image.configs {
+			directories = append(directories, config.WorkingDir)
+		}
+	}
+	starts := [][]string{pr.command}
+	for _, p := range pr.platforms {
+		starts = append(starts, p.words)
+	}
+	return !s.setting.Profile.ByNode() && slices.ContainsFunc(directories, func(directory string) bool {
+		return hidden(directory) || slices.ContainsFunc(starts, func(words []string) bool {
+			return len(words) > 0 && strings.Contains(words[0], "/") && !path.IsAbs(words[0]) && hidden(path.Join(directory, words[0]))
+		})
+	})
 }

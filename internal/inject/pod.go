@@ -138,6 +138,7 @@ type container struct {
 	RestartPolicy            string            `json:"restartPolicy"`
 	Command                  []string          `json:"command"`
 	Args                     []json.RawMessage `json:"args"`
+	WorkingDir               string            `json:"workingDir"`
 	Resources                resources         `json:"resources"`
 	VolumeMounts             []volumeMount     `json:"volumeMounts"`
 	VolumeDevices            []volumeDevice    `json:"volumeDevices"`

@@ -42,6 +42,7 @@ func TestDecideRuntime(t *testing.T) {
 		"systemd":             {container: c{Args: []string{"/lib/systemd/systemd"}}, namespace: "enabled", reason: v1alpha1.ReasonRequiresPID1},
 		"no argv":             {container: c{Args: []string{}}, namespace: "enabled", reason: v1alpha1.ReasonNoProgram},
 		"mount conflict":      {container: c{MountPaths: []string{"/proc", "/podinit/data"}}, namespace: "enabled", reason: v1alpha1.ReasonMountConflict},
+		"termination message": {container: c{TerminationMessagePath: "/podinit/message"}, namespace: "enabled", reason: v1alpha1.ReasonMountConflict},
 		"other mounts":        {container: c{MountPaths: []string{"/proc", "/dev", "/podinit-data", "/etc/hosts"}}, namespace: "enabled", want: usual},
 		"localhost profile":   {container: c{LocalhostProfile: true}, namespace: "enabled", reason: v1alpha1.ReasonLocalhostProfile},
 		"localhost allowed":   {container: c{LocalhostProfile: true}, namespace: "enabled", profile: v1alpha1.InitProfileSpec{LocalhostProfiles: true}, want: usual},

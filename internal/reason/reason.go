@@ -331,7 +331,7 @@ var explanations = [...]struct {
 	}},
 	{v1alpha1.ReasonMountConflict, Explanation{
 		Kind:    Container,
-		Because: "it mounts a volume of its own at, above or below /podinit, or starts a program of its image there",
+		Because: "it mounts a volume of its own or its termination message at, above or below /podinit, or its working directory or program is there",
 		Remedy:  "Put that elsewhere.",
 	}},
 	{v1alpha1.ReasonLocalhostProfile, Explanation{
