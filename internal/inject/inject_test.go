@@ -626,6 +626,59 @@ func TestNoPatch(t *testing.T) {
 	}
 }
 
+// Annotations that just have room for podinit's are not too large, whichever of those are there already, as in a second call.
+func TestLargeAnnotations(t *testing.T) {
+	const kubernetes = 256 << 10
+	for name, tt := range map[string]struct {
+		spec v1alpha1.InitProfileSpec
+		more string
+	}{
+		"status":             {spec: v1alpha1.InitProfileSpec{OnProblem: v1alpha1.ProblemReject}},
+		"one to be removed":  {spec: v1alpha1.InitProfileSpec{Delivery: v1alpha1.DeliverByImageVolume}, more: `,"cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes":"podinit"`},
+		"required of a node": {spec: v1alpha1.InitProfileSpec{Delivery: v1alpha1.DeliverByNode, RequireNode: true}, more: `,"required-plugins.noderesource.dev":"` + "[" + strings.Repeat("p, ", 500) + `p]"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p, err := profile.New("p", tt.spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			setting := selected
+			setting.Profile = p
+			large := func(size int) []byte {
+				return []byte(`{"metadata":{"name":"p","annotations":{"a":"` + strings.Repeat("x", size) + `"` + tt.more + `}},"spec":{"containers":[{"name":"a","image":"x","command":["app"]}]}}`)
+			}
+			once, err := mutate(large(1), setting)
+			if err != nil {
+				t.Fatal(err)
+			}
+			size := 1 + kubernetes - annotationBytes(t, once.pod)
+			once, err = mutate(large(size), setting)
+			if err != nil || once.patch == nil || annotationBytes(t, once.pod) != kubernetes {
+				t.Fatalf("annotations that fill what Kubernetes allows: %v, %q", err, once.warnings)
+			}
+			if again, err := mutate(once.pod, setting); err != nil || again.refused || again.patch != nil {
+				t.Errorf("asked again: %v, %q, %.300s", err, again.warnings, again.patch)
+			}
+			if more, err := mutate(large(size+1), setting); !more.refused && !errors.Is(err, inject.ErrAnnotationsTooLarge) {
+				t.Errorf("one byte more: %v, %.300s", err, more.patch)
+			}
+		})
+	}
+}
+
+// annotationBytes is how many bytes a Pod's annotations have, as Kubernetes counts them.
+func annotationBytes(t *testing.T, raw []byte) (size int) {
+	t.Helper()
+	var pod corev1.Pod
+	if err := json.Unmarshal(raw, &pod); err != nil {
+		t.Fatal(err)
+	}
+	for key, value := range pod.Annotations {
+		size += len(key) + len(value)
+	}
+	return size
+}
+
 // An annotation full of mistakes makes an answer of a few lines.
 func TestManyMistakes(t *testing.T) {
 	pod, err := inject.Decode([]byte(`{"metadata":{"annotations":{"podinit.dev/containers":"` + strings.Repeat("typo,", 20000) + `",

@@ -192,7 +192,7 @@ func (p *Plan) patchRequired() ([]byte, error) {
 			want[name] = requiring(value)
 		}
 	}
-	if size := measure(own) + measure(want); size > maxAnnotations {
+	if size := measureMerged(own, want); size > maxAnnotations {
 		return nil, fmt.Errorf("%w: they would have %d bytes with %s, and Kubernetes allows %d; shorten them", ErrAnnotationsTooLarge, size, key, maxAnnotations)
 	}
 	var ops patch
@@ -249,7 +249,7 @@ func (p *Plan) metadata() (annotations, labels map[string]string, err error) {
 			annotations[safeToEvictVolumes] = unlisted(list, VolumeName)
 		}
 	}
-	if size := measure(own) + measure(annotations); size > maxAnnotations {
+	if size := measureMerged(own, annotations); size > maxAnnotations {
 		return nil, nil, fmt.Errorf("%w: they would have %d bytes with the status, and Kubernetes allows %d; shorten them",
 			ErrAnnotationsTooLarge, size, maxAnnotations)
 	}
@@ -438,6 +438,21 @@ func has(m map[string]string, key string) bool {
 func measure(m map[string]string) (size int) {
 	for key, value := range m {
 		size += len(key) + len(value)
+	}
+	return size
+}
+
+// measureMerged is how many bytes the keys and values of have would have together when merge has set those of want. An
+// earlier call may have set them already.
+func measureMerged(have, want map[string]string) int {
+	size := measure(have) + measure(want)
+	for key, value := range want {
+		if before, ok := have[key]; ok {
+			size -= len(key) + len(before)
+			if value == "" {
+				size -= len(key) // it is removed
+			}
+		}
 	}
 	return size
 }
