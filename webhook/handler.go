@@ -156,8 +156,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			h.logOf(in).Error(err, "admitted a pod unchanged, because of an error", "outcome", outcome, "notLogged", dropped)
 		}
 	} else if h.Log.V(1).Enabled() {
-		h.logOf(in).V(1).Info("answered", "outcome", outcome, "dryRun", in.DryRun, "containers", containerLines(answer.Containers), "ignored", reasonsOf(answer.Ignored),
-			"lookups", lookupLines(answer.Lookups), "seconds", time.Since(start).Seconds())
+		h.logOf(in).V(1).Info("answered", "outcome", outcome, "dryRun", in.DryRun, "containers", containerLines(answer.Containers), "notNamed", notNamed(len(answer.Containers)),
+			"ignored", reasonsOf(answer.Ignored), "lookups", lookupLines(answer.Lookups), "seconds", time.Since(start).Seconds())
 	}
 	h.logDrift(in, answer.Containers)
 	h.Metrics.observe(outcome, answer, time.Since(start))

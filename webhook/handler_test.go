@@ -560,6 +560,33 @@ func TestLogNamesThePod(t *testing.T) {
 	}
 }
 
+// However many containers a Pod has, and however long their names are, a line of the log is not.
+func TestLogNamesSomeContainers(t *testing.T) {
+	for count, want := range map[int]string{16: `"notNamed"=0`, 1000: `"notNamed"=984`} {
+		var answer admission.Answer
+		for range count {
+			name := strings.Repeat("a", 60_000)
+			answer.Containers = append(answer.Containers, inject.Decision{Name: name, Source: v1alpha1.SourceRegistry, Drift: []v1alpha1.Reason{v1alpha1.ReasonStaleLookup}})
+			answer.Lookups = append(answer.Lookups, admission.Lookup{Container: name, Outcome: "cache"})
+		}
+		lines := map[string]string{}
+		send := fuzzed(mutatorFunc(func(context.Context, admission.Request) (admission.Answer, error) { return answer, nil }),
+			funcr.New(func(_, args string) {
+				message, _, _ := strings.Cut(args, " \"uid\"")
+				lines[message] = args
+			}, funcr.Options{Verbosity: 1}))
+		send([]byte(reviewOf(pod)))
+		if len(lines) != 2 {
+			t.Fatalf("%d lines, want one about the answer and one about the drift", len(lines))
+		}
+		for message, line := range lines {
+			if len(line) > 16<<10 || !strings.Contains(line, want) || strings.Count(line, `"action"`) != 16 {
+				t.Errorf("%d containers: %s: %d bytes, want 16 containers in at most 16 KiB, and %s", count, message, len(line), want)
+			}
+		}
+	}
+}
+
 // A body that stops half-way is given up, though it never ends.
 func TestSlowBody(t *testing.T) {
 	server, _ := serve(t, injector)

@@ -12,6 +12,13 @@ import (
 	"github.com/podinit/podinit/internal/reason"
 )
 
+// maxNamed bounds how many containers a line of the log names. The apiserver has not validated their names yet, so each is
+// shortened.
+const maxNamed = 16
+
+// notNamed is how many of so many containers a line of the log does not name.
+func notNamed(containers int) int { return max(0, containers-maxNamed) }
+
 // containerLine is the decision about a container in the log.
 type containerLine struct {
 	Name   string            `json:"name"`
@@ -22,8 +29,8 @@ type containerLine struct {
 }
 
 func containerLines(decisions []inject.Decision) (lines []containerLine) {
-	for _, d := range decisions {
-		lines = append(lines, containerLine{Name: d.Name, Action: d.Action(), Reason: d.Reason, Source: d.Source, Drift: d.Drift})
+	for _, d := range decisions[:min(len(decisions), maxNamed)] {
+		lines = append(lines, containerLine{Name: shorten(d.Name, maxName), Action: d.Action(), Reason: d.Reason, Source: d.Source, Drift: d.Drift})
 	}
 	return lines
 }
@@ -45,9 +52,10 @@ type lookupLine struct {
 }
 
 func lookupLines(lookups []admission.Lookup) []lookupLine {
+	lookups = lookups[:min(len(lookups), maxNamed)]
 	lines := make([]lookupLine, len(lookups))
 	for i, l := range lookups {
-		lines[i] = lookupLine{Container: l.Container, Outcome: l.Outcome, Seconds: l.Took.Seconds()}
+		lines[i] = lookupLine{Container: shorten(l.Container, maxName), Outcome: l.Outcome, Seconds: l.Took.Seconds()}
 		if l.Failure != nil {
 			lines[i].Failure = shorten(l.Failure.Error(), maxText)
 		}
@@ -70,7 +78,8 @@ func (h *Handler) logDrift(in *reviewRequest, containers []inject.Decision) {
 		return
 	}
 	if dropped, ok := h.drift.next(); ok {
-		h.logOf(in).Info("containers may run another image than their commands were looked up from", "containers", containerLines(drifting), "notLogged", dropped)
+		h.logOf(in).Info("containers may run another image than their commands were looked up from", "containers", containerLines(drifting),
+			"notNamed", notNamed(len(drifting)), "notLogged", dropped)
 	}
 }
 
