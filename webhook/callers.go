@@ -36,6 +36,7 @@ type Callers struct {
 	file  string
 	names []string
 	log   logr.Logger
+	now   func() time.Time
 
 	authority atomic.Pointer[authority]
 }
@@ -44,14 +45,16 @@ type Callers struct {
 type authority struct {
 	text  []byte
 	roots *x509.CertPool
-	since time.Time
+	// since is nil until the authority is in use: a connection that is opened just before may still be verified by the
+	// previous one.
+	since *time.Time
 }
 
 // NewCallers reads the certificates of the authority from a file, in PEM. A client's certificate must have one of names as
 // its common name or as a DNS name; without names, any that the authority has signed will do.
 func NewCallers(file string, names []string, log logr.Logger) (*Callers, error) {
-	c := &Callers{file: file, names: names, log: log}
-	if _, err := c.read(time.Now()); err != nil {
+	c := &Callers{file: file, names: names, log: log, now: time.Now}
+	if _, err := c.read(); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -69,8 +72,8 @@ func (c *Callers) Start(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case now := <-ticker.C:
-			changed, err := c.read(now)
+		case <-ticker.C:
+			changed, err := c.read()
 			switch {
 			case err == nil && changed:
 				c.log.Info("the client authority has changed", "file", c.file)
@@ -85,8 +88,8 @@ func (c *Callers) Start(ctx context.Context) error {
 	}
 }
 
-// read takes up what the file says at a time, and tells whether that is new.
-func (c *Callers) read(now time.Time) (changed bool, err error) {
+// read takes up what the file says, and tells whether that is new.
+func (c *Callers) read() (changed bool, err error) {
 	text, err := readAuthority(c.file)
 	if err != nil {
 		return false, fmt.Errorf("reading the client authority: %w", err)
@@ -98,7 +101,9 @@ func (c *Callers) read(now time.Time) (changed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("reading the client authority from %s: %w", c.file, err)
 	}
-	c.authority.Store(&authority{text: text, roots: roots, since: now})
+	c.authority.Store(&authority{text: text, roots: roots})
+	since := c.now() // when no handshake begins with the previous authority any more
+	c.authority.Store(&authority{text: text, roots: roots, since: &since})
 	return true, nil
 }
 
@@ -145,7 +150,7 @@ func (c *Callers) Allowed(r *http.Request) error {
 	if connection, _ := r.Context().Value(connectionKey{}).(*connection); connection != nil {
 		opened = connection.opened
 	}
-	if opened.After(c.authority.Load().since) {
+	if since := c.authority.Load().since; since != nil && opened.After(*since) {
 		return nil
 	}
 	return c.verify(*r.TLS)

@@ -140,7 +140,7 @@ func TestCallersFollowTheFile(t *testing.T) {
 	reads := func(when, text string, want bool, problem string) {
 		t.Helper()
 		s.write(text)
-		changed, err := s.callers.read(time.Now())
+		changed, err := s.callers.read()
 		if changed != want || (err != nil) != (problem != "") || err != nil && !strings.Contains(err.Error(), problem) {
 			t.Errorf("%s: changed %v, error %v; want %v, %q", when, changed, err, want, problem)
 		}
@@ -154,6 +154,10 @@ func TestCallersFollowTheFile(t *testing.T) {
 	reads("both", string(before.PEM())+string(after.PEM()), true, "")
 	expect("both, the old", old, http.StatusOK)
 	expect("both, the new", both, http.StatusOK)
+	s.callers.now = func() time.Time { // connections that are opened from now on are not looked at again
+		expect("the new alone, the old on a connection that is opened just then", s.client(pair(before, x509.ExtKeyUsageClientAuth, "a")), 0)
+		return time.Now()
+	}
 	reads("the new alone", string(after.PEM()), true, "")
 	expect("the new alone, the old on its connection", old, http.StatusUnauthorized)
 	expect("the new alone, the old on a new connection", old, 0)
