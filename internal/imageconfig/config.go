@@ -66,14 +66,14 @@ func Parse(raw []byte) (Config, error) {
 			config.Path = path
 		}
 	}
-	if config.size() > maxWords {
+	if config.Size() > maxWords {
 		return Config{}, fmt.Errorf("reading an image config: what it runs is longer than %d bytes", maxWords)
 	}
 	return config, nil
 }
 
-// size is what the config's words need, in bytes; a word costs something even if it is empty.
-func (c Config) size() int {
+// Size is what the config's words need, in bytes; a word costs something even if it is empty.
+func (c Config) Size() int {
 	n := len(c.StopSignal) + len(c.User) + len(c.WorkingDir) + len(c.Path) + len(c.Platform.OS) + len(c.Platform.Architecture) + len(c.Platform.Variant)
 	for _, words := range [][]string{c.Entrypoint, c.Cmd} {
 		for _, word := range words {

@@ -103,7 +103,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if n := config.size(); n > maxWords {
+		if n := config.Size(); n > maxWords {
 			t.Errorf("%d bytes got through", n)
 		}
 		command, args, err := config.Process(false)

@@ -38,7 +38,7 @@ func (i Image) On(architectures []string) ([]Config, *Failure) {
 		case slices.ContainsFunc(fit, func(f Config) bool { return f.Platform == c.Platform }): // the first counts, as for runtimes
 		default:
 			fit = append(fit, c)
-			size += c.size()
+			size += c.Size()
 			differ = differ || !c.runsAs(fit[0])
 		}
 	}
@@ -93,7 +93,7 @@ func (p Platform) String() string {
 func (i Image) size() int {
 	n := len(i.Digest)
 	for _, c := range i.Configs {
-		n += c.size() + configOverhead
+		n += c.Size() + configOverhead
 	}
 	return n
 }

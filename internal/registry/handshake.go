@@ -105,6 +105,9 @@ type authorizer struct {
 
 var _ docker.Authorizer = (*authorizer)(nil)
 
+// tokenKey is set in the context of requests to token servers.
+type tokenKey struct{}
+
 // handshakeFailed is a failure to get a token, or to find out how: another credential may fare better.
 type handshakeFailed struct{ err error }
 
@@ -155,7 +158,7 @@ func (a *authorizer) Authorize(ctx context.Context, request *http.Request) error
 	a.mu.Lock()
 	defer a.mu.Unlock() // one repository's requests are sent one after the other
 	inner := a.resume(ctx)
-	if err := inner.Authorize(ctx, request); err != nil {
+	if err := inner.Authorize(context.WithValue(ctx, tokenKey{}, true), request); err != nil {
 		resumed := a.resumed
 		a.startOver() // containerd's remembers errors, too
 		if resumed && ctx.Err() == nil {

@@ -162,6 +162,27 @@ func TestHandshakesAreBounded(t *testing.T) {
 	}
 }
 
+// A token as long as any registry's is used, and none fills the memory while the registry is silent: its server chooses
+// the path that it is fetched at, too.
+func TestTokensAreBounded(t *testing.T) {
+	for _, path := range []string{"/token", "/v2/x/manifests/token", "/v2/x/blobs/token"} {
+		for size, want := range map[int]string{32 << 10: "a", maxToken: "lookup-too-large"} {
+			w := newWorld(t, httptest.NewServer)
+			w.push("team/app:1", image("linux", "amd64", "a"))
+			token := strings.Repeat("x", size)
+			w.set(func(out http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path == path {
+					_, _ = fmt.Fprintf(out, `{"token":%q}`, token)
+					return true
+				}
+				return r.Header.Get("Authorization") != "Bearer "+token &&
+					respond(401, "WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s%s",service="x"`, r.Host, path))(out, r)
+			})
+			w.expect(w.query("team/app:1"), want)
+		}
+	}
+}
+
 // podinit's own credentials go to no host that the registry sends us to; a Pod's own go where its node would send them.
 func TestOwnCredentialsStay(t *testing.T) {
 	real := newWorld(t, httptest.NewServer)

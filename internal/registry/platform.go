@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"encoding/json"
 	"slices"
 	"sort"
 
@@ -17,7 +18,41 @@ const (
 	maxParts = 1024
 	// maxDepth bounds how deep indexes may stand in indexes.
 	maxDepth = 4
+	// maxPlatform bounds each word of a platform, in bytes. Those that there are have about ten.
+	maxPlatform = 64
+	// maxTree bounds what is kept of all manifests and configs of an image while the next one is read, in bytes.
+	maxTree = 512 << 10
+	// descriptorOverhead is what a descriptor with a platform takes besides its words, in bytes, on 64 bits.
+	descriptorOverhead = 216
 )
+
+// platform is what is read of the platform of an index's part: the version of its system, which only Windows compares,
+// and the names of its features may be large.
+type platform struct {
+	OS           string            `json:"os"`
+	Architecture string            `json:"architecture"`
+	Variant      string            `json:"variant"`
+	OSFeatures   []json.RawMessage `json:"os.features"`
+}
+
+// tooLong says whether a platform is one that no node has, by the length of its words alone.
+func (p *platform) tooLong() bool {
+	return p != nil && max(len(p.OS), len(p.Architecture), len(p.Variant)) > maxPlatform
+}
+
+// kept is a platform as containerd compares it. Nodes of Linux have no features: any keeps a part from them.
+func (p *platform) kept() *ocispec.Platform {
+	if p == nil {
+		return nil
+	}
+	kept := &ocispec.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant}
+	if len(p.OSFeatures) > 0 {
+		kept.OSFeatures = someFeature
+	}
+	return kept
+}
+
+var someFeature = []string{"some"}
 
 // nodePlatforms are the kinds of nodes that may run an image: those of these architectures, in Go's names, or without any
 // all for which an index has a part that they can run.

@@ -14,7 +14,10 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"path"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,6 +35,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/opencontainers/go-digest"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/podinit/podinit/api/v1alpha1"
@@ -255,6 +259,136 @@ func TestFormats(t *testing.T) {
 	want := []imageconfig.Config{{Platform: imageconfig.Platform{OS: "linux", Architecture: "arm64"}, Entrypoint: []string{"b"}, StopSignal: "SIGQUIT"}}
 	if diff := cmp.Diff(want, found.Image.Configs); diff != "" {
 		t.Errorf("configs (-want +got):\n%s", diff)
+	}
+}
+
+// manifests answers with these texts, by digest, and with the one that a tag stands for. Others are the registry's.
+func manifests(tagged string, texts ...string) func(http.ResponseWriter, *http.Request) bool {
+	byName := map[string]string{}
+	for _, text := range texts {
+		byName[digest.FromString(text).String()] = text
+	}
+	return func(out http.ResponseWriter, r *http.Request) bool {
+		name := path.Base(r.URL.Path)
+		if !strings.HasPrefix(name, "sha256:") {
+			name = digest.FromString(tagged).String()
+		}
+		text, ok := byName[name]
+		if !ok {
+			return false
+		}
+		out.Header().Set("Docker-Content-Digest", name)
+		return body(text, string(types.OCIImageIndex), false)(out, r)
+	}
+}
+
+// indexOf is an index of parts: each is what its descriptor has besides the size.
+func indexOf(parts ...string) string {
+	return `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[{"size":1,` + strings.Join(parts, `},{"size":1,`) + `}]}`
+}
+
+// descriptor of a part, with what its platform has besides system and architecture.
+func descriptor(mediaType types.MediaType, digest, platform string) string {
+	return fmt.Sprintf(`"mediaType":%q,"digest":%q,"platform":{"os":"linux","architecture":"amd64"%s}`, mediaType, digest, platform)
+}
+
+// Of a platform only what nodes compare is kept, however long the rest is. A platform that is too long for any node is for
+// none.
+func TestLongPlatforms(t *testing.T) {
+	w := newWorld(t, httptest.NewServer)
+	a, b := w.push("app:a", image("linux", "amd64", "a")), w.push("app:b", image("linux", "amd64", "b"))
+	long := strings.Repeat("x", 100<<10)
+	for other, want := range map[string]string{
+		``:                                     "a",
+		`,"os.version":"` + long + `"`:         "a",
+		`,"other":"` + long + `"`:              "a",
+		`,"variant":"` + long + `"`:            "b",
+		`,"os.features":["` + long + `"]`:      "b",
+		`,"os.features":["x","y","z"]`:         "b",
+		`,"os.features":[]`:                    "a",
+		`,"os.version":"1","architecture":"x"`: "b",
+	} {
+		text := indexOf(descriptor(types.DockerManifestSchema2, a, other), descriptor(types.DockerManifestSchema2, b, ""))
+		w.restart()
+		w.set(manifests(text, text))
+		q := w.query("app:1")
+		q.Architectures = []string{"amd64"}
+		if got, err := w.look(q); got != want {
+			t.Errorf("%.40s: %s (%v), want %s", other, got, err, want)
+		}
+	}
+}
+
+// What was read of images is small, while what belongs to them does not come.
+func TestManifestsInMemory(t *testing.T) {
+	const lookups = 4
+	long := func(i int) string { return fmt.Sprintf(`,"os.version":"%d%s"`, i, strings.Repeat("x", 4<<20-1000)) }
+	missing := "sha256:" + strings.Repeat("a", 64)
+	inner := indexOf(descriptor(types.OCIManifestSchema1, missing, long(0)))
+	outer := indexOf(descriptor(types.OCIImageIndex, digest.FromString(inner).String(), long(1)))
+	top := indexOf(descriptor(types.OCIImageIndex, digest.FromString(outer).String(), long(2)))
+
+	w := newWorld(t, httptest.NewServer)
+	serve := manifests(top, inner, outer, top)
+	hangs, end := make(chan struct{}, lookups), make(chan struct{})
+	w.set(func(out http.ResponseWriter, r *http.Request) bool {
+		if path.Base(r.URL.Path) != missing {
+			return serve(out, r)
+		}
+		hangs <- struct{}{}
+		<-end
+		return true
+	})
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer close(end)
+	heap := func() int64 {
+		runtime.GC()
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return int64(stats.HeapAlloc)
+	}
+	before := heap()
+	for i := range lookups {
+		all.Go(func() {
+			q := w.query(fmt.Sprintf("app%d:1", i))
+			q.Architectures = []string{"amd64"}
+			_, _ = w.look(q)
+		})
+		select { // one after the other, so that what is being read is no part of it
+		case <-hangs:
+		case <-time.After(time.Minute):
+			t.Fatal("the last part is not asked for")
+		}
+	}
+	if kept := heap() - before; kept > 12<<20 {
+		t.Errorf("%d lookups keep %d MiB", lookups, kept>>20)
+	}
+}
+
+// Neither do many parts of many indexes, or many configs with long commands, fill the memory.
+func TestLargeImages(t *testing.T) {
+	w := newWorld(t, httptest.NewServer)
+	a := w.push("app:a", image("linux", "amd64", "a"))
+	many := slices.Repeat([]string{descriptor(types.OCIManifestSchema1, a, `,"variant":"`+strings.Repeat("x", 60)+`"`)}, maxParts-1)
+	inner := indexOf(append(many, descriptor(types.DockerManifestSchema2, a, ""))...)
+	outer := indexOf(append(many, descriptor(types.OCIImageIndex, digest.FromString(inner).String(), ""))...)
+	for text, want := range map[string]string{inner: "a", outer: "lookup-too-large"} {
+		w.restart()
+		w.set(manifests(text, inner, outer))
+		q := w.query("app:1")
+		q.Architectures = []string{"amd64"}
+		w.expect(q, want)
+	}
+	w.set(nil)
+	for n, want := range map[int]string{4: "platforms-differ", 8: "lookup-too-large"} {
+		var parts []v1.Image
+		for i := range n {
+			parts = append(parts, image("linux", fmt.Sprintf("a%d", i), fmt.Sprint(i), strings.Repeat("x", 100<<10)))
+		}
+		w.restart()
+		w.push(fmt.Sprintf("commands:%d", n), index(parts...))
+		w.expect(w.query(fmt.Sprintf("commands:%d", n)), want)
 	}
 }
 

@@ -116,6 +116,8 @@ func (r *repository) Image(ctx context.Context, found string, architectures []st
 type tree struct {
 	fetcher remotes.Fetcher
 	read    map[digest.Digest]*part
+	// size of what was read and is kept, in bytes.
+	size int
 }
 
 // part is one manifest: an index, or the config of an image.
@@ -124,6 +126,20 @@ type part struct {
 	config imageconfig.Config
 	// artifact is set if its config is that of something else; it says of what.
 	artifact string
+}
+
+// size is what a part takes in memory, in bytes.
+func (p *part) size() int {
+	n := p.config.Size() + len(p.artifact)
+	if p.index != nil {
+		for _, d := range p.index.Manifests {
+			n += descriptorOverhead + len(d.MediaType) + len(d.Digest)
+			if d.Platform != nil {
+				n += len(d.Platform.OS) + len(d.Platform.Architecture) + len(d.Platform.Variant)
+			}
+		}
+	}
+	return n
 }
 
 // configs are what nodes of these architectures run, or of all if there are none. The Platform of each is the node's.
@@ -223,6 +239,9 @@ func (t *tree) part(ctx context.Context, desc ocispec.Descriptor) (*part, error)
 			return nil, fmt.Errorf("%w: %w", errNotImage, err)
 		}
 	}
+	if t.size += found.size(); t.size > maxTree {
+		return nil, errTooLarge
+	}
 	t.read[desc.Digest] = found
 	return found, nil
 }
@@ -230,10 +249,10 @@ func (t *tree) part(ctx context.Context, desc ocispec.Descriptor) (*part, error)
 // parseManifest reads a manifest: an index, or an image with the config that is to be read.
 func parseManifest(text []byte) (*part, *ocispec.Descriptor, error) {
 	type descriptor struct { // what is read of it: annotations and data may be large
-		MediaType string            `json:"mediaType"`
-		Digest    digest.Digest     `json:"digest"`
-		Size      int64             `json:"size"`
-		Platform  *ocispec.Platform `json:"platform"`
+		MediaType string        `json:"mediaType"`
+		Digest    digest.Digest `json:"digest"`
+		Size      int64         `json:"size"`
+		Platform  *platform     `json:"platform"`
 	}
 	var file struct {
 		SchemaVersion int          `json:"schemaVersion"`
@@ -257,7 +276,9 @@ func parseManifest(text []byte) (*part, *ocispec.Descriptor, error) {
 	case index && !image && file.Config == nil: // both would be one for us and the other for the node (CVE-2021-41190)
 		found := &ocispec.Index{}
 		for _, d := range file.Manifests {
-			found.Manifests = append(found.Manifests, ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size, Platform: d.Platform})
+			if !d.Platform.tooLong() {
+				found.Manifests = append(found.Manifests, ocispec.Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size, Platform: d.Platform.kept()})
+			}
 		}
 		return &part{index: found}, nil, nil
 	case image && !index && file.Manifests == nil && file.Config != nil:

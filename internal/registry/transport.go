@@ -25,6 +25,9 @@ const (
 	// history.
 	maxManifest   = 4 << 20
 	maxConfigBlob = 8 << 20
+	// maxToken bounds a token server's answer, in bytes: its token is kept while the registry is asked. Tokens of cloud
+	// registries have some KiB. Of errors containerd reads less.
+	maxToken = 64 << 10
 	// maxAtOnce bounds what has arrived from all registries together and is still read, in bytes, apart from the first
 	// smallBody of each answer. Those for one namespace have at most half of it.
 	maxAtOnce = 24 << 20
@@ -133,7 +136,10 @@ func (g *guarded) RoundTrip(request *http.Request) (*http.Response, error) {
 		return nil, errCompressed
 	}
 	limit := int64(maxConfigBlob)
-	if strings.Contains(request.URL.Path, "/manifests/") {
+	switch {
+	case request.Context().Value(tokenKey{}) != nil:
+		limit = maxToken
+	case strings.Contains(request.URL.Path, "/manifests/"):
 		limit = maxManifest
 	}
 	if request.Method != http.MethodHead && response.ContentLength > limit {
