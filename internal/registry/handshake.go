@@ -105,7 +105,7 @@ type authorizer struct {
 
 var _ docker.Authorizer = (*authorizer)(nil)
 
-// tokenKey is set in the context of requests to token servers.
+// tokenKey has authorizer.own in the context of requests to token servers.
 type tokenKey struct{}
 
 // handshakeFailed is a failure to get a token, or to find out how: another credential may fare better.
@@ -146,8 +146,11 @@ func (a *authorizer) resume(ctx context.Context) docker.Authorizer {
 	return a.inner
 }
 
-// Authorize implements docker.Authorizer.
+// Authorize implements docker.Authorizer. containerd calls it for redirects, too.
 func (a *authorizer) Authorize(ctx context.Context, request *http.Request) error {
+	if a.own && elsewhere(request) {
+		withoutLogin(request)
+	}
 	if a.login.RegistryToken != "" { // which containerd does not know; docker's configuration has it
 		if request.URL.Host != a.host {
 			return nil
@@ -158,7 +161,7 @@ func (a *authorizer) Authorize(ctx context.Context, request *http.Request) error
 	a.mu.Lock()
 	defer a.mu.Unlock() // one repository's requests are sent one after the other
 	inner := a.resume(ctx)
-	if err := inner.Authorize(context.WithValue(ctx, tokenKey{}, true), request); err != nil {
+	if err := inner.Authorize(context.WithValue(ctx, tokenKey{}, a.own), request); err != nil {
 		resumed := a.resumed
 		a.startOver() // containerd's remembers errors, too
 		if resumed && ctx.Err() == nil {

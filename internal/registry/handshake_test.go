@@ -2,6 +2,7 @@ package registry
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -202,6 +203,102 @@ func TestOwnCredentialsStay(t *testing.T) {
 	w.config.Credentials = Credentials{Namespaces: []string{"team"}, DockerConfigFile: dockerConfigFile(t, w.host, "alice", "right")}
 	w.restart()
 	w.expect(w.query("team/app:1"), "lookup-unauthorized")
+}
+
+// Nor do they go to another port of the registry's host, or of its token server's, which net/http takes for the same.
+func TestOwnCredentialsStayAtThePort(t *testing.T) {
+	challenge := func(out http.ResponseWriter, r *http.Request) bool {
+		return r.Header.Get("Authorization") == "" &&
+			respond(401, "WWW-Authenticate", fmt.Sprintf(`Bearer realm="http://%s/token",service="x"`, r.Host))(out, r)
+	}
+	noPost := func(out http.ResponseWriter, r *http.Request) bool {
+		return r.Method == http.MethodPost && respond(404)(out, r) || challenge(out, r)
+	}
+	const password, registryToken = `"username":"alice","password":"hunter2"`, `"registrytoken":"hunter2"`
+	for name, c := range map[string]struct {
+		login string
+		// fault answers instead of the registry, but what begins with path is redirected.
+		fault func(http.ResponseWriter, *http.Request) bool
+		path  string
+	}{
+		"blobs, Basic":                 {password, nil, "GET /v2/team/app/blobs"},
+		"manifests, Basic":             {password, nil, "GET /v2/team/app/manifests"},
+		"blobs, a token":               {registryToken, nil, "GET /v2/team/app/blobs"},
+		"a token by POST":              {password, challenge, "POST /token"},
+		"a token by GET":               {password, noPost, "GET /token"},
+		"a token by an identity token": {`"identitytoken":"hunter2"`, challenge, "POST /token"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var mu sync.Mutex
+			asked, seen := 0, ""
+			other := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+				mu.Lock()
+				defer mu.Unlock()
+				text, _ := io.ReadAll(r.Body)
+				asked, seen = asked+1, seen+r.Header.Get("Authorization")+string(text)
+				if r.URL.Path == "/1" { // a second redirect, on the same host, does not bring them back
+					http.Redirect(out, r, "/2", http.StatusTemporaryRedirect)
+					return
+				}
+				out.WriteHeader(http.StatusNotFound)
+			}))
+			defer other.Close()
+			w := newWorld(t, httptest.NewServer)
+			w.push("team/app:1", image("linux", "amd64", "a"))
+			w.set(func(out http.ResponseWriter, r *http.Request) bool {
+				if strings.HasPrefix(r.Method+" "+r.URL.Path, c.path) {
+					http.Redirect(out, r, other.URL+"/1", http.StatusTemporaryRedirect)
+					return true
+				}
+				return c.fault != nil && c.fault(out, r)
+			})
+			file := filepath.Join(t.TempDir(), "config.json")
+			if err := os.WriteFile(file, fmt.Appendf(nil, `{"auths":{%q:{%s}}}`, w.host, c.login), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if c.login == password && c.fault == nil {
+				w.users = map[string]string{"alice": "hunter2"}
+			}
+			w.config.Registries = append(w.config.Registries, Host{Host: strings.TrimPrefix(other.URL, "http://"), PlainHTTP: true})
+			w.config.Credentials = Credentials{Namespaces: []string{"team"}, DockerConfigFile: file}
+			w.restart()
+			_, err := w.look(w.query("team/app:1"))
+			mu.Lock()
+			defer mu.Unlock()
+			if asked < 2 || strings.Contains(seen, "hunter2") || strings.Contains(seen, "Basic") {
+				t.Errorf("%d requests to the other port, with %q (%v)", asked, seen, err)
+			}
+		})
+	}
+}
+
+// What counts as another host is what has another scheme, name or port, also on the way.
+func TestElsewhere(t *testing.T) {
+	for hops, want := range map[string]bool{
+		"https://a.example/":                                          false,
+		"https://a.example/ https://a.example/b":                      false,
+		"https://a.example/ https://a.example:443/b":                  false,
+		"https://a.example:443/ https://A.example/b":                  false,
+		"http://a.example/ http://a.example:80/":                      false,
+		"https://[::1]/ https://[::1]:443/":                           false,
+		"https://a.example/ https://a.example:8443/":                  true,
+		"https://a.example/ https://b.a.example/":                     true,
+		"https://a.example/ http://a.example:443/":                    true,
+		"https://a.example/ https://b.a.example/ https://a.example/":  true,
+		"https://a.example/ https://b.a.example/ https://b.a.example": true,
+	} {
+		var request *http.Request
+		for hop := range strings.FieldsSeq(hops) {
+			next := httptest.NewRequest(http.MethodGet, hop, nil)
+			if request != nil {
+				next.Response = &http.Response{Request: request}
+			}
+			request = next
+		}
+		if got := elsewhere(request); got != want {
+			t.Errorf("%s: %v", hops, got)
+		}
+	}
 }
 
 func dockerConfigFile(t *testing.T, host, user, password string) string {

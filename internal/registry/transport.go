@@ -116,6 +116,10 @@ func (g *guarded) RoundTrip(request *http.Request) (*http.Response, error) {
 		}
 		return nil, fmt.Errorf("%w: %s; plainHTTP in the registry configuration allows it", errPlain, request.URL.Host)
 	}
+	own, forToken := request.Context().Value(tokenKey{}).(bool)
+	if own && elsewhere(request) {
+		withoutLogin(request)
+	}
 	// A redirect or a token challenge may lead to another host: what counts is which one is connected to.
 	request = request.WithContext(context.WithValue(request.Context(), networksKey{}, g.networks[host.Host]))
 	transport := g.direct
@@ -137,7 +141,7 @@ func (g *guarded) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	limit := int64(maxConfigBlob)
 	switch {
-	case request.Context().Value(tokenKey{}) != nil:
+	case forToken:
 		limit = maxToken
 	case strings.Contains(request.URL.Path, "/manifests/"):
 		limit = maxManifest
@@ -152,6 +156,37 @@ func (g *guarded) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	response.Body = body
 	return response, nil
+}
+
+// elsewhere says whether redirects have led a request away from the scheme, name and port that it began at, be it back
+// there again.
+func elsewhere(request *http.Request) bool {
+	for r := request; r.Response != nil && r.Response.Request != nil; r = r.Response.Request {
+		if origin(r.URL) != origin(r.Response.Request.URL) {
+			return true
+		}
+	}
+	return false
+}
+
+// origin is scheme, name and port of a URL (RFC 6454, 4).
+func origin(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return u.Scheme + "://" + net.JoinHostPort(strings.ToLower(u.Hostname()), port)
+}
+
+// withoutLogin takes the login out of a request: net/http copies the header to other ports and to subdomains, too, and the
+// form that a token is asked for with anywhere.
+func withoutLogin(request *http.Request) {
+	request.Header.Del("Authorization")
+	request.Header.Del("Cookie")
+	if request.Body != nil {
+		request.Body.Close()
+		request.Body, request.ContentLength = http.NoBody, 0
+	}
 }
 
 // limitedBody fails where io.LimitReader would silently end. It takes room for what has arrived, until it is closed, and
