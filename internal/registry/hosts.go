@@ -280,7 +280,7 @@ func (r *Registries) pooled(kind *tls.Config) *guarded {
 	if len(r.pool) == maxPooled { // what was in use a long time ago; its connections end by themselves
 		r.pool = r.pool[1:]
 	}
-	g := newGuarded(kind, r.config.of, r.networks, r.proxy, r.room)
+	g := newGuarded(kind, r.config.of, r.networks, r.proxy)
 	r.pool = append(r.pool, g)
 	return g
 }

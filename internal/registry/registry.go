@@ -57,7 +57,8 @@ type Registries struct {
 	secrets  SecretReader
 	sources  []source
 	breakers *breakers
-	room     *fair.Pool
+	// room for answers that are read, in bytes by namespace
+	room *fair.Pool
 	// secrets in memory, in bytes by namespace
 	held *fair.Pool
 	now  func() time.Time
@@ -98,7 +99,7 @@ func New(config Config, secrets SecretReader, now func() time.Time) (*Registries
 		if err != nil {
 			return nil, err
 		}
-		r.guards[host.Host] = newGuarded(kind, config.of, r.networks, r.proxy, r.room)
+		r.guards[host.Host] = newGuarded(kind, config.of, r.networks, r.proxy)
 	}
 	return r, nil
 }
@@ -215,7 +216,7 @@ func (r *Registries) candidate(q imageconfig.Query, at *route, host docker.Regis
 			}
 			return own, others
 		},
-		breakers: r.breakers, key: namespace + " " + key, namespace: namespace, now: r.now,
+		breakers: r.breakers, room: r.room, key: namespace + " " + key, namespace: namespace, now: r.now,
 	}}
 }
 

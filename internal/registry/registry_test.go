@@ -1057,7 +1057,7 @@ func TestProxy(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, key := range []string{w.host, ""} {
-			registries.guards[key] = newGuarded(&tls.Config{}, config.of, nil, always, registries.room)
+			registries.guards[key] = newGuarded(&tls.Config{}, config.of, nil, always)
 		}
 		for candidate, err := range registries.Candidates(t.Context(), w.query("app:1")) {
 			if err != nil {
@@ -1347,6 +1347,113 @@ func TestShares(t *testing.T) {
 			}
 		})
 	}
+}
+
+// large is an image with a config of about n bytes, most of it history.
+func large(t *testing.T, n int, words ...string) v1.Image {
+	t.Helper()
+	config, err := image("linux", "amd64", words...).ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.History = []v1.History{{CreatedBy: strings.Repeat("x", n), EmptyLayer: true}}
+	made, err := mutate.ConfigFile(empty.Image, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
+// Large answers for one namespace that arrive at the same time, piece by piece, and take more room together than it has, are
+// read one after the other. So is the largest that there may be.
+func TestAnswersTakeTurns(t *testing.T) {
+	w := newWorld(t, func(inner http.Handler) *httptest.Server {
+		return httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) { inner.ServeHTTP(pieces{out}, r) }))
+	})
+	const images = 16
+	for i := range images {
+		w.push(fmt.Sprintf("team/app-%d:1", i), large(t, 3<<19, fmt.Sprint(i)))
+	}
+	var all sync.WaitGroup
+	for i := range images {
+		all.Go(func() { w.expect(w.query(fmt.Sprintf("team/app-%d:1", i)), fmt.Sprint(i)) })
+	}
+	all.Wait()
+	w.push("team/largest:1", large(t, maxConfigBlob-1<<10, "a"))
+	w.expect(w.query("team/largest:1"), "a")
+	if used := w.registries.room.Used(); used != 0 {
+		t.Errorf("%d bytes are held in the end", used)
+	}
+}
+
+// pieces writes a little at a time.
+type pieces struct{ http.ResponseWriter }
+
+func (p pieces) Write(text []byte) (n int, err error) {
+	for piece := range slices.Chunk(text, 128<<10) {
+		written, err := p.ResponseWriter.Write(piece)
+		if n += written; err != nil {
+			return n, err
+		}
+		p.ResponseWriter.(http.Flusher).Flush()
+		time.Sleep(5 * time.Millisecond)
+	}
+	return n, nil
+}
+
+// What was read of an answer that has broken off is in memory while the rest of it does not come, and takes room.
+func TestBrokenAnswersTakeRoom(t *testing.T) {
+	const n = 3 << 20
+	w := newWorld(t, httptest.NewServer)
+	w.push("team/app:1", large(t, n, "a"))
+	hangs, end := make(chan struct{}, 1), make(chan struct{})
+	w.set(at("/blobs/", func(out http.ResponseWriter, r *http.Request) bool {
+		if r.Header.Get("Range") != "" {
+			hangs <- struct{}{}
+			<-end
+			return false
+		}
+		out.Header().Set("Content-Length", fmt.Sprint(n))
+		_, _ = io.WriteString(out, strings.Repeat(" ", n/2))
+		panic(http.ErrAbortHandler)
+	}))
+	var all sync.WaitGroup
+	all.Go(func() { _, _ = w.look(w.query("team/app:1")) })
+	select {
+	case <-hangs:
+	case <-time.After(time.Minute):
+		t.Fatal("the rest is not asked for")
+	}
+	if used := w.registries.room.Used(); used < n {
+		t.Errorf("%d bytes of room are taken, want %d at least", used, n)
+	}
+	close(end)
+	all.Wait()
+}
+
+// Lookups for which there is no room say nothing about the repository.
+func TestNoRoomIsNotAFailure(t *testing.T) {
+	w := newWorld(t, httptest.NewServer)
+	var images []string // by digest, so that no answer about a tag comes between
+	for i := range maxFailures + 2 {
+		images = append(images, "team/app@"+w.push(fmt.Sprintf("team/app:%d", i), large(t, 1<<20, fmt.Sprint(i))))
+	}
+	within := func(timeout time.Duration) {
+		limits := imageconfig.DefaultLimits()
+		limits.RequestTimeout = timeout
+		w.cache = imageconfig.NewCache(w.registries, limits, func() time.Time { return w.now })
+	}
+	most := w.registries.room.Most()
+	if err := w.registries.room.Acquire(t.Context(), "team", most); err != nil {
+		t.Fatal(err)
+	}
+	within(50 * time.Millisecond)
+	for _, image := range images[1:] {
+		w.expect(w.query(image), "lookup-timeout")
+	}
+	w.registries.room.Release("team", most)
+	within(time.Minute)
+	w.expect(w.query(images[0]), "0")
 }
 
 // A Pod's Secrets are read once, however many images it has, and no more of all Pods' is held at once than there is room

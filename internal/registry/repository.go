@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	_ "crypto/sha512" // a digest may be of it
 	"encoding/json"
@@ -22,6 +23,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/podinit/podinit/api/v1alpha1"
+	"github.com/podinit/podinit/internal/fair"
 	"github.com/podinit/podinit/internal/imageconfig"
 )
 
@@ -40,6 +42,8 @@ type repository struct {
 	named    map[string]bool
 	login    login
 	breakers *breakers
+	// room for answers that are read.
+	room *fair.Pool
 	// key tells the repository, with the user and the namespace that it is seen by, from every other.
 	key string
 	// namespace out of whose share of slots and bytes it is asked.
@@ -101,7 +105,7 @@ func (r *repository) Image(ctx context.Context, found string, architectures []st
 		if err != nil {
 			return err
 		}
-		tree := &tree{fetcher: fetcher, read: map[digest.Digest]*part{}}
+		tree := &tree{fetcher: fetcher, room: r.room, namespace: r.namespace, read: map[digest.Digest]*part{}}
 		image.Configs, err = tree.configs(ctx, ocispec.Descriptor{Digest: digest.Digest(found)}, architectures)
 		return err
 	})
@@ -115,7 +119,10 @@ func (r *repository) Image(ctx context.Context, found string, architectures []st
 // tree is an image, of which each manifest is read once.
 type tree struct {
 	fetcher remotes.Fetcher
-	read    map[digest.Digest]*part
+	// room that an answer takes while it is read, out of the namespace's share.
+	room      *fair.Pool
+	namespace string
+	read      map[digest.Digest]*part
 	// size of what was read and is kept, in bytes.
 	size int
 }
@@ -303,17 +310,27 @@ func (t *tree) fetch(ctx context.Context, mediaType string, wanted digest.Digest
 		return nil, err
 	}
 	defer body.Close()
-	text, err := io.ReadAll(body)
+	var text bytes.Buffer
+	n, err := io.Copy(&text, io.LimitReader(body, smallBody))
+	if err == nil && n == smallBody {
+		// There is room for all of it, or it waits without any: answers that each have some of it would wait for each other.
+		// The room is held until the end, also where containerd goes on with another request after one that has broken off.
+		if err := imageconfig.Turn(ctx, func(rank func() fair.Rank) error { return t.room.AcquireRanked(ctx, t.namespace, size, rank) }); err != nil {
+			return nil, &imageconfig.Failure{Reason: v1alpha1.ReasonLookupTimeout, Err: errNoRoom}
+		}
+		defer t.room.Release(t.namespace, size)
+		_, err = text.ReadFrom(body)
+	}
 	if err != nil {
 		if errdefs.IsFailedPrecondition(err) && size < maxManifest { // it goes on behind its end
 			return nil, errOtherContent
 		}
 		return nil, err
 	}
-	if wanted.Algorithm().FromBytes(text) != wanted {
+	if wanted.Algorithm().FromBytes(text.Bytes()) != wanted {
 		return nil, errOtherContent
 	}
-	return text, nil
+	return text.Bytes(), nil
 }
 
 // guarded does something at the registry, unless it is known to be down.
@@ -338,7 +355,7 @@ func (r *repository) guarded(ctx context.Context, do func(context.Context) error
 	}
 	failure := *failureOf(&asked{err, seen.last.Load()})
 	failure.Registry, failure.RetryAfter = registryAt(host), time.Duration(seen.after.Load())
-	if seen.unsent.Load() {
+	if seen.unsent.Load() || errors.Is(err, errNoRoom) {
 		return &failure
 	}
 	transient, ofHost := down(&failure), seen.hostFailed.Load()
@@ -380,4 +397,5 @@ var (
 	errSchema1      = errors.New("Docker's manifests of schema 1 have no image config")
 	errNotImage     = errors.New("its image config cannot be used: it is not JSON, or its command has more than 128 KiB")
 	errOtherContent = errors.New("the content does not match the digest")
+	errNoRoom       = errors.New("too many large answers for this namespace are read at once")
 )

@@ -16,8 +16,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/podinit/podinit/internal/fair"
 )
 
 const (
@@ -28,8 +26,8 @@ const (
 	// maxToken bounds a token server's answer, in bytes: its token is kept while the registry is asked. Tokens of cloud
 	// registries have some KiB. Of errors containerd reads less.
 	maxToken = 64 << 10
-	// maxAtOnce bounds what has arrived from all registries together and is still read, in bytes, apart from the first
-	// smallBody of each answer. Those for one namespace have at most half of it.
+	// maxAtOnce bounds the manifests and configs of all registries together that are read at once and have more than
+	// smallBody, in bytes. Those for one namespace have at most half of it, which holds the largest.
 	maxAtOnce = 24 << 20
 	smallBody = 64 << 10
 	// maxRedirects is how often a registry may send us elsewhere. Blobs are one redirect away in most.
@@ -64,16 +62,14 @@ type guarded struct {
 	of func(host string) (Host, bool)
 	// networks are the private networks that each host may be in, by Host.Host; "" for those that have none.
 	networks map[string][]netip.Prefix
-	// room for what has arrived is shared by all, by namespace.
-	room *fair.Pool
 }
 
 // newGuarded makes the RoundTripper for registries that are known by this kind of TLS.
-func newGuarded(kind *tls.Config, of func(string) (Host, bool), networks map[string][]netip.Prefix, proxy func(*http.Request) (*url.URL, error), room *fair.Pool) *guarded {
+func newGuarded(kind *tls.Config, of func(string) (Host, bool), networks map[string][]netip.Prefix, proxy func(*http.Request) (*url.URL, error)) *guarded {
 	checked := &net.Dialer{Timeout: dialTime, ControlContext: control}
 	return &guarded{
 		tls: kind, direct: newTransport(kind, checked, nil), proxied: newTransport(kind, &net.Dialer{Timeout: dialTime}, proxy),
-		proxy: proxy, of: of, networks: networks, room: room,
+		proxy: proxy, of: of, networks: networks,
 	}
 }
 
@@ -150,11 +146,7 @@ func (g *guarded) RoundTrip(request *http.Request) (*http.Response, error) {
 		response.Body.Close()
 		return nil, errTooLarge
 	}
-	body := &limitedBody{ctx: request.Context(), body: response.Body, left: limit, room: g.room}
-	if o != nil {
-		body.namespace = o.visit.namespace
-	}
-	response.Body = body
+	response.Body = &limitedBody{response.Body, limit}
 	return response, nil
 }
 
@@ -189,40 +181,21 @@ func withoutLogin(request *http.Request) {
 	}
 }
 
-// limitedBody fails where io.LimitReader would silently end. It takes room for what has arrived, until it is closed, and
-// not for what a header promises or an answer without a length might become.
+// limitedBody fails where io.LimitReader would silently end.
 type limitedBody struct {
-	ctx       context.Context //nolint:containedctx // that of the request, for Read
-	body      io.ReadCloser
-	left      int64
-	room      *fair.Pool
-	namespace string
-	// arrived and taken are in bytes; what is taken is in pieces of smallBody.
-	arrived, taken int64
+	io.ReadCloser
+	left int64
 }
 
 func (b *limitedBody) Read(p []byte) (int, error) {
 	if int64(len(p)) > b.left+1 {
 		p = p[:b.left+1]
 	}
-	n, err := b.body.Read(p)
+	n, err := b.ReadCloser.Read(p)
 	if b.left -= int64(n); b.left < 0 {
 		return 0, errTooLarge
 	}
-	for b.arrived += int64(n); b.arrived > b.taken+smallBody; b.taken += smallBody {
-		if err := b.room.Acquire(b.ctx, b.namespace, smallBody); err != nil {
-			return 0, err
-		}
-	}
 	return n, err
-}
-
-func (b *limitedBody) Close() error {
-	if b.taken > 0 {
-		b.room.Release(b.namespace, b.taken)
-		b.taken = 0
-	}
-	return b.body.Close()
 }
 
 // observed is what errors do not show about the requests of a lookup.
