@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -861,6 +862,32 @@ func TestIgnoredMetric(t *testing.T) {
 	server, registry := serve(t, injector)
 	post(t, server, "/", reviewOf(strings.Replace(pod, `"generateName":"app-"`, `"labels":{"podinit.dev/inject":"yes"}`, 1)))
 	expectCounters(t, registry, "podinit_ignored_total", map[string]float64{"unknown-value": 1})
+}
+
+// A line of the log names some of the credentials that could not be used, however many containers they were looked at for,
+// and counts the others.
+func TestIgnoredCredentialsInLog(t *testing.T) {
+	var ignored []error
+	for i := range 20 {
+		ignored = append(ignored, fmt.Errorf("problem %d;", i))
+	}
+	answer := admission.Answer{}
+	for i := range 100 {
+		answer.Lookups = append(answer.Lookups, admission.Lookup{Container: fmt.Sprint("app-", i), Outcome: "registry", Ignored: ignored})
+	}
+	var lines strings.Builder
+	log := funcr.NewJSON(func(object string) { lines.WriteString(object + "\n") }, funcr.Options{Verbosity: 1})
+	metrics := prometheus.NewRegistry()
+	mutator := mutatorFunc(func(context.Context, admission.Request) (admission.Answer, error) { return answer, nil })
+	server := httptest.NewTLSServer(&webhook.Handler{Mutator: mutator, Metrics: webhook.NewMetrics(metrics), Log: log})
+	post(t, server, "/", reviewOf(pod))
+	server.Close()
+	for text, want := range map[string]int{"problem 0;": 2, "problem 19;": 1, "problem ": 32, "and 8 more": 1, "and 20 more": 14} {
+		if got := strings.Count(lines.String(), text); got != want {
+			t.Errorf("%q is %d times in the log, want %d", text, got, want)
+		}
+	}
+	expectCounters(t, metrics, "podinit_unusable_credentials_total", map[string]float64{"": 2000})
 }
 
 // A container that may run another image than the one that was looked up is counted and named in the log, by why.

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/go-logr/logr"
@@ -51,16 +52,26 @@ type lookupLine struct {
 	Ignored   []string `json:"ignored,omitempty"`
 }
 
+// maxIgnored bounds how many credentials that could not be used are named in a line of the log, whatever number of
+// containers they were looked at for. Others are counted.
+const maxIgnored = 32
+
 func lookupLines(lookups []admission.Lookup) []lookupLine {
 	lookups = lookups[:min(len(lookups), maxNamed)]
+	left := maxIgnored
 	lines := make([]lookupLine, len(lookups))
 	for i, l := range lookups {
 		lines[i] = lookupLine{Container: shorten(l.Container, maxName), Outcome: l.Outcome, Seconds: l.Took.Seconds()}
 		if l.Failure != nil {
 			lines[i].Failure = shorten(l.Failure.Error(), maxText)
 		}
-		for _, err := range l.Ignored {
+		named := min(left, len(l.Ignored))
+		left -= named
+		for _, err := range l.Ignored[:named] {
 			lines[i].Ignored = append(lines[i].Ignored, shorten(err.Error(), maxText))
+		}
+		if more := len(l.Ignored) - named; more > 0 {
+			lines[i].Ignored = append(lines[i].Ignored, fmt.Sprintf("and %d more", more))
 		}
 	}
 	return lines

@@ -61,14 +61,18 @@ const (
 	maxLogins = maxPullSecrets
 	// maxLogin bounds a credential, in bytes. Tokens of cloud registries have some thousand.
 	maxLogin = 64 << 10
+	// maxProblems bounds how many entries of a Pod's Secrets are named that cannot be read. Others are counted.
+	maxProblems = 16
 )
 
-// dockerConfig is a docker config.json. Entries that cannot be read are left out; problems says which.
+// dockerConfig is a docker config.json. Entries that cannot be read are left out; problems says why for the first
+// maxProblems of them, and unread is how many there are.
 type dockerConfig struct {
 	auths       map[string]login
 	credHelpers map[string]string
 	credsStore  string
 	problems    []error
+	unread      int
 }
 
 // parseDockerConfig reads a docker config.json, and with legacy a .dockercfg, which is the auths alone.
@@ -90,9 +94,12 @@ func parseDockerConfig(text []byte, legacy bool) (dockerConfig, error) {
 	config := dockerConfig{auths: map[string]login{}, credHelpers: file.CredHelpers, credsStore: file.CredsStore}
 	for _, key := range sorted(file.Auths) {
 		l, err := parseLogin(file.Auths[key])
-		if err != nil {
-			config.problems = append(config.problems, fmt.Errorf("the entry for %.100q: %w", key, err))
-		} else if !l.empty() {
+		switch {
+		case err != nil:
+			if config.unread++; config.unread <= maxProblems {
+				config.problems = append(config.problems, fmt.Errorf("the entry for %.100q: %w", key, err))
+			}
+		case !l.empty():
 			config.auths[key] = l
 		}
 	}

@@ -367,6 +367,7 @@ func (r *Registries) readPullSecrets(ctx context.Context, q imageconfig.Query) (
 	private := func(format string, args ...any) {
 		problems = append(problems, imageconfig.Private{Err: fmt.Errorf(format, args...)})
 	}
+	unread, named := 0, 0
 	for i, secretName := range q.PullSecrets {
 		if i == maxPullSecrets {
 			problems = append(problems, fmt.Errorf("the pod names more than %d imagePullSecrets", maxPullSecrets))
@@ -399,12 +400,17 @@ func (r *Registries) readPullSecrets(ctx context.Context, q imageconfig.Query) (
 			private("reading secret %s: %w", secretName, err)
 			continue
 		}
-		for _, problem := range config.problems {
+		unread += config.unread
+		for _, problem := range config.problems[:min(len(config.problems), maxProblems-named)] {
+			named++
 			private("reading secret %s: %w", secretName, problem)
 		}
 		if err := ring.add(config.auths); err != nil {
 			private("reading secret %s: %w", secretName, err)
 		}
+	}
+	if unread > named {
+		private("and %d more entries of the pod's imagePullSecrets cannot be read", unread-named)
 	}
 	return ring, problems, done
 }

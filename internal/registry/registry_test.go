@@ -1175,6 +1175,44 @@ func TestPullSecrets(t *testing.T) {
 	w.expect(w.query("team/app:1", "wrong"), "a")
 }
 
+// Of the entries that cannot be read the log has some, and how many there are besides; what concerns a whole Secret it has
+// anyway.
+func TestManyUnreadEntries(t *testing.T) {
+	w := newWorld(t, httptest.NewServer)
+	w.push("team/app:1", image("linux", "amd64", "a"))
+	entries := map[string]int{}
+	for i := range 5000 {
+		entries[fmt.Sprintf("registry-%04d.example", i)] = 0
+	}
+	text, err := json.Marshal(map[string]any{"auths": entries})
+	if err != nil {
+		t.Fatal(err)
+	}
+	many := &corev1.Secret{Type: corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{corev1.DockerConfigJsonKey: text}}
+	few := many.DeepCopy()
+	few.Data[corev1.DockerConfigJsonKey] = []byte(`{"auths":{"a":0,"b":0}}`)
+	w.secrets = map[string]*corev1.Secret{"team/few": few, "team/many": many, "team/also": many}
+	found, err := w.cache.Lookup(t.Context(), w.query("team/app:1", "few", "many", "also", "missing"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, problem := range found.Ignored {
+		got = append(got, problem.Error())
+	}
+	var want []string
+	for _, name := range []string{"a", "b"} {
+		want = append(want, fmt.Sprintf("reading secret few: the entry for %q: it is not an object with username and password, or auth", name))
+	}
+	for i := range maxProblems - 2 {
+		want = append(want, fmt.Sprintf(`reading secret many: the entry for "registry-%04d.example": it is not an object with username and password, or auth`, i))
+	}
+	want = append(want, "reading secret missing: not found", "and 9986 more entries of the pod's imagePullSecrets cannot be read")
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("ignored (-want +got):\n%s", diff)
+	}
+}
+
 // A keychain of one's own: docker's config, with a helper that does not work for another registry.
 func TestKeychain(t *testing.T) {
 	w := newWorld(t, httptest.NewServer)
