@@ -24,12 +24,29 @@ type deferrals struct {
 	settleAt  int64  // when the signals are sent; 0 if it is not known yet
 }
 
-// deferDelivery keeps a signal for a process until those that handle it have ended. The process counts as notified.
+// deferDelivery keeps a signal for a process until those that handle it have ended. The process counts as notified, as if
+// it had got the signal already.
 func (c *container) deferDelivery(p *proc.Process, d *delivery) {
 	if slot := c.deferred.Add(); slot != nil {
 		*slot = deferred{identify(p), *d}
-		c.notified.add(p)
+		c.noteNotified(p, d)
 		c.deferred.settleAt = 0
+	}
+}
+
+// replaceDeferred makes d of the signals that were kept: another one was for processes below a program that has ended. A
+// process to which that signal does nothing is not kept any more: it is yet to be notified.
+func (c *container) replaceDeferred(d *delivery) {
+	for i := 0; i < len(c.deferred.All()); {
+		kept := &c.deferred.All()[i]
+		if kept.d.signal != d.signal {
+			if p := kept.process.find(&c.processes); p == nil || !c.notified.has(p) {
+				c.deferred.Remove(i)
+				continue
+			}
+			kept.d = *d
+		}
+		i++
 	}
 }
 

@@ -345,6 +345,7 @@ func (c *container) queueRemaining(d *delivery, now int64) (holdUntil int64) {
 	if root == nil {
 		return 0
 	}
+	c.replaceDeferred(d)
 	handlers := c.markHandlers(d)
 	all := c.processes.all()
 	for at := root.Child; at != 0; at = all[at-1].Sibling {

@@ -32,6 +32,12 @@ print "up\n"; select(undef, undef, undef, 0.05) until $until && time >= $until; 
 	return "perl " + file
 }
 
+// beside is a script that runs a server, which ends at a signal, and another program beside it.
+func beside(signal, other string) string {
+	return `perl -e '$SIG{` + signal + `} = sub { exit }; open F, ">", "$ENV{D}/server"; sleep 300' & server=$!
+		sh $D/await server; ` + other + ` & wait $server; exit 4`
+}
+
 // The outcome is never worse than the better of two: the program as PID 1 without an init, and tini. test/never-worse
 // has the law at large.
 func TestNeverWorse(t *testing.T) {
@@ -93,6 +99,16 @@ func TestNeverWorse(t *testing.T) {
 			[]string{"bash", "-c", "trap 'kill -INT $pid' INT; " + finisher("1", false) + " & pid=$!; wait $pid; wait $pid"}, syscall.SIGINT, 0, finishes, 0},
 		"INT to a shell without a trap": {[]string{"--stop-signal=INT"},
 			[]string{"bash", "-c", finisher("0.2", false) + "; exit 4"}, syscall.SIGINT, 4, finishes, 0},
+		"WINCH does nothing to what runs beside the server": {[]string{"--stop-signal=WINCH"},
+			[]string{"sh", "-c", beside("WINCH", finisher("0.2", false))}, syscall.SIGWINCH, 4, finishes, 0},
+		"nor to what has no handler at all": {[]string{"--stop-signal=WINCH"},
+			[]string{"sh", "-c", beside("WINCH", "sh -c 'echo up; exec sleep 300'")}, syscall.SIGWINCH, 4, "up\n", 0},
+		"a job in the background ignores QUIT": {[]string{"--stop-signal=QUIT"},
+			[]string{"bash", "-c", beside("QUIT", finisher("0.2", false))}, syscall.SIGQUIT, 4, finishes, 0},
+		"it ignores INT": {[]string{"--stop-signal=INT"},
+			[]string{"sh", "-c", beside("INT", `perl -e '$| = 1; $SIG{TERM} = sub { print "finished\n"; exit }; print "up\n"; sleep 300'`)}, syscall.SIGINT, 130, "up\nfinished\n", 0},
+		"QUIT would end what handles TERM": {[]string{"--stop-signal=QUIT"},
+			[]string{"bash", "-c", beside("QUIT", `perl -e '$| = 1; $SIG{QUIT} = "DEFAULT"; $SIG{TERM} = sub { print "finished\n"; exit }; print "up\n"; sleep 300'`)}, syscall.SIGQUIT, 4, "up\nfinished\n", 0},
 		"a sandbox": {nil, []string{"unshare", "--pid", "--fork", "--", "bash", "-c", "exec " + finisher("0.2", false)}, 0, 0, finishes, 0},
 		"a sandbox below a shell": {nil,
 			[]string{"sh", "-c", "unshare --pid --fork -- " + finisher("0.2", false) + "; true"}, 0, 143, finishes, 0},

@@ -102,14 +102,27 @@ func (c *container) send(d *delivery) {
 //
 //go:noinline
 func (c *container) deliver(p *proc.Process, d *delivery) {
-	if d.ends {
-		c.notified.add(p)
-	}
+	c.noteNotified(p, d)
 	errno := kernel.Kill(int(p.PID), d.signal)
 	if d.ends && p.Stopped() {
 		kernel.Kill(int(p.PID), sigCONT) // a stopped process handles no signal
 	}
 	c.noteDelivery(int(p.PID), p, d, errno)
+}
+
+// noteNotified remembers that a process is asked to end, unless the signal does nothing to it, as SIGWINCH to most: then
+// SIGTERM still has to come. SIGTERM always counts, as no other signal follows it.
+func (c *container) noteNotified(p *proc.Process, d *delivery) {
+	if !d.ends {
+		return
+	}
+	if d.signal != sigTERM && !c.handlers.hasProgram(p) {
+		does := c.does(p, d.signal)
+		if does.Known && !does.Caught && (does.Ignored || policy.IgnoredByDefault(d.signal)) {
+			return
+		}
+	}
+	c.notified.add(p)
 }
 
 // deliverUnseen sends a signal to a program, or a negative group of them, that need not be in a snapshot.
@@ -164,7 +177,7 @@ func (c *container) sendToGroup(program, group int, d *delivery) {
 		all := c.processes.all()
 		for i := range all {
 			if p := &all[i]; int(p.Group) == group {
-				c.notified.add(p)
+				c.noteNotified(p, d)
 			}
 		}
 	}
@@ -193,9 +206,7 @@ func (c *container) sendToAll(d *delivery) {
 	all := c.processes.all()
 	for i := range all {
 		if p := &all[i]; c.isLeft(p) {
-			if d.ends {
-				c.notified.add(p)
-			}
+			c.noteNotified(p, d)
 			if c.pid != 1 {
 				kernel.Kill(int(p.PID), d.signal)
 			}
