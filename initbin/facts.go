@@ -78,17 +78,22 @@ func (c *container) facts(p *proc.Process, d *delivery) policy.Facts {
 
 // blocksForLong reports whether a process that blocks a signal does so for more than the moment in which it starts another:
 // a shell blocks every signal until it runs again after vfork(2). It does not sleep then; how soon it runs depends on the
-// machine. A program with several threads is not such a shell, and may have a thread that takes signals.
+// machine. A program with several threads is not such a shell, and may have a thread that takes signals. The time is for
+// all such processes of a delivery together: while the first is waited for, the moment of the others passes as well.
 func (c *container) blocksForLong(p *proc.Process, d *delivery) bool {
-	const first, longest = 500e3, 256e6 // half a second in all
+	const first, longest = 500e3, 512e6
 	state := p.State
-	for wait := int64(first); p.Threads <= 1 && (state == 'R' || state == 'D') && wait <= longest && d.mayLook(); wait *= 2 {
+	for wait := int64(first); p.Threads <= 1 && (state == 'R' || state == 'D') && d.mayLook(); wait *= 2 {
 		status := readStatus(int(p.PID))
 		if !status.Blocked.Has(d.signal) {
 			return false
 		}
 		if state = status.State; state == 'R' || state == 'D' {
+			if d.waited+wait > longest {
+				break
+			}
 			kernel.Sleep(wait)
+			d.waited += wait
 		}
 	}
 	return true

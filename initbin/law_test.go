@@ -211,6 +211,32 @@ func TestNotTwice(t *testing.T) {
 	}
 }
 
+// Processes that compute and block the signal look like shells that start a program. Together they delay what happens for
+// half a second, and not each for as long.
+func TestBusyProcesses(t *testing.T) {
+	const atMost = 7 * time.Second
+	const workers = `use POSIX; $| = 1; my $term = POSIX::SigSet->new(SIGTERM); sigprocmask(SIG_BLOCK, $term);
+		for (1..24) { if (!fork) { POSIX::nice(19); 1 while 1 } } `
+	t.Run("main handles it", func(t *testing.T) {
+		c := newContainer(t, "--", "perl", "-e", workers+`$SIG{TERM} = sub { print "TERM\n"; kill "KILL", -$$ }; sigprocmask(SIG_UNBLOCK, $term); print "up\n"; sleep 1 while 1`)
+		c.start().waitFor("up\n")
+		sent := time.Now()
+		c.signal(syscall.SIGTERM).waitFor("TERM\n")
+		if after := time.Since(sent); after > atMost {
+			t.Errorf("main has got it after %v", after)
+		}
+		c.wait()
+	})
+	t.Run("main has ended", func(t *testing.T) {
+		c := newContainer(t, "--linger=1s", "--", "perl", "-e", workers+`print "ended\n"; exit 3`)
+		c.start().waitFor("ended\n")
+		ended := time.Now()
+		if code := c.wait(); code != 3 || time.Since(ended) > atMost {
+			t.Errorf("exit code %d, want 3, %v after main", code, time.Since(ended))
+		}
+	})
+}
+
 // A shell blocks every signal while it starts a program, and waits for it a moment later. Read one after the other, the
 // two look like unshare, which blocks what it waits through.
 func TestShellThatStartsPrograms(t *testing.T) {

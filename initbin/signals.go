@@ -25,11 +25,12 @@ const (
 // delivery is a signal for the container's processes, and how it is to be delivered.
 type delivery struct {
 	signal uint8
-	ends   bool // it asks to end: SIGTERM, SIGINT, the stop signal
-	again  bool // also to processes that have been notified before, since it comes from the platform
-	last   bool // the time is nearly over: processes that ignore the signal protect their children no longer
-	now    bool // the time is over: nothing is deferred
-	looks  int  // how many files have been read for it: see mayLook
+	ends   bool  // it asks to end: SIGTERM, SIGINT, the stop signal
+	again  bool  // also to processes that have been notified before, since it comes from the platform
+	last   bool  // the time is nearly over: processes that ignore the signal protect their children no longer
+	now    bool  // the time is over: nothing is deferred
+	looks  int   // how many files have been read for it: see mayLook
+	waited int64 // for how long processes have been waited for: see blocksForLong
 }
 
 // receive handles a signal that the init has got.
