@@ -23,8 +23,8 @@ func (c *container) reap() {
 	const most = 1 << 15
 	c.children = someChildren
 	options := 0
-	if c.terminal && c.pid != 1 {
-		options = syscall.WUNTRACED // the shell that has started the init waits for it to stop
+	if c.terminal {
+		options = syscall.WUNTRACED // see mainHasStopped
 	}
 	for range most {
 		pid, status, errno := kernel.Wait(options)
@@ -39,7 +39,7 @@ func (c *container) reap() {
 			return
 		case status.Stopped():
 			if pid == c.programs.main().pid {
-				c.stopToo()
+				c.mainHasStopped(status)
 			}
 			continue
 		}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"syscall"
+
 	"github.com/podinit/podinit/initbin/kernel"
 )
 
@@ -25,11 +27,20 @@ func (c *container) leaveTerminal() {
 	}
 }
 
-// stopToo stops the init when the terminal has stopped the main process (Ctrl-Z), for the shell that waits for the init.
-// The shell takes the terminal back and later continues the init, with the terminal (fg) or without (bg). PID 1 cannot
-// be stopped, and no shell waits for it.
-func (c *container) stopToo() {
+// mainHasStopped stops the init too when the terminal has stopped the main process (Ctrl-Z), for the shell that waits for
+// the init. The shell takes the terminal back and later continues the init, with the terminal (fg) or without (bg).
+//
+// Where the init is PID 1, or leads the session as with shareProcessNamespace, there is no such shell. Without an init the
+// kernel would drop SIGTSTP for the main process, as for PID 1 (signal(7)), or for an orphaned process group (POSIX.1-2017,
+// XSH 2.4.3). Below the init it is neither, so it has to be continued.
+func (c *container) mainHasStopped(status syscall.WaitStatus) {
 	group := c.programs.main().group
+	if c.pid == 1 || c.pid == kernel.Getsid() {
+		if status.StopSignal() == syscall.SIGTSTP {
+			kernel.Kill(-group, sigCONT)
+		}
+		return
+	}
 	kernel.Kill(c.pid, sigSTOP)
 	if pgid, errno := kernel.Foreground(0); errno == 0 && pgid == kernel.Getpgrp() {
 		kernel.SetForeground(0, group)

@@ -135,6 +135,28 @@ func TestTerminal(t *testing.T) {
 		})
 	}
 
+	// Ctrl-Z does nothing where no shell with job control has started the container's first process, as without an init.
+	const reader = `$| = 1; print "up\n"; $_ = <STDIN>; print "read: $_"; exit 7`
+	for name, arguments := range map[string][]string{
+		"as PID 1":                     {initPath, "--", "perl", "-e", reader},
+		"where it leads its session":   {"/bin/sh", "-c", "setsid -c -w " + initPath + ` -- perl -e "$0"; exit $?`, reader},
+		"as PID 1, named as dumb-init": {callAs(t, "dumb-init"), "perl", "-e", reader},
+	} {
+		t.Run("Ctrl-Z "+name, func(t *testing.T) {
+			c := newContainer(t)
+			c.Args = append(c.Args[:1], arguments...)
+			keyboard := c.onTerminal()
+			c.waitFor("up")
+			c.waitForForeground(keyboard, "perl")
+			c.types(keyboard, ctrlZ)
+			c.types(keyboard, "words\n")
+			c.waitFor("read: words")
+			if code := c.wait(); code != 7 {
+				t.Errorf("exit code %d, want 7\n%s", code, c.output)
+			}
+		})
+	}
+
 	// By hand, below a shell with job control: Ctrl-Z stops us with the program, fg brings both back.
 	t.Run("as a job of a shell", func(t *testing.T) {
 		c := newContainer(t)

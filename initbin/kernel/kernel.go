@@ -32,6 +32,12 @@ func Getpgrp() int {
 	return int(pgid)
 }
 
+// Getsid is the init's own session.
+func Getsid() int {
+	sid, _, _ := syscall.RawSyscall(syscall.SYS_GETSID, 0, 0, 0)
+	return int(sid)
+}
+
 // Fork is fork(2): 0 in the child, which continues on a copy of the stack.
 func Fork() (pid int, errno Errno) {
 	flags, stack := uintptr(syscall.SIGCHLD), uintptr(0)
