@@ -194,6 +194,7 @@ func TestRefusedCalls(t *testing.T) {
 		"wait4":           {unix.SYS_WAIT4, 126, "podinit: cannot wait for processes (wait4): " + hint},
 		"rt_sigprocmask":  {unix.SYS_RT_SIGPROCMASK, 126, "podinit: cannot block signals (rt_sigprocmask): " + hint},
 		"rt_sigtimedwait": {unix.SYS_RT_SIGTIMEDWAIT, 126, "podinit: cannot wait for signals (rt_sigtimedwait): " + hint},
+		"clock_gettime":   {unix.SYS_CLOCK_GETTIME, 126, "podinit: cannot read the clock (clock_gettime): " + hint},
 		"ppoll":           {unix.SYS_PPOLL, 127, "podinit: cannot run \"nope\": not found in PATH; check the container's command and image\n"},
 		"close_range":     {unix.SYS_CLOSE_RANGE, 127, "podinit: cannot run \"nope\": not found in PATH; check the container's command and image\n"},
 	} {

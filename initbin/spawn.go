@@ -49,6 +49,10 @@ func (c *container) adopt() {
 		logCannot("wait for processes (wait4)", errno)
 		kernel.Exit(exitCannotRun)
 	}
+	if _, errno := kernel.Clock(); errno != 0 { // every deadline would be for ever ahead
+		logCannot("read the clock (clock_gettime)", errno)
+		kernel.Exit(exitCannotRun)
+	}
 	c.findTerminal()
 	c.oomKills = oomKills()
 }

@@ -75,7 +75,7 @@ type InitProfileSpec struct {
 	PodsMayChoose *bool `json:"podsMayChoose,omitempty"`
 
 	// LocalhostProfiles wraps containers that run under a seccomp or AppArmor profile of type Localhost. Such a
-	// profile was recorded for a program alone, and may deny what the init needs: clone, execve, rt_sigtimedwait.
+	// profile was recorded for a program alone, and may deny what the init needs: clone, execve, clock_gettime, rt_sigtimedwait.
 	//
 	// +optional
 	// +kubebuilder:default=false

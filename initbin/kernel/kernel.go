@@ -155,12 +155,18 @@ func Discard(signal uint8) {
 }
 
 // Now is the monotonic clock in nanoseconds. It stops while the machine is suspended, so no deadline passes then.
+func Now() int64 {
+	now, _ := Clock()
+	return now
+}
+
+// Clock is Now where the clock may not be readable.
 //
 //go:noinline
-func Now() int64 {
+func Clock() (now int64, errno Errno) {
 	var t syscall.Timespec
-	syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, clockMonotonic, uintptr(unsafe.Pointer(&t)), 0)
-	return int64(t.Sec)*1e9 + int64(t.Nsec)
+	_, _, e := syscall.RawSyscall(syscall.SYS_CLOCK_GETTIME, clockMonotonic, uintptr(unsafe.Pointer(&t)), 0)
+	return int64(t.Sec)*1e9 + int64(t.Nsec), e
 }
 
 // BootTicks is the clock that /proc/PID/stat gives a process's start in: a hundred ticks a second since boot, on all

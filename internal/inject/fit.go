@@ -93,7 +93,7 @@ func hidden(at string) bool {
 }
 
 // localhostProfile says whether the container runs under a seccomp or AppArmor profile that was recorded for its
-// program alone: it may deny the exec of the init, its clone or its rt_sigtimedwait.
+// program alone: it may deny the exec of the init, its clone, its clock_gettime or its rt_sigtimedwait.
 func (p *Pod) localhostProfile(c *container) bool {
 	localhost := func(own, pods *securityProfile) bool {
 		profile := cmp.Or(own, pods)

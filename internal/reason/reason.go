@@ -337,7 +337,7 @@ var explanations = [...]struct {
 	{v1alpha1.ReasonLocalhostProfile, Explanation{
 		Kind:    Container,
 		Because: "it runs under a Localhost seccomp or AppArmor profile, which may not allow the init's system calls",
-		Remedy:  "Use RuntimeDefault, or allow execve, clone and rt_sigtimedwait there and set localhostProfiles in the InitProfile.",
+		Remedy:  "Use RuntimeDefault, or allow execve, clone, clock_gettime and rt_sigtimedwait there and set localhostProfiles in the InitProfile.",
 	}},
 	{v1alpha1.ReasonNoKillCapability, Explanation{
 		Kind:    Container,
