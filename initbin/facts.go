@@ -39,7 +39,8 @@ func (c *container) handles(p *proc.Process, d *delivery) bool {
 }
 
 // markHandlers marks every process below the init that handles a signal which asks to end, and all above it, and
-// remembers those that handle it. It returns how many these are.
+// remembers those that handle it. It returns how many these are. What it has to read for that, of many processes, does not
+// count for what is read afterwards of the few in the queue.
 func (c *container) markHandlers(d *delivery) (n int) {
 	all := c.processes.all()
 	for i := range all {
@@ -53,6 +54,7 @@ func (c *container) markHandlers(d *delivery) (n int) {
 			all[at-1].Handles = true
 		}
 	}
+	d.looks = 0
 	return n
 }
 
