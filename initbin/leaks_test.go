@@ -210,6 +210,17 @@ func TestRefusedCalls(t *testing.T) {
 			}
 		})
 	}
+	t.Run("ppoll, with a Procfile", func(t *testing.T) {
+		c := newContainer(t, writeProcfile(t, "a: touch $D/started\n"))
+		c.Env = append(c.Env, refuseCall+"="+strconv.Itoa(unix.SYS_PPOLL))
+		want := "podinit: cannot wait for output of Procfile processes (ppoll): " + hint
+		if code := c.run(); code != 126 || c.output.String() != want {
+			t.Errorf("exit code %d, want 126\n%s", code, c.output)
+		}
+		if _, err := os.Stat(c.directory + "/started"); err == nil {
+			t.Error("a process has been started")
+		}
+	})
 	t.Run("kill", func(t *testing.T) {
 		c := script(t, "echo up; sleep 1; exit 5", "--grace=0.5s")
 		c.Env = append(c.Env, refuseCall+"="+strconv.Itoa(unix.SYS_KILL))

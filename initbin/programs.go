@@ -154,6 +154,10 @@ func (c *container) spawnProcfile(block *kernel.Block) {
 	if !c.programs.several() {
 		return
 	}
+	if _, errno := kernel.Writable(1); errno != 0 { // rather now than when the relay has output to wait for
+		logCannot("wait for output of Procfile processes (ppoll)", errno)
+		kernel.Exit(exitCannotRun)
+	}
 	all := c.programs.all()
 	for i := 1; i < len(all); i++ {
 		p := &all[i]
