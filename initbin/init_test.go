@@ -85,12 +85,18 @@ func TestPATH(t *testing.T) {
 	if err := os.WriteFile(directory+"/first/lost", []byte("#!/no/such\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.Symlink("loop", directory+"/loop"); err != nil {
+		t.Fatal(err)
+	}
 	for name, tt := range map[string]struct {
 		path, program, output string
 		code                  int
 	}{
 		"goes on after EACCES":               {directory + "/first:" + directory + "/second", "tool", directory + "/second/tool\n", 0},
 		"remembers EACCES":                   {directory + "/first:" + directory + "/none", "locked", "podinit: cannot run \"locked\": permission denied; it must be a file, executable for the container's user, on a volume without noexec\n", 126},
+		"goes on after ELOOP":                {directory + "/loop:" + directory + "/second", "tool", directory + "/second/tool\n", 0},
+		"remembers ELOOP":                    {directory + "/loop:" + directory + "/none", "tool", "podinit: cannot run \"tool\": too many symbolic links\n", 126},
+		"EACCES counts for more":             {directory + "/first:" + directory + "/loop", "locked", "podinit: cannot run \"locked\": permission denied; it must be a file, executable for the container's user, on a volume without noexec\n", 126},
 		"an interpreter is missing":          {directory + "/none:" + directory + "/first:" + directory + "/second", "lost", "podinit: cannot run \"lost\": it is in PATH, but the interpreter that it names does not exist; check its #! line, or the image's C library\n", 127},
 		"an empty entry is the directory":    {"/none:", "tool", "tool\n", 0},
 		"a slash means no search":            {"", "./tool", "./tool\n", 0},

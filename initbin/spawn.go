@@ -162,10 +162,15 @@ func (c *container) exec(block *kernel.Block, program int) kernel.Errno {
 		directory, search, more = cutAtColon(search)
 		switch errno := c.execPath(block, program, path[:], directory, name); errno {
 		case syscall.ENOENT:
-			if _, errno := kernel.Statfs(path[:]); errno == 0 && result == syscall.ENOENT {
+			if _, errno := kernel.Statfs(path[:]); errno == 0 && result != syscall.EACCES {
 				result = errnoNoInterpreter
 			}
 		case syscall.ENOTDIR, syscall.ENAMETOOLONG:
+		case syscall.ELOOP, syscall.EIO, syscall.ESTALE, syscall.ENODEV, syscall.ETIMEDOUT:
+			// The directory cannot be reached. Container runtimes go on after any error of it (exec.LookPath in Go).
+			if result == syscall.ENOENT {
+				result = errno
+			}
 		case syscall.EACCES:
 			result = errno // a later directory may have one that can be executed
 		default:
