@@ -221,6 +221,17 @@ func TestRefusedCalls(t *testing.T) {
 			t.Error("a process has been started")
 		}
 	})
+	t.Run("lseek", func(t *testing.T) {
+		c := script(t, "echo up; exec sleep 300")
+		c.Env = append(c.Env, refuseCall+"="+strconv.Itoa(unix.SYS_LSEEK))
+		c.start().waitFor("up\n")
+		for range 3 { // each is for no process, as main does not handle it
+			c.signal(syscall.SIGHUP).waitUntilTaken(syscall.SIGHUP)
+		}
+		if code := c.signal(syscall.SIGTERM).wait(); code != 143 {
+			t.Errorf("exit code %d, want 143\n%s", code, c.output)
+		}
+	})
 	t.Run("kill", func(t *testing.T) {
 		c := script(t, "echo up; sleep 1; exit 5", "--grace=0.5s")
 		c.Env = append(c.Env, refuseCall+"="+strconv.Itoa(unix.SYS_KILL))

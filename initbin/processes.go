@@ -171,16 +171,19 @@ func readStatus(pid int) (status proc.Status) {
 }
 
 // mainStatus reads the status of the main process. The file stays open, since opening it takes half of the time; it never
-// shows another process, even if that gets the number. ok is false if the file cannot be read.
+// shows another process, even if that gets the number. Where it cannot go back to its beginning (a seccomp profile may refuse
+// lseek) it is opened again. ok is false if the file cannot be read.
 func (c *container) mainStatus() (status proc.Status, ok bool) {
+	if c.programs.mainStatus != 0 && kernel.Rewind(c.programs.mainStatus) != 0 {
+		kernel.Close(c.programs.mainStatus)
+		c.programs.mainStatus = 0
+	}
 	if c.programs.mainStatus == 0 {
 		fd, errno := openStatus(c.programs.main().pid)
 		if errno != 0 {
 			return status, false
 		}
 		c.programs.mainStatus = fd
-	} else if kernel.Rewind(c.programs.mainStatus) != 0 {
-		return status, false
 	}
 	return readStatusFrom(c.programs.mainStatus), true
 }
