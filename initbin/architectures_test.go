@@ -79,6 +79,12 @@ func TestArchitectures(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 
+			// A deadline that is further ahead than 32 bits have seconds for.
+			c = run("--grace=876000h", "--", "sh", "-c", "trap 'exit 5' TERM; echo up; "+forever)
+			if code := c.start().waitFor("up").signal(syscall.SIGTERM).wait(); code != 5 {
+				t.Errorf("exit code %d, want 5: %s", code, c.output)
+			}
+
 			// The copy is whole; a machine of another architecture says so.
 			directory := t.TempDir()
 			c = run("copy", directory+"/init")
