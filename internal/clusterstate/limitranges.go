@@ -46,7 +46,7 @@ func leastOf(ranges []corev1.LimitRange) map[string]resource.Quantity {
 				continue // a Pod's minimum is of its sum, to which the copier adds nothing
 			}
 			for name, q := range item.Min {
-				if !quantity.Bounded(q.String()) {
+				if !quantity.Bounded(q) {
 					continue // no container can have so much
 				}
 				if before, ok := demanded[string(name)]; !ok || q.Cmp(before) > 0 {

@@ -11,7 +11,7 @@ const limitRangesJSON = `
 		{"type":"Container","min":{"cpu":"100m","memory":"16Mi"},"max":{"cpu":"4"},"default":{"cpu":"1"}},
 		{"type":"Pod","min":{"cpu":"2"}},{"type":"PersistentVolumeClaim","min":{"storage":"1Gi"}}]}},
 	{"metadata":{"name":"b","namespace":"bounded"},"spec":{"limits":[{"type":"Container","min":{"cpu":"50m","memory":"64Mi"}}]}},
-	{"metadata":{"name":"huge","namespace":"bounded"},"spec":{"limits":[{"type":"Container","min":{"cpu":"1e1000","memory":"1e2000000000"}}]}},
+	{"metadata":{"name":"huge","namespace":"bounded"},"spec":{"limits":[{"type":"Container","min":{"cpu":"1111111111111111111e100000","memory":"1e2000000000"}}]}},
 	{"metadata":{"name":"c","namespace":"other"},"spec":{"limits":[{"type":"Container","max":{"cpu":"4"}}]}}`
 
 func TestLeast(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/api/resource"
+
 	"github.com/podinit/podinit/internal/quantity"
 )
 
@@ -23,6 +25,17 @@ func TestDecode(t *testing.T) {
 	} {
 		if q, ok := quantity.Decode(json.RawMessage(raw)); ok {
 			t.Errorf("%s: %v, want none", raw, &q)
+		}
+	}
+}
+
+func TestBounded(t *testing.T) {
+	for text, want := range map[string]bool{
+		"0": true, "100m": true, "1n": true, "64Mi": true, "9Ei": true, "1e99": true, "1111111111111111111111e99": true,
+		"1e1000": false, "1e2000000000": false, "-1e2000000000": false, "1111111111111111111e100000": false,
+	} {
+		if got := quantity.Bounded(resource.MustParse(text)); got != want {
+			t.Errorf("%s: %v, want %v", text, got, want)
 		}
 	}
 }
