@@ -28,6 +28,9 @@ func leaveProgramAlone(words []string) v1alpha1.Reason {
 // hides says whether the init's mount would hide the directory that a program starts in, or the program that is found from
 // there. No node knows that directory, so it decides nothing in a Pod that is left to the nodes.
 func (s *subject) hides(pr program) bool {
+	if s.setting.Profile.ByNode() {
+		return false
+	}
 	directories := []string{s.WorkingDir}
 	if s.WorkingDir == "" {
 		directories = nil
@@ -39,7 +42,7 @@ func (s *subject) hides(pr program) bool {
 	for _, p := range pr.platforms {
 		starts = append(starts, p.words)
 	}
-	return !s.setting.Profile.ByNode() && slices.ContainsFunc(directories, func(directory string) bool {
+	return slices.ContainsFunc(directories, func(directory string) bool {
 		return hidden(directory) || slices.ContainsFunc(starts, func(words []string) bool {
 			return len(words) > 0 && strings.Contains(words[0], "/") && !path.IsAbs(words[0]) && hidden(path.Join(directory, words[0]))
 		})
