@@ -30,9 +30,9 @@ func (c *container) leaveTerminal() {
 // mainHasStopped stops the init too when the terminal has stopped the main process (Ctrl-Z), for the shell that waits for
 // the init. The shell takes the terminal back and later continues the init, with the terminal (fg) or without (bg).
 //
-// Where the init is PID 1, or leads the session as with shareProcessNamespace, there is no such shell. Without an init the
-// kernel would drop SIGTSTP for the main process, as for PID 1 (signal(7)), or for an orphaned process group (POSIX.1-2017,
-// XSH 2.4.3). Below the init it is neither, so it has to be continued.
+// There is no such shell if the init is PID 1, or if it leads the session (shareProcessNamespace). Without an init, the
+// kernel would drop SIGTSTP for the main process, because that would be PID 1 (signal(7)) or in an orphaned process group
+// (POSIX.1-2017, XSH 2.4.3). Below the init, the main process is neither, so the init continues it.
 func (c *container) mainHasStopped(status syscall.WaitStatus) {
 	group := c.programs.main().group
 	if c.pid == 1 || c.pid == kernel.Getsid() {

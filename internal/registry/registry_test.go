@@ -355,7 +355,7 @@ func TestManifestsInMemory(t *testing.T) {
 			q.Architectures = []string{"amd64"}
 			_, _ = w.look(q)
 		})
-		select { // one after the other, so that what is being read is no part of it
+		select { // sequentially, so that the bodies in transit are not measured
 		case <-hangs:
 		case <-time.After(time.Minute):
 			t.Fatal("the last part is not asked for")
@@ -1469,7 +1469,7 @@ func TestBrokenAnswersTakeRoom(t *testing.T) {
 	all.Wait()
 }
 
-// Lookups for which there is no room say nothing about the repository.
+// A lookup that timed out waiting for room does not count as a failure of the repository.
 func TestNoRoomIsNotAFailure(t *testing.T) {
 	w := newWorld(t, httptest.NewServer)
 	var images []string // by digest, so that no answer about a tag comes between
